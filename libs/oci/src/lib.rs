@@ -1,0 +1,3 @@
+//! OCI documents as this project reads and writes them; no I/O.
+
+pub mod runtime;

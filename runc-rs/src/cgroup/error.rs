@@ -1,0 +1,73 @@
+//! What can go wrong with a cgroup. Messages carry the file and the value, as the last line is all that a caller shows.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Result of a cgroup operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed cgroup operation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The systemd driver was asked for.
+    #[error("systemd cgroup driver is not supported yet")]
+    Systemd,
+    /// A limit needs a controller that the host has not mounted or not enabled.
+    #[error("cannot set {what}: cgroup controller \"{controller}\" is not available")]
+    NoController {
+        /// The controller, e.g. `memory`.
+        controller: String,
+        /// The limit that was asked for, by its config.json name.
+        what: String,
+    },
+    /// A value of config.json (or of `update`) that the kernel cannot take.
+    #[error("invalid {field}: {reason}")]
+    Invalid {
+        /// Name of the field in config.json.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The cgroup (or its hierarchy) is not there.
+    #[error("cgroup not exist: {0}")]
+    NotExist(String),
+    /// A call on a cgroup file failed.
+    #[error("{call} {}: {source}", path.display())]
+    Io {
+        /// The call, with what was written if any.
+        call: String,
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A cgroup file says something that this program does not understand.
+    #[error("cannot parse {}: {reason}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An operation did not come to its end in time.
+    #[error("{0}")]
+    Timeout(String),
+}
+
+impl Error {
+    /// An I/O failure of `call` on `path`.
+    pub fn io(call: impl Into<String>, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Error::Io { call: call.into(), path: path.into(), source: source.into() }
+    }
+
+    /// A value that cannot be used.
+    pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::Invalid { field: field.into(), reason: reason.into() }
+    }
+
+    /// Whether the kernel answered that the file is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+            || matches!(self, Error::NotExist(_))
+    }
+}
