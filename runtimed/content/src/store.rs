@@ -1,0 +1,224 @@
+//! The content store's calls on blobs.
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use errors::{Context, Error, Kind, Result};
+use events::Bus;
+use filters::Filters;
+use ids::{Digest, Labels, Namespace};
+use metadata::Store;
+use proto_containerd::events::{ContentCreate, ContentDelete};
+
+use crate::blocking::blocking;
+use crate::hasher::Hasher;
+use crate::layout::{ALGORITHMS, Layout};
+use crate::locks::{Digests, References};
+use crate::record::{BLOBS, OWNERS, Record, missing};
+use crate::{Blob, Info, blob, sweep};
+
+/// The content store of all namespaces. Cheap to clone.
+#[derive(Clone)]
+pub struct Content {
+    pub(crate) layout: Layout,
+    pub(crate) store: Store,
+    pub(crate) events: Bus,
+    pub(crate) references: References,
+    pub(crate) digests: Digests,
+}
+
+impl Content {
+    /// Opens `<root>/io.containerd.content.v1.content`; finds unfinished ingests again, removes files that no record
+    /// names, and logs records whose file is damaged.
+    pub fn open(root: &Path, store: Store, events: Bus) -> Result<Content> {
+        let layout = Layout::below(root);
+        let folders = ALGORITHMS.map(|algorithm| layout.blobs(algorithm));
+        for folder in folders.iter().chain([&layout.ingests()]) {
+            fs::create_dir_all(folder).context(|| format!("mkdir -p {}", folder.display()))?;
+        }
+        sweep::sweep(&layout, &store)?;
+        Ok(Content { layout, store, events, references: References::default(), digests: Digests::new() })
+    }
+
+    /// Where its files are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The blob's record; `NotFound` "content digest sha256:...: not found".
+    pub fn info(&self, namespace: &Namespace, digest: &Digest) -> Result<Info> {
+        let record = self.store.read().get(&BLOBS, &[namespace.as_str(), &digest.to_string()])?;
+        record.map(|record| record.into_info(digest.clone())).ok_or_else(|| missing(digest))
+    }
+
+    /// The blobs that `filters` (fields digest, size, labels) let through, in digest order.
+    pub fn list(&self, namespace: &Namespace, filters: &[String]) -> Result<Vec<Info>> {
+        let filters = Filters::parse(filters)?;
+        let infos = self.scan(&[namespace.as_str()])?.into_iter().map(|(_, info)| info);
+        Ok(infos.filter(|info| filters.matches(info)).collect())
+    }
+
+    /// The blobs of every namespace, for garbage collection.
+    pub fn all(&self) -> Result<Vec<(Namespace, Info)>> {
+        self.scan(&[])
+    }
+
+    fn scan(&self, prefix: &[&str]) -> Result<Vec<(Namespace, Info)>> {
+        let records = self.store.read().scan(&BLOBS, prefix)?;
+        records
+            .into_iter()
+            .map(|(key, record)| match key.as_slice() {
+                [namespace, digest] => {
+                    Ok((Namespace::parse(namespace)?, record.into_info(Digest::parse(digest)?)))
+                }
+                _ => Err(Error::new(Kind::DataLoss, format!("content record under the key {key:?}"))),
+            })
+            .collect()
+    }
+
+    /// Changes labels: those that `mask` names (`labels`, `labels.KEY`), or all when it is empty. An empty value deletes
+    /// the label.
+    pub async fn update(
+        &self,
+        namespace: &Namespace,
+        digest: &Digest,
+        labels: Labels,
+        mask: &[String],
+    ) -> Result<Info> {
+        let (namespace, digest, mask) = (namespace.clone(), digest.clone(), mask.to_vec());
+        self.store
+            .write(move |transaction| {
+                let name = digest.to_string();
+                let key = [namespace.as_str(), name.as_str()];
+                let mut record = transaction.get(&BLOBS, &key)?.ok_or_else(|| missing(&digest))?;
+                record.set_labels(&digest, labels, &mask)?;
+                transaction.put(&BLOBS, &key, &record)?;
+                Ok(record.into_info(digest))
+            })
+            .await
+    }
+
+    /// Takes the blob from the namespace; the file goes when no namespace has it.
+    pub async fn delete(&self, namespace: &Namespace, digest: &Digest) -> Result<()> {
+        let _changing = self.digests.lock(digest).await;
+        let (owner, name) = (namespace.clone(), digest.clone());
+        let orphaned = self
+            .store
+            .write(move |transaction| {
+                let text = name.to_string();
+                if !transaction.delete(&BLOBS, &[owner.as_str(), &text])? {
+                    return Err(missing(&name));
+                }
+                transaction.delete(&OWNERS, &[&text, owner.as_str()])?;
+                Ok(transaction.scan(&OWNERS, &[&text])?.is_empty())
+            })
+            .await?;
+        if orphaned {
+            self.remove_file(digest).await;
+        }
+        let event = ContentDelete { digest: digest.to_string() };
+        self.events.publish(namespace, "/content/delete", &event);
+        Ok(())
+    }
+
+    /// The records are gone, so the deletion has happened; a file that stays is removed by the next start's sweep.
+    async fn remove_file(&self, digest: &Digest) {
+        let path = self.layout.blob(digest);
+        let removed = blocking(move || match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context(|| format!("remove {}", path.display()))
+            }
+            _ => Ok(()),
+        })
+        .await;
+        if let Err(error) = removed {
+            tracing::warn!(%digest, error = error.chain(), "blob file left behind");
+        }
+    }
+
+    /// Opens the blob for reading; `DataLoss` when its file is missing or short.
+    pub fn open_blob(&self, namespace: &Namespace, digest: &Digest) -> Result<Blob> {
+        let info = self.info(namespace, digest)?;
+        Blob::open(&self.layout, digest, info.size)
+    }
+
+    /// Reads a whole blob that may be at most `limit` bytes; a larger one is `ResourceExhausted`.
+    pub async fn read(&self, namespace: &Namespace, digest: &Digest, limit: u64) -> Result<Bytes> {
+        let blob = self.open_blob(namespace, digest)?;
+        if blob.size() > limit {
+            return Err(Error::new(
+                Kind::ResourceExhausted,
+                format!("content {digest} has {} bytes, more than the {limit} allowed here", blob.size()),
+            ));
+        }
+        blob.read_at(0, usize::try_from(limit).unwrap_or(usize::MAX)).await
+    }
+
+    /// Writes a small blob in one call, and returns its digest; one that exists gets the labels merged.
+    pub async fn put(&self, namespace: &Namespace, bytes: Bytes, labels: Labels) -> Result<Digest> {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+
+        let mut hasher = Hasher::new(ids::Algorithm::Sha256);
+        hasher.update(&bytes);
+        let digest = hasher.digest()?;
+        if self.has_whole(namespace, &digest)? {
+            return self.merge_labels(namespace, digest, labels).await;
+        }
+        // A reference of its own each time: two puts of one blob must not wait for each other.
+        let reference = format!("put-{digest}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let size = bytes.len() as u64;
+        let mut writer = self.open_writer(namespace, &reference, size, None).await?;
+        writer.write(0, bytes).await?;
+        match writer.commit(size, Some(&digest), labels.clone()).await {
+            Err(error) if error.is_already_exists() => self.merge_labels(namespace, digest, labels).await,
+            result => result.map(|info| info.digest),
+        }
+    }
+
+    async fn merge_labels(&self, namespace: &Namespace, digest: Digest, labels: Labels) -> Result<Digest> {
+        let mask: Vec<String> = labels.keys().map(|key| format!("labels.{key}")).collect();
+        if !mask.is_empty() {
+            self.update(namespace, &digest, labels, &mask).await?;
+        }
+        Ok(digest)
+    }
+
+    /// Gives the namespace a blob that another one has, and says whether it now has it. (Sharing policy "shared": who
+    /// names the digest may have the content.)
+    pub(crate) async fn take_over(&self, namespace: &Namespace, digest: &Digest) -> Result<bool> {
+        let _changing = self.digests.lock(digest).await;
+        if self.has_whole(namespace, digest)? {
+            return Ok(true);
+        }
+        let (layout, owner, name) = (self.layout.clone(), namespace.clone(), digest.clone());
+        let size = self
+            .store
+            .write(move |transaction| {
+                let text = name.to_string();
+                for (key, ()) in transaction.scan(&OWNERS, &[&text])? {
+                    let Some(other) = key.get(1).filter(|other| *other != owner.as_str()) else { continue };
+                    let Some(record) = transaction.get(&BLOBS, &[other.as_str(), text.as_str()])? else {
+                        continue;
+                    };
+                    if blob::is_whole(&layout, &name, record.size) {
+                        let new = Record::new(record.size, Labels::new());
+                        transaction.put(&BLOBS, &[owner.as_str(), &text], &new)?;
+                        transaction.put(&OWNERS, &[&text, owner.as_str()], &())?;
+                        return Ok(Some(record.size));
+                    }
+                }
+                Ok(None)
+            })
+            .await?;
+        let Some(size) = size else { return Ok(false) };
+        let event = ContentCreate {
+            digest: digest.to_string(),
+            size: i64::try_from(size).unwrap_or(i64::MAX),
+            ..Default::default()
+        };
+        self.events.publish(namespace, "/content/create", &event);
+        Ok(true)
+    }
+}
