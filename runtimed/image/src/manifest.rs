@@ -1,0 +1,208 @@
+//! Manifests, indexes and configs as this room reads and writes them (OCI image-spec manifest.md, image-index.md, config.md).
+
+use std::collections::BTreeMap;
+
+use errors::{Error, Kind, Result, WithKind};
+use ids::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::descriptor::media_type;
+use crate::{Descriptor, Platform};
+
+/// A manifest: one config, and layers from the base up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Manifest {
+    pub(crate) schema_version: u8,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) media_type: String,
+    pub(crate) config: Descriptor,
+    #[serde(default)]
+    pub(crate) layers: Vec<Descriptor>,
+}
+
+/// An index: manifests by platform.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Index {
+    pub(crate) schema_version: u8,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) media_type: String,
+    #[serde(default)]
+    pub(crate) manifests: Vec<Descriptor>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+/// What unpacking needs of a config.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Config {
+    #[serde(flatten)]
+    pub(crate) platform: ConfigPlatform,
+    #[serde(default)]
+    pub(crate) rootfs: RootFs,
+}
+
+/// The platform fields of a config; old ones lack them.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct ConfigPlatform {
+    #[serde(default)]
+    pub(crate) os: String,
+    #[serde(default)]
+    pub(crate) architecture: String,
+    #[serde(default)]
+    pub(crate) variant: String,
+}
+
+/// The uncompressed layers.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct RootFs {
+    #[serde(default)]
+    pub(crate) diff_ids: Vec<Digest>,
+}
+
+/// The fields by which a document tells what it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape {
+    #[serde(default)]
+    schema_version: u8,
+    #[serde(default)]
+    media_type: String,
+    #[serde(default)]
+    config: serde::de::IgnoredAny,
+    manifests: Option<serde::de::IgnoredAny>,
+    layers: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "fsLayers")]
+    fs_layers: Option<serde::de::IgnoredAny>,
+}
+
+/// Parses the manifest `digest`.
+pub(crate) fn parse_manifest(bytes: &[u8], digest: &Digest) -> Result<Manifest> {
+    expect_shape(bytes, digest, false)?;
+    let manifest: Manifest =
+        serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse manifest {digest}"))?;
+    manifest.config.length()?;
+    manifest.layers.iter().try_for_each(|layer| layer.length().map(drop))?;
+    Ok(manifest)
+}
+
+/// Parses the index `digest`.
+pub(crate) fn parse_index(bytes: &[u8], digest: &Digest) -> Result<Index> {
+    expect_shape(bytes, digest, true)?;
+    let index: Index =
+        serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse index {digest}"))?;
+    index.manifests.iter().try_for_each(|manifest| manifest.length().map(drop))?;
+    Ok(index)
+}
+
+/// Parses the config `digest`.
+pub(crate) fn parse_config(bytes: &[u8], digest: &Digest) -> Result<Config> {
+    serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse image config {digest}"))
+}
+
+/// A document that could pass for both a manifest and an index is refused: two readers could see two images
+/// (CVE-2021-41190).
+fn expect_shape(bytes: &[u8], digest: &Digest, index: bool) -> Result<()> {
+    let shape: Shape =
+        serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse manifest {digest}"))?;
+    let _ = shape.config;
+    let wanted = if index { "index" } else { "manifest" };
+    let refuse = |why: &str| Err(Error::invalid(format!("{digest} is not no {wanted}: {why}")));
+    if shape.fs_layers.is_some() || shape.schema_version == 1 {
+        return refuse("docker's schema 1 is not supported");
+    }
+    if shape.schema_version != 2 {
+        return refuse(&format!("schemaVersion {} is not supported", shape.schema_version));
+    }
+    let stated = shape.media_type.as_str();
+    match (index, shape.manifests.is_some(), shape.layers.is_some()) {
+        (true, _, true) => refuse("it has layers"),
+        (false, true, _) => refuse("it has manifests"),
+        (true, ..) if !stated.is_empty() && !media_type::is_index(stated) => refuse(stated),
+        (false, ..) if media_type::is_index(stated) => refuse(stated),
+        _ => Ok(()),
+    }
+}
+
+impl Index {
+    /// The manifests that run on `platform`, the best first; those that state no platform after them.
+    pub(crate) fn ranked(&self, platform: &Platform) -> Vec<&Descriptor> {
+        let mut fits: Vec<(usize, &Descriptor)> = self
+            .manifests
+            .iter()
+            .filter_map(|manifest| match &manifest.platform {
+                Some(offered) => Some((platform.rank(offered)?, manifest)),
+                None => Some((usize::MAX, manifest)),
+            })
+            .collect();
+        fits.sort_by_key(|(rank, _)| *rank);
+        fits.into_iter().map(|(_, manifest)| manifest).collect()
+    }
+}
+
+impl ConfigPlatform {
+    /// The platform, if the config states one.
+    pub(crate) fn stated(&self) -> Option<Platform> {
+        let known = !self.os.is_empty() && !self.architecture.is_empty();
+        known.then(|| Platform::new(&self.os, &self.architecture, &self.variant))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest() -> Digest {
+        Digest::from_sha256([7; 32])
+    }
+
+    #[test]
+    fn a_document_of_two_shapes_is_refused() {
+        let both = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"x","digest":"{0}","size":1}},"layers":[],"manifests":[]}}"#,
+            digest()
+        );
+        let as_manifest = parse_manifest(both.as_bytes(), &digest()).unwrap_err();
+        let as_index = parse_index(both.as_bytes(), &digest()).unwrap_err();
+        assert!(as_manifest.to_string().contains("it has manifests"), "{as_manifest}");
+        assert!(as_index.to_string().contains("it has layers"), "{as_index}");
+    }
+
+    #[test]
+    fn schema_1_is_refused_by_name() {
+        let old = br#"{"schemaVersion":1,"name":"x","fsLayers":[]}"#;
+        assert!(parse_manifest(old, &digest()).unwrap_err().to_string().contains("schema 1"));
+    }
+
+    #[test]
+    fn sizes_below_zero_and_deep_nesting_are_refused() {
+        let negative = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"x","digest":"{}","size":-1}},"layers":[]}}"#,
+            digest()
+        );
+        assert!(parse_manifest(negative.as_bytes(), &digest()).unwrap_err().to_string().contains("negative"));
+        let deep = format!("{}{}", "[".repeat(4000), "]".repeat(4000));
+        assert_eq!(parse_index(deep.as_bytes(), &digest()).unwrap_err().kind(), Kind::InvalidArgument);
+    }
+
+    #[test]
+    fn ranked_puts_the_best_first_and_leaves_out_strangers() {
+        let entry = |n: u8, platform: &str| {
+            let mut descriptor = Descriptor::new(media_type::OCI_MANIFEST, Digest::from_sha256([n; 32]), 1);
+            descriptor.platform = Some(Platform::parse(platform).unwrap());
+            descriptor
+        };
+        let index = Index {
+            schema_version: 2,
+            media_type: String::new(),
+            manifests: vec![entry(1, "linux/386"), entry(2, "linux/amd64"), entry(3, "unknown/unknown")],
+            annotations: BTreeMap::new(),
+        };
+        let ranked = index.ranked(&Platform::parse("linux/amd64").unwrap());
+        assert_eq!(
+            ranked.iter().map(|d| d.digest.clone()).collect::<Vec<_>>(),
+            [Digest::from_sha256([2; 32]), Digest::from_sha256([1; 32])]
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! Talks to registries (OCI distribution-spec, docker's token protocol, containerd's hosts.toml).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How registries are reached. Zero means the default, wherever a number is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryConfig {
+    /// A folder of `HOST/hosts.toml`, as containerd's `config_path`.
+    pub hosts_directory: Option<PathBuf>,
+    /// The most bytes of a manifest or config that are read; 8 MiB.
+    pub manifest_limit: u64,
+    /// Layers fetched at once, in one pull; 3, as docker and containerd have it.
+    pub concurrency: usize,
+    /// How long a connection may take to come about; 30 s.
+    pub connect_timeout: Duration,
+    /// How long a registry may be silent in the middle of an answer; 60 s.
+    pub idle_timeout: Duration,
+    /// How often a request is tried that made no headway; 5.
+    pub attempts: u32,
+    /// The most bytes one unpacked layer may have; 1 TiB.
+    pub unpacked_limit: u64,
+    /// The most entries one layer may have; 10 million.
+    pub entry_limit: u64,
+    /// Where snapshots of unknown sorts are mounted while a layer is applied; the system's folder for temporary files.
+    pub scratch: Option<PathBuf>,
+}
+
+/// A user's name and secret for one registry; never logged.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// The user name; empty for an identity token.
+    pub username: String,
+    /// The password or token.
+    pub secret: String,
+}
+
+impl RegistryConfig {
+    /// The most bytes of a manifest or config that are read.
+    pub(crate) fn manifest_limit(&self) -> u64 {
+        if self.manifest_limit == 0 { 8 << 20 } else { self.manifest_limit }
+    }
+
+    /// Layers fetched at once.
+    pub(crate) fn concurrency(&self) -> usize {
+        if self.concurrency == 0 { 3 } else { self.concurrency }
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        if self.connect_timeout.is_zero() { Duration::from_secs(30) } else { self.connect_timeout }
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        if self.idle_timeout.is_zero() { Duration::from_secs(60) } else { self.idle_timeout }
+    }
+
+    fn attempts(&self) -> u32 {
+        if self.attempts == 0 { 5 } else { self.attempts }
+    }
+
+    /// What a layer may be at the most.
+    pub(crate) fn layer_limits(&self) -> diff::Limits {
+        diff::Limits {
+            bytes: if self.unpacked_limit == 0 { 1 << 40 } else { self.unpacked_limit },
+            entries: if self.entry_limit == 0 { 10_000_000 } else { self.entry_limit },
+        }
+    }
+
+    /// Where unknown mounts go.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.scratch.clone().unwrap_or_else(std::env::temp_dir)
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Registries {}
+impl Registries {
+    pub(crate) fn new(config: RegistryConfig) -> Registries {
+        let _ = config;
+        Registries {}
+    }
+}
