@@ -1,0 +1,221 @@
+//! One executor with its global options, and how a verb is run.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::output::{self, LIMIT};
+use crate::spawn::{PidfdSpawner, Running, Spawner};
+use crate::{log, stdio::ExecutorStdio};
+
+/// An executor and its global options. Cheap to clone.
+#[derive(Clone)]
+pub struct Runc {
+    binary: PathBuf,
+    root: Option<PathBuf>,
+    log: Option<PathBuf>,
+    systemd_cgroup: bool,
+    debug: bool,
+    spawner: Arc<dyn Spawner>,
+}
+
+/// How a verb ended.
+pub(crate) struct Outcome {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    /// What the executor said of its failure.
+    pub(crate) said: String,
+}
+
+impl Runc {
+    /// An executor by its path, or by a name to be looked up in PATH, with all options at their defaults.
+    pub fn new(binary: impl Into<PathBuf>) -> Runc {
+        Runc {
+            binary: binary.into(),
+            root: None,
+            log: None,
+            systemd_cgroup: false,
+            debug: false,
+            spawner: Arc::new(PidfdSpawner),
+        }
+    }
+
+    /// `--root`: where the executor keeps the state of its containers.
+    #[must_use]
+    pub fn root(mut self, root: impl Into<PathBuf>) -> Runc {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// `--log`, with `--log-format json`: the file in which a failure is explained.
+    #[must_use]
+    pub fn log(mut self, log: impl Into<PathBuf>) -> Runc {
+        self.log = Some(log.into());
+        self
+    }
+
+    /// `--systemd-cgroup`: cgroups are made through systemd.
+    #[must_use]
+    pub fn systemd_cgroup(mut self, on: bool) -> Runc {
+        self.systemd_cgroup = on;
+        self
+    }
+
+    /// `--debug`.
+    #[must_use]
+    pub fn debug(mut self, on: bool) -> Runc {
+        self.debug = on;
+        self
+    }
+
+    /// Who starts and reaps the executor's processes.
+    #[must_use]
+    pub fn spawner(mut self, spawner: Arc<dyn Spawner>) -> Runc {
+        self.spawner = spawner;
+        self
+    }
+
+    /// The path or name given at [`Runc::new`].
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The command line up to and without the verb.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        if let Some(root) = &self.root {
+            command.arg("--root").arg(root);
+        }
+        if self.debug {
+            command.arg("--debug");
+        }
+        if let Some(log) = &self.log {
+            command.arg("--log").arg(log).args(["--log-format", "json"]);
+        }
+        if self.systemd_cgroup {
+            command.arg("--systemd-cgroup");
+        }
+        command
+    }
+
+    /// Runs a verb that answers with its exit status alone.
+    pub(crate) async fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<()> {
+        self.call(args, None).await.map(drop)
+    }
+
+    /// Runs a verb with `input` on its standard input, and gives what it printed.
+    pub(crate) async fn call<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: Option<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
+        let mut command = self.command();
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+        let line = display(&command);
+        let outcome = self.wait(command, &line, input).await?;
+        if outcome.status.success() {
+            return Ok(outcome.stdout);
+        }
+        Err(Error::failed(line, &outcome.said, outcome.status))
+    }
+
+    /// Runs a verb whose standard streams become the container's.
+    pub(crate) async fn run_with_stdio(&self, args: Vec<OsString>, stdio: ExecutorStdio) -> Result<()> {
+        let mut command = self.command();
+        command.args(args);
+        stdio.apply(&mut command);
+        let line = display(&command);
+        let outcome = self.wait(command, &line, None).await?;
+        if outcome.status.success() {
+            return Ok(());
+        }
+        Err(Error::failed(line, &outcome.said, outcome.status))
+    }
+
+    async fn wait(&self, command: Command, line: &str, input: Option<Vec<u8>>) -> Result<Outcome> {
+        let mark = self.log.as_deref().map(log::mark);
+        let Running { stdin, stdout, stderr, exit, .. } =
+            self.spawner.spawn(command).map_err(|error| Error::spawn(line.to_owned(), error))?;
+        let io = |what: &'static str| move |error| Error::io(line.to_owned(), what, error);
+        if let (Some(stdin), Some(input)) = (stdin, input) {
+            feed(stdin.into(), input).await.map_err(io("cannot write to its standard input"))?;
+        }
+        let reading = async {
+            match stdout {
+                Some(stdout) => output::read_all(stdout.into(), LIMIT).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let (stdout, status) = tokio::join!(reading, exit);
+        let stdout = stdout.map_err(io("cannot read its answer"))?;
+        let status = status.map_err(io("cannot wait for it"))?;
+        let mut said = String::new();
+        if !status.success() {
+            let logged = self.log.as_deref().zip(mark).and_then(|(log, mark)| log::last_error(log, mark));
+            said = logged.unwrap_or_else(|| {
+                let stderr = stderr.map_or_else(Vec::new, |fd| output::read_available(fd.into(), 64 << 10));
+                last_words(&String::from_utf8_lossy(&stderr))
+            });
+        }
+        Ok(Outcome { status, stdout, said })
+    }
+}
+
+/// Writes all of `input` and closes the pipe. An executor that ends without reading it all is judged by its status.
+async fn feed(pipe: std::os::fd::OwnedFd, input: Vec<u8>) -> std::io::Result<()> {
+    use tokio::io::AsyncWriteExt;
+    let mut pipe = tokio::net::unix::pipe::Sender::from_owned_fd(pipe)?;
+    match pipe.write_all(&input).await {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The error in what an executor without a log wrote to standard error: its last line.
+fn last_words(stderr: &str) -> String {
+    stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
+}
+
+/// The command line as a person would type it.
+pub(crate) fn display(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    for arg in command.get_args() {
+        line.push(' ');
+        line.push_str(&arg.to_string_lossy());
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn global_options_come_before_the_verb() {
+        let runc = Runc::new("runc").root("/r").log("/l.json").systemd_cgroup(true).debug(true);
+        assert_eq!(
+            display(&runc.command()),
+            "runc --root /r --debug --log /l.json --log-format json --systemd-cgroup"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_missing_executor_is_named() {
+        let error = Runc::new("/nonexistent/runc").run(["state", "c"]).await.unwrap_err();
+        assert_eq!(error.kind(), crate::Kind::Spawn);
+        assert!(error.to_string().starts_with("/nonexistent/runc state c: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_executor_that_never_stops_talking_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("chatty");
+        std::fs::write(&script, "#!/bin/sh\nexec head -c 9000000 /dev/zero\n").unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let error = Runc::new(&script).call(["state"], None).await.unwrap_err();
+        assert_eq!(error.kind(), crate::Kind::Io, "{error:?}");
+    }
+}
