@@ -6,8 +6,7 @@ use std::os::fd::RawFd;
 /// Marks every descriptor from `first` on close-on-exec (close_range(2), kernel 5.11; before it, one by one).
 pub fn cloexec_from(first: u32) -> io::Result<()> {
     // SAFETY: the call takes plain numbers and closes nothing now.
-    let done =
-        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if done == 0 { Ok(()) } else { cloexec_each(first) }
 }
 

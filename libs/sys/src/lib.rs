@@ -1,4 +1,16 @@
 //! The system calls that nix and rustix do not wrap, each behind a safe function.
 
+pub mod bpf;
+pub mod caps;
+pub mod clone;
+pub mod fd;
+pub mod keyring;
+pub mod kill;
 pub mod malloc;
+pub mod mount;
+pub mod net;
+pub mod sched;
+pub mod sched_core;
+pub mod seccomp;
+pub mod signal;
 pub mod spawn_fds;
