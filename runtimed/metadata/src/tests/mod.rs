@@ -1,0 +1,5 @@
+//! The store as rooms see it: against a model, under concurrency, and killed.
+
+mod crash;
+mod model;
+mod store;
