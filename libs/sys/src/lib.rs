@@ -14,3 +14,4 @@ pub mod sched_core;
 pub mod seccomp;
 pub mod signal;
 pub mod spawn_fds;
+pub mod xattrat;

@@ -76,9 +76,17 @@ impl Writer {
     /// records it. `AlreadyExists` when the namespace has the blob; the ingest is gone then too.
     pub async fn commit(self, size: u64, expected: Option<&Digest>, labels: Labels) -> Result<Info> {
         ids::validate_labels(&labels)?;
+        let expected = expected.cloned();
+        // Goes on when the caller goes away: file and record must not part half-way.
+        match tokio::spawn(self.carry_out(size, expected, labels)).await {
+            Ok(result) => result,
+            Err(error) => Err(Error::with_source(Kind::Internal, "commit did not finish", error)),
+        }
+    }
+
+    async fn carry_out(self, size: u64, expected: Option<Digest>, labels: Labels) -> Result<Info> {
         let Writer { content, namespace, status, open } = self;
         let open = open.ok_or_else(|| closed(&status.reference))?;
-        let expected = expected.cloned();
         let (open, digest) = blocking(move || finish(open, size, expected)).await?;
         let _changing = content.digests.lock(&digest).await;
 

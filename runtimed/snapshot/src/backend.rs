@@ -1,0 +1,26 @@
+//! What a kind of snapshotter has to know; the records are kept for it.
+
+use std::path::{Path, PathBuf};
+
+use errors::Result;
+
+use crate::{Kind, Mount};
+
+/// The files of one kind of snapshotter. Calls block. Snapshots are numbers here; a number is used once.
+pub trait Backend: Send + Sync + 'static {
+    /// The snapshotter's name.
+    fn name(&self) -> &'static str;
+
+    /// The folder that holds a folder a snapshot, named by its number.
+    fn folder(&self) -> &Path;
+
+    /// Makes the folder of snapshot `id` on `parents` (nearest first). What it leaves after a failure is removed by the
+    /// caller.
+    fn create(&self, id: u64, kind: Kind, parents: &[u64]) -> Result<()>;
+
+    /// The tree of the snapshot's own files, which usage is counted over.
+    fn tree(&self, id: u64) -> PathBuf;
+
+    /// How to mount snapshot `id` on `parents` (nearest first).
+    fn mounts(&self, id: u64, kind: Kind, parents: &[u64]) -> Vec<Mount>;
+}
