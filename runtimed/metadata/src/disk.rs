@@ -11,8 +11,10 @@ use crate::key::Sort;
 use crate::lock::Lock;
 use crate::value::{self, Head};
 
-/// Changes by key: a value, or `None` for a deletion.
-pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// A value, or `None` for a deletion.
+pub(crate) type Change = Option<Vec<u8>>;
+/// Changes by key.
+pub(crate) type Changes = BTreeMap<Vec<u8>, Change>;
 
 /// What sled may keep in memory, in bytes.
 const CACHE: u64 = 8 << 20;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use errors::Result;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::disk::{Changes, Disk};
+use crate::disk::{Change, Changes, Disk};
 use crate::reader::record;
 use crate::table::Table;
 use crate::view::{self, View};
@@ -17,7 +17,7 @@ pub struct Transaction<'a> {
     /// The changes of this group of transactions, this one's included.
     changes: &'a mut Changes,
     /// What this transaction replaced in `changes`, oldest first.
-    undo: Vec<(Vec<u8>, Option<Option<Vec<u8>>>)>,
+    undo: Vec<(Vec<u8>, Option<Change>)>,
 }
 
 impl<'a> Transaction<'a> {
@@ -108,7 +108,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn change(&mut self, key: Vec<u8>, change: Option<Vec<u8>>) {
+    fn change(&mut self, key: Vec<u8>, change: Change) {
         let before = self.changes.insert(key.clone(), change);
         self.undo.push((key, before));
     }
