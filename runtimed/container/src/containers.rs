@@ -1,0 +1,56 @@
+//! The room: look up, list, delete.
+
+use errors::{Error, Result};
+use events::Bus;
+use filters::Filters;
+use ids::{ContainerId, Namespace};
+use metadata::Store;
+use proto_containerd::events::ContainerDelete;
+
+use crate::container::Container;
+use crate::record::TABLE;
+
+/// The container records. Publishes /containers/{create,update,delete}.
+#[derive(Clone)]
+pub struct Containers {
+    pub(crate) store: Store,
+    pub(crate) events: Bus,
+}
+
+impl Containers {
+    /// The records in `store`.
+    pub fn new(store: Store, events: Bus) -> Containers {
+        Containers { store, events }
+    }
+
+    /// The record; `NotFound` "container \"ID\" in namespace \"NS\": not found".
+    pub fn get(&self, namespace: &Namespace, id: &ContainerId) -> Result<Container> {
+        let record = self.store.read().get(&TABLE, &[namespace.as_str(), id.as_str()])?;
+        record.map(Container::from).ok_or_else(|| not_found(namespace, id))
+    }
+
+    /// The records that `filters` (containerd's language) let through, in id order.
+    pub fn list(&self, namespace: &Namespace, filters: &[String]) -> Result<Vec<Container>> {
+        let filters = Filters::parse(filters)?;
+        let records = self.store.read().scan(&TABLE, &[namespace.as_str()])?;
+        let containers = records.into_iter().map(|(_, record)| Container::from(record));
+        Ok(containers.filter(|container| filters.matches(container)).collect())
+    }
+
+    /// Deletes the record.
+    pub async fn delete(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
+        let (owner, key) = (namespace.clone(), id.clone());
+        self.store
+            .write(move |transaction| match transaction.delete(&TABLE, &[owner.as_str(), key.as_str()])? {
+                true => Ok(()),
+                false => Err(not_found(&owner, &key)),
+            })
+            .await?;
+        self.events.publish(namespace, "/containers/delete", &ContainerDelete { id: id.to_string() });
+        Ok(())
+    }
+}
+
+pub(crate) fn not_found(namespace: &Namespace, id: &ContainerId) -> Error {
+    Error::not_found(format!("container {:?} in namespace {:?}: not found", id.as_str(), namespace.as_str()))
+}
