@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
+
 /// Result of a cgroup operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -32,13 +34,14 @@ pub enum Error {
     #[error("cgroup not exist: {0}")]
     NotExist(String),
     /// A call on a cgroup file failed.
-    #[error("{call} {}: {source}", path.display())]
+    #[error("{call} {}: {}", path.display(), reason_of(source))]
     Io {
         /// The call, with what was written if any.
         call: String,
         /// The file.
         path: PathBuf,
         /// The kernel's answer.
+        #[source]
         source: io::Error,
     },
     /// A cgroup file says something that this program does not understand.
@@ -65,9 +68,30 @@ impl Error {
         Error::Invalid { field: field.into(), reason: reason.into() }
     }
 
+    /// The kernel's error number, if it is a failed call.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Error::Io { source, .. } => source.raw_os_error().map(Errno::from_raw),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a lack of permission, in the loose sense: an unprivileged user on a read-only mount, too.
+    pub fn is_permission(&self) -> bool {
+        matches!(self.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS))
+    }
+
     /// Whether the kernel answered that the file is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
             || matches!(self, Error::NotExist(_))
+    }
+}
+
+/// The kernel's words for an error in the lower case that callers of this command line match.
+fn reason_of(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(raw) => Errno::from_raw(raw).desc().to_lowercase(),
+        None => error.to_string(),
     }
 }

@@ -4,17 +4,33 @@
 //! folder knows which one the host runs. Nothing here touches a cgroup outside of the container's own path, except
 //! that missing parents are created.
 
+mod device_rules;
 pub mod error;
+mod file;
+mod hugepages;
+mod mounts;
+mod pids;
+mod rdma;
 pub mod stats;
+mod tree;
+mod v1;
+mod v2;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 use oci::runtime::LinuxResources;
 
 pub use error::{Error, Result};
+pub use mounts::{Hierarchies, Mount};
 pub use stats::Stats;
+
+/// The signal that no process survives.
+const SIGKILL: i32 = Signal::SIGKILL as i32;
 
 /// A container's cgroup, or its set of cgroups on version 1.
 ///
@@ -30,9 +46,13 @@ pub trait Manager {
     /// A descriptor of the cgroup's directory for `clone3(CLONE_INTO_CGROUP)`: `Some` on version 2 only.
     fn dir_fd(&self) -> Result<Option<OwnedFd>>;
 
-    /// Applies what `resources` says and leaves alone what it does not say. A limit for a controller that the host
-    /// does not have is an error that names the controller.
+    /// Applies `resources` to a new container. Devices are denied but for the rules given and runc's default ones; other
+    /// limits that are not given are left alone. A limit for a controller that the host does not have is an error that
+    /// names the controller.
     fn set(&self, resources: &LinuxResources) -> Result<()>;
+
+    /// Like [`set`](Manager::set), for a container that runs: does not touch device rules.
+    fn update(&self, resources: &LinuxResources) -> Result<()>;
 
     /// Freezes or thaws every process, and returns when the kernel says that it is done.
     fn freeze(&self, frozen: bool) -> Result<()>;
@@ -43,7 +63,8 @@ pub trait Manager {
     /// The processes of the cgroup and of every cgroup below it.
     fn pids(&self) -> Result<Vec<i32>>;
 
-    /// Sends `signal` to every process, so that none escapes by forking. Returns without error when none is left.
+    /// Sends `signal` to every process, so that none escapes by forking. No error when none is left;
+    /// [`Error::NotExist`] when there is no cgroup.
     fn kill_all(&self, signal: i32) -> Result<()>;
 
     /// What the controllers have counted.
@@ -89,12 +110,62 @@ pub fn manager(cgroups_path: Option<&Path>, id: &str, systemd: bool) -> Result<B
     if systemd {
         return Err(Error::Systemd);
     }
-    let _ = (cgroups_path, id);
-    Err(Error::NotExist("no cgroup hierarchy is mounted".into()))
+    let hierarchies = Hierarchies::read()?;
+    let named = cgroups_path.filter(|path| !path.as_os_str().is_empty());
+    let path = named.unwrap_or(Path::new(id));
+    let lenient = named.is_none() && !geteuid().is_root();
+    if mounts::clean(path).as_os_str().is_empty() {
+        return Err(Error::invalid("linux.cgroupsPath", format!("{path:?} is the root of the hierarchy")));
+    }
+    if hierarchies.unified_only() {
+        Ok(Box::new(v2::V2::new(&hierarchies, path, lenient)?))
+    } else {
+        Ok(Box::new(v1::V1::new(&hierarchies, path, lenient)?))
+    }
 }
 
 /// The cgroup of a container that exists, from what [`Manager::paths`] said when it was created.
 pub fn load(paths: &BTreeMap<String, PathBuf>) -> Result<Box<dyn Manager>> {
-    let _ = paths;
-    Err(Error::NotExist("no cgroup hierarchy is mounted".into()))
+    let lenient = !geteuid().is_root();
+    match paths.get("") {
+        Some(dir) if paths.len() == 1 => {
+            let hierarchies = Hierarchies::read()?;
+            let mountpoint = hierarchies.unified().map_or_else(|| dir.clone(), |mount| mount.mountpoint.clone());
+            Ok(Box::new(v2::V2::from_dir(mountpoint, dir.clone(), lenient)))
+        }
+        _ => Ok(Box::new(v1::V1::from_paths(paths.clone(), lenient))),
+    }
 }
+
+/// Refuses a cgroup that somebody else uses or that stands still: a new container would share limits with strangers,
+/// or hang. To be asked before [`Manager::create`].
+pub fn check_unused(manager: &dyn Manager) -> Result<()> {
+    if !manager.exists() {
+        return Ok(());
+    }
+    let count = manager.pids()?.len();
+    if count != 0 {
+        let reason = format!("container's cgroup is not empty: {count} process(es) found");
+        return Err(Error::invalid("linux.cgroupsPath", reason));
+    }
+    match manager.frozen()? {
+        true => Err(Error::invalid("linux.cgroupsPath", "container's cgroup unexpectedly frozen")),
+        false => Ok(()),
+    }
+}
+
+/// Sends a signal to every process; one that is gone is no error. Goes on past an error and reports the last.
+fn signal_each(pids: &[i32], number: i32) -> Result<()> {
+    let mut done = Ok(());
+    for pid in pids {
+        match sys::signal::kill(*pid, number) {
+            Ok(()) => {}
+            Err(e) if e.raw_os_error() == Some(Errno::ESRCH as i32) => {}
+            Err(e) => done = Err(Error::io(format!("kill({pid}, {number})"), "/proc", e)),
+        }
+    }
+    done
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Choosing and loading a driver, and, as root, the real thing on whatever the host runs.
+
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+
+use super::*;
+
+/// A cgroup of a test's own, and a process in it; both gone at the end.
+struct Real {
+    manager: Box<dyn Manager>,
+    child: Child,
+}
+
+impl Real {
+    /// `None` without root, or where the host's hierarchies may not be changed.
+    fn new(name: &str) -> Option<Self> {
+        if !geteuid().is_root() {
+            eprintln!("not root: skipped");
+            return None;
+        }
+        let id = format!("runc-rs-test-{name}-{}", std::process::id());
+        let manager = manager(None, &id, false).unwrap();
+        check_unused(&*manager).unwrap();
+        manager.create().unwrap();
+        // It waits for a line, so that its own child is born in the cgroup.
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "read line; sleep 60 & exec sleep 60"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        manager.join(child.id() as i32).unwrap();
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        Some(Self { manager, child })
+    }
+
+    fn resources(json: &str) -> LinuxResources {
+        serde_json::from_str(json).unwrap()
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        let _ = self.manager.kill_all(SIGKILL);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Err(e) = self.manager.destroy() {
+            eprintln!("{e}");
+        }
+        assert!(!self.manager.exists());
+    }
+}
+
+#[test]
+fn the_systemd_driver_is_named_in_its_error() {
+    let error = manager(None, "x", true).err().unwrap();
+    assert_eq!(error.to_string(), "systemd cgroup driver is not supported yet");
+}
+
+#[test]
+fn the_root_of_the_hierarchy_is_refused() {
+    let error = manager(Some(Path::new("/a/..")), "x", false).err().unwrap().to_string();
+    assert!(error.contains("linux.cgroupsPath"), "{error}");
+}
+
+#[test]
+fn limits_counts_and_processes() {
+    let Some(real) = Real::new("limits") else { return };
+    let m = &real.manager;
+    let limits = r#"{"memory":{"limit":67108864},"pids":{"limit":20},"cpu":{"shares":512,"quota":50000,"period":100000}}"#;
+    m.set(&Real::resources(limits)).unwrap();
+    let stats = m.stats().unwrap();
+    assert_eq!(stats.memory.usage.limit, 64 << 20);
+    assert_eq!(stats.pids.limit, 20);
+    assert!(m.pids().unwrap().contains(&(real.child.id() as i32)));
+    assert!(check_unused(&**m).unwrap_err().to_string().contains("is not empty"));
+    m.update(&Real::resources(r#"{"memory":{"limit":33554432},"pids":{"limit":-1}}"#)).unwrap();
+    let stats = m.stats().unwrap();
+    assert_eq!((stats.memory.usage.limit, stats.pids.limit), (32 << 20, 0));
+}
+
+#[test]
+fn loaded_paths_are_the_same_cgroup() {
+    let Some(real) = Real::new("load") else { return };
+    let loaded = load(&real.manager.paths()).unwrap();
+    assert!(loaded.exists());
+    assert_eq!(loaded.pids().unwrap(), real.manager.pids().unwrap());
+}
+
+#[test]
+fn freezing_holds_and_killing_frees() {
+    let Some(mut real) = Real::new("freeze") else { return };
+    real.manager.freeze(true).unwrap();
+    assert!(real.manager.frozen().unwrap());
+    real.manager.freeze(false).unwrap();
+    assert!(!real.manager.frozen().unwrap());
+    real.manager.freeze(true).unwrap();
+    real.manager.kill_all(SIGKILL).unwrap();
+    use std::os::unix::process::ExitStatusExt;
+    assert_eq!(real.child.wait().unwrap().signal(), Some(SIGKILL));
+    real.manager.destroy().unwrap();
+    assert!(!real.manager.exists());
+    assert!(matches!(real.manager.kill_all(SIGKILL), Err(Error::NotExist(_))));
+    real.manager.destroy().unwrap();
+}
+
+#[test]
+fn removal_waits_for_a_process_that_ends() {
+    let Some(mut real) = Real::new("remove") else { return };
+    real.manager.kill_all(SIGKILL).unwrap();
+    // Not waited for: the processes may still be on their way out.
+    real.manager.destroy().unwrap();
+    assert!(!real.manager.exists());
+    real.child.wait().unwrap();
+}
+
+#[test]
+fn sub_cgroups_are_listed_and_removed() {
+    let Some(real) = Real::new("below") else { return };
+    for dir in real.manager.paths().values() {
+        std::fs::create_dir(dir.join("below")).unwrap();
+    }
+    let (_, dir) = real.manager.paths().into_iter().find(|(c, _)| c.is_empty() || c == "devices").unwrap();
+    std::fs::write(dir.join("below/cgroup.procs"), real.child.id().to_string()).unwrap();
+    assert!(real.manager.pids().unwrap().contains(&(real.child.id() as i32)));
+}

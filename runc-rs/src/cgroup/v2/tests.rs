@@ -1,0 +1,152 @@
+//! Version 2 on a directory of plain files.
+
+use std::fs;
+
+use super::*;
+
+const CONTROLLERS: &str = "cpuset cpu io memory hugetlb pids rdma\n";
+
+/// A container's directory under a temporary mount point, with these files.
+fn fake(files: &[(&str, &str)]) -> (tempfile::TempDir, V2) {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("a/c1");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(root.path().join("cgroup.controllers"), CONTROLLERS).unwrap();
+    fs::write(dir.join("cgroup.controllers"), CONTROLLERS).unwrap();
+    for (name, content) in files {
+        fs::write(dir.join(name), content).unwrap();
+    }
+    let v2 = V2::from_dir(root.path().to_owned(), dir, false);
+    (root, v2)
+}
+
+fn content(v2: &V2, name: &str) -> String {
+    fs::read_to_string(v2.dir.join(name)).unwrap()
+}
+
+fn resources(json: &str) -> LinuxResources {
+    serde_json::from_str(json).unwrap()
+}
+
+#[test]
+fn limits_are_converted_and_land_in_their_files() {
+    let (_root, v2) = fake(&[
+        ("cpu.weight", ""),
+        ("cpu.max", "max 100000\n"),
+        ("cpu.idle", ""),
+        ("cpuset.cpus", ""),
+        ("memory.max", ""),
+        ("memory.low", ""),
+        ("memory.swap.max", ""),
+        ("pids.max", ""),
+        ("io.weight", ""),
+        ("io.max", ""),
+        ("hugetlb.2MB.max", ""),
+        ("hugetlb.2MB.rsvd.max", ""),
+        ("memory.high", ""),
+    ]);
+    v2.update(&resources(
+        r#"{"cpu":{"shares":1024,"quota":5000,"idle":0,"cpus":"1"},
+            "memory":{"limit":1000,"swap":3000,"reservation":500},"pids":{"limit":0},
+            "blockIO":{"weight":1000,"throttleWriteIOPSDevice":[{"major":8,"minor":0,"rate":7}]},
+            "hugepageLimits":[{"pageSize":"2MB","limit":4194304}],"unified":{"memory.high":"900"}}"#,
+    ))
+    .unwrap();
+    for (name, want) in [
+        ("cpu.weight", "100"),
+        ("cpu.max", "5000 100000"),
+        ("cpu.idle", "0"),
+        ("cpuset.cpus", "1"),
+        ("memory.max", "1000"),
+        ("memory.low", "500"),
+        ("memory.swap.max", "2000"),
+        ("pids.max", "1"),
+        ("io.weight", "10000"),
+        ("io.max", "8:0 wiops=7"),
+        ("hugetlb.2MB.max", "4194304"),
+        ("hugetlb.2MB.rsvd.max", "4194304"),
+        ("memory.high", "900"),
+    ] {
+        assert_eq!(content(&v2, name), want, "{name}");
+    }
+}
+
+#[test]
+fn a_missing_controller_is_named() {
+    let (_root, v2) = fake(&[]);
+    v2.update(&LinuxResources::default()).unwrap();
+    for (json, want) in [
+        (r#"{"memory":{"limit":1}}"#, "cannot set memory.limit: cgroup controller \"memory\" is not available"),
+        (r#"{"pids":{"limit":1}}"#, "cannot set pids.limit: cgroup controller \"pids\" is not available"),
+        (r#"{"cpu":{"quota":1}}"#, "cannot set cpu.quota: cgroup controller \"cpu\" is not available"),
+        (r#"{"unified":{"misc.max":"1"}}"#, "controller \"misc\" not available"),
+        (r#"{"unified":{"../x":"1"}}"#, "must be a file name (no slashes)"),
+        (r#"{"unified":{"x":"1"}}"#, "must be in the form CONTROLLER.PARAMETER"),
+    ] {
+        let text = v2.update(&resources(json)).unwrap_err().to_string();
+        assert!(text.contains(want), "{text}");
+    }
+    // No swap accounting is as good as no swap.
+    v2.update(&resources(r#"{"memory":{"limit":0,"swap":-1}}"#)).unwrap();
+}
+
+#[test]
+fn a_limit_below_what_is_used_is_refused_when_asked_to_check() {
+    let (_root, v2) = fake(&[("memory.current", "5000\n"), ("memory.max", "old")]);
+    let text = v2.update(&resources(r#"{"memory":{"limit":4000,"checkBeforeUpdate":true}}"#)).unwrap_err();
+    assert!(text.to_string().contains("rejecting memory limit 4000 <= usage 5000"));
+    assert_eq!(content(&v2, "memory.max"), "old");
+}
+
+#[test]
+fn controllers_are_enabled_down_to_the_parent() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("cgroup.controllers"), "cpu pids\n").unwrap();
+    fs::write(root.path().join("cgroup.subtree_control"), "").unwrap();
+    let v2 = V2::from_dir(root.path().to_owned(), root.path().join("x"), false);
+    v2.create().unwrap();
+    assert!(v2.exists());
+    assert_eq!(fs::read_to_string(root.path().join("cgroup.subtree_control")).unwrap(), "+cpu +pids");
+    let strange = V2::from_dir(root.path().to_owned(), "/elsewhere/x".into(), false);
+    assert!(strange.create().unwrap_err().to_string().contains("invalid cgroup path"));
+}
+
+#[test]
+fn freezing_waits_for_the_event_that_is_already_there() {
+    let (_root, v2) = fake(&[("cgroup.freeze", "0\n"), ("cgroup.events", "populated 1\nfrozen 1\n")]);
+    assert!(!v2.frozen().unwrap());
+    v2.freeze(true).unwrap();
+    assert!(v2.frozen().unwrap());
+    v2.freeze(false).unwrap();
+    assert!(!v2.frozen().unwrap());
+}
+
+#[test]
+fn sigkill_is_left_to_the_kernel() {
+    let (_root, v2) = fake(&[("cgroup.kill", ""), ("cgroup.procs", "999999999\n")]);
+    v2.kill_all(SIGKILL).unwrap();
+    assert_eq!(content(&v2, "cgroup.kill"), "1");
+}
+
+#[test]
+fn counters_are_read() {
+    let (_root, v2) = fake(&[
+        ("cpu.stat", "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 1\nthrottled_usec 4\n"),
+        ("cpu.pressure", "some avg10=0.50 avg60=0.00 avg300=0.00 total=9\n"),
+        ("memory.stat", "anon 1\nfile 2\n"),
+        ("memory.current", "100\n"),
+        ("memory.max", "max\n"),
+        ("memory.swap.current", "10\n"),
+        ("memory.swap.max", "20\n"),
+        ("cgroup.procs", "1\n2\n"),
+        ("io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n"),
+    ]);
+    let stats = v2.stats().unwrap();
+    assert_eq!((stats.cpu.usage.total, stats.cpu.throttling.throttled_time), (5000, 4000));
+    assert_eq!(stats.cpu.psi.unwrap().some.total, 9);
+    assert_eq!((stats.memory.cache, stats.memory.usage.limit), (2, u64::MAX));
+    assert_eq!((stats.memory.swap.usage, stats.memory.swap.limit), (110, u64::MAX));
+    assert_eq!((stats.pids.current, stats.pids.limit), (2, 0));
+    assert_eq!(stats.blkio.io_serviced_recursive[1].value, 4);
+    assert!(stats.memory.psi.is_none());
+}
