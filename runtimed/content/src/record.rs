@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Info, Status};
 
 /// The blobs, by namespace and digest.
-pub(crate) const BLOBS: Table<Record> = Table::new("content.blobs");
+pub(crate) const BLOBS: Table<Record> = Table::namespaced("content.blobs");
 
 /// Who has a blob, by digest and namespace: kept in step with [`BLOBS`], so that nobody has to read all of it.
 pub(crate) const OWNERS: Table<()> = Table::new("content.owners");

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Descriptor, Platform};
 
 /// The records, by namespace and name.
-const IMAGES: Table<Record> = Table::new("images");
+const IMAGES: Table<Record> = Table::namespaced("images");
 
 /// The longest name, in bytes: far beyond any reference, and well below what a record should weigh.
 const MAX_NAME: usize = 4096;

@@ -8,7 +8,7 @@ use errors::{Error, Result};
 
 /// The longest key on disk, in bytes: with values in pieces of [`crate::value::PIECE`] it keeps a leaf of sled's tree (17
 /// entries) below the size (128 KiB) from which sled writes it to a file of its own, which it does not sync.
-pub(crate) const MAX: usize = 2048;
+pub(crate) const MAX: usize = 4608;
 
 const ESCAPE: u8 = 0x00;
 const END: u8 = 0x01;

@@ -67,6 +67,11 @@ impl<'a> Transaction<'a> {
         view::holders(self, namespace)
     }
 
+    /// The parts that follow `prefix` in the keys of the namespaced table `table`, each once, sorted.
+    pub fn next_parts(&self, table: &str, prefix: &[&str]) -> Result<Vec<String>> {
+        view::next_parts(self, table, prefix)
+    }
+
     /// Writes a record.
     pub fn put<V: Serialize>(&mut self, table: &Table<V>, key: &[&str], value: &V) -> Result<()> {
         let key = key::compose(table.sort(), table.name(), key)?;

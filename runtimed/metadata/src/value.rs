@@ -7,7 +7,7 @@ use errors::{Error, Kind, Result, WithKind};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The most bytes of a value under one key.
-pub(crate) const PIECE: usize = 4096;
+pub(crate) const PIECE: usize = 2048;
 /// The largest record, in bytes: no request that could hold one is larger.
 pub(crate) const MAX: usize = 16 << 20;
 

@@ -29,17 +29,30 @@ pub(crate) fn holders(view: &impl View, namespace: &str) -> Result<Vec<String>> 
 pub(crate) fn namespaces(view: &impl View) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for table in tables(view)? {
-        let prefix = key::compose(Sort::Namespaced, &table, &[])?;
-        let mut from = prefix.clone();
-        while let Some(next) = view.seek(&from)?.filter(|key| key.starts_with(&prefix)) {
-            let Some(name) = key::decompose(&next).and_then(|(_, parts)| parts.into_iter().next()) else {
-                break;
-            };
-            from = key::after(&key::compose(Sort::Namespaced, &table, &[&name])?);
-            names.insert(name);
-        }
+        names.extend(next_parts(view, &table, &[])?);
     }
     Ok(names)
+}
+
+/// The parts that follow `prefix` in the keys of the namespaced table `table`, each once, sorted.
+pub(crate) fn next_parts(view: &impl View, table: &str, prefix: &[&str]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let start = key::compose(Sort::Namespaced, table, prefix)?;
+    let mut from = start.clone();
+    while let Some(next) = view.seek(&from)?.filter(|key| key.starts_with(&start)) {
+        let part = key::decompose(&next)
+            .and_then(|(_, mut parts)| (parts.len() > prefix.len()).then(|| parts.swap_remove(prefix.len())));
+        // A record at the prefix itself has no next part; what follows it is one byte longer at least.
+        let Some(part) = part else {
+            from = next;
+            from.push(0);
+            continue;
+        };
+        let path: Vec<&str> = prefix.iter().copied().chain([part.as_str()]).collect();
+        from = key::after(&key::compose(Sort::Namespaced, table, &path)?);
+        found.push(part);
+    }
+    Ok(found)
 }
 
 /// The namespaced tables that have records, found by leaping from one to the next.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{Info, Kind, Usage};
 
 /// The snapshots, by namespace, snapshotter and key.
-pub(crate) const SNAPSHOTS: Table<Record> = Table::new("snapshot.records");
+pub(crate) const SNAPSHOTS: Table<Record> = Table::namespaced("snapshot.records");
 /// Who stands on whom, by namespace, snapshotter, parent and child.
 pub(crate) const CHILDREN: Table<()> = Table::new("snapshot.children");
 

@@ -68,6 +68,12 @@ fn carry_out(plan: &Plan, transaction: &mut Transaction<'_>, model: &mut Model) 
                 assert_eq!(transaction.delete_all(&RECORDS, &refs(prefix))?, before - model.len());
             }
         }
+        for first in model.keys().map(|key| &key[0]) {
+            let mut expected: Vec<_> =
+                model.keys().filter(|key| key[0] == *first).filter_map(|key| key.get(1)).cloned().collect();
+            expected.dedup();
+            assert_eq!(transaction.next_parts("records", &[first])?, expected);
+        }
         let seen: Model = transaction.scan(&RECORDS, &[])?.into_iter().collect();
         assert_eq!(&seen, model);
     }
@@ -86,7 +92,7 @@ fn check(store: &Store, model: &Model) {
         let within: Vec<_> = reader.keys(&RECORDS, &[namespace]).unwrap();
         assert_eq!(within, model.keys().filter(|key| key[0] == *namespace).cloned().collect::<Vec<_>>());
     }
-    let namespaces = model.keys().map(|key| key[0].clone()).collect();
+    let namespaces: std::collections::BTreeSet<String> = model.keys().map(|key| key[0].clone()).collect();
     assert_eq!(reader.namespaces().unwrap(), namespaces);
 }
 
