@@ -1,0 +1,491 @@
+//! One tokio task owns one container task: its processes, its connection to the shim, and who waits.
+//!
+//! Requests come through a bounded queue. The actor itself never waits for the shim: each call is a job, whose end comes back to
+//! the actor as [`Done`]; so calls overtake each other as they would in the shim.
+//!
+//! ```text
+//!             connection closed          `shim delete` done
+//!     Live ----------------------> Losing ----------------> Lost
+//!      |  <----------------------    |                       |
+//!      |      it lives after all     | nobody deletes        |
+//!      '--------> Deleting <---------'-----------------------'
+//!        delete      |
+//!                    v  shim and bundle gone: the actor ends
+//! ```
+
+mod delete;
+mod loss;
+mod report;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use errors::{Error, Kind, Result};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::bundle::{Bootstrap, Bundle, Ended};
+use crate::call::{Answer, Call};
+use crate::ledger::Ledger;
+use crate::process::{Proc, Reply, Seen};
+use crate::shim_conn::ShimConn;
+use crate::shim_log::ShimLog;
+use crate::state;
+use crate::table::{Handle, Key, Shared, Table};
+use crate::types::{Exit, Io, Process, Status};
+use loss::Loss;
+
+/// How many requests may wait for the actor, which takes each at once.
+const QUEUE: usize = 64;
+
+/// How many calls may be under way to a shim that does not answer.
+const CALLS: usize = 512;
+
+/// What an actor can be asked.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Ask the shim.
+    Call { call: Call, reply: Reply<Answer> },
+    /// Wait for the end of a process.
+    Wait { exec_id: String, reply: Reply<Exit> },
+    /// Delete the task.
+    Delete { reply: Reply<Exit> },
+    /// Tell what is known of init, at once.
+    Look { reply: Reply<Process> },
+    /// The shim has sent an event.
+    Told(Told),
+}
+
+/// What a shim's event says, as far as the actor cares. Everything in it is also learned otherwise, only later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// A process has ended.
+    Exited { exec_id: String, pid: u32, status: u32, at: SystemTime },
+    /// The container is frozen.
+    Paused,
+    /// The container is thawed.
+    Resumed,
+}
+
+/// What a job ends with.
+enum Done {
+    /// A call.
+    Answered { call: Call, result: Result<Answer>, reply: Reply<Answer> },
+    /// Who the restored shim is, and how init is.
+    Identified(Result<(Seen, u32)>),
+    /// The pid of a new shim.
+    ShimPid(Result<u32>),
+    /// A process has ended, or will never be known to have.
+    Ended { exec_id: String, result: Result<(u32, SystemTime)> },
+    /// What came of a lost connection.
+    Loss(Loss),
+    /// The task and its shim are deleted, or not.
+    Deleted(Result<Exit>),
+    /// Something was written down.
+    Noted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The shim is there, or is believed to be.
+    Live,
+    /// The connection is lost; the reason is being looked into.
+    Losing,
+    /// The shim is dead and cleaned after; the exit is kept until the task is deleted.
+    Lost,
+    /// On its way out.
+    Deleting,
+}
+
+/// See the module.
+pub(crate) struct Actor {
+    key: Key,
+    shared: Arc<Shared>,
+    table: Weak<Table>,
+    ledger: Ledger,
+    bundle: Bundle,
+    bootstrap: Bootstrap,
+    phase: Phase,
+    conn: Option<Arc<ShimConn>>,
+    shim_pid: Option<u32>,
+    /// How often in a row a lost connection was replaced without an answer on the new one.
+    retries: u32,
+    /// By exec id; init's is empty, and always there.
+    procs: BTreeMap<String, Proc>,
+    jobs: JoinSet<Done>,
+    /// Calls under way, of the jobs.
+    calls: usize,
+    deletes: Vec<Reply<Exit>>,
+    /// Told once it is known how a restored task is.
+    settled: Option<oneshot::Sender<()>>,
+    _log: Option<ShimLog>,
+}
+
+/// Enters `actor` into the table and lets it run.
+pub(crate) fn spawn(table: &Table, key: &Key, actor: Actor) {
+    let (requests, queue) = mpsc::channel(QUEUE);
+    let address = if actor.phase == Phase::Lost { "" } else { actor.bootstrap.address.as_str() };
+    table.ready(key, Handle { requests, ledger: actor.ledger.clone(), address: address.into() });
+    tokio::spawn(actor.run(queue));
+}
+
+impl Actor {
+    fn new(table: &Arc<Table>, key: &Key, ledger: Ledger, bundle: Bundle, init: Proc) -> Actor {
+        let bootstrap = Bootstrap { version: 0, address: String::new(), protocol: String::new() };
+        Actor {
+            key: key.clone(),
+            shared: table.shared.clone(),
+            table: Arc::downgrade(table),
+            ledger,
+            bundle,
+            bootstrap,
+            phase: Phase::Live,
+            conn: None,
+            shim_pid: None,
+            retries: 0,
+            procs: BTreeMap::from([(String::new(), init)]),
+            jobs: JoinSet::new(),
+            calls: 0,
+            deletes: Vec::new(),
+            settled: None,
+            _log: None,
+        }
+    }
+
+    /// Of a task that was created just now.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the actor, handed over once")]
+    pub(crate) fn created(
+        table: &Arc<Table>,
+        key: &Key,
+        ledger: Ledger,
+        bundle: Bundle,
+        conn: Option<ShimConn>,
+        bootstrap: Bootstrap,
+        log: ShimLog,
+        (pid, io): (u32, Io),
+    ) -> Actor {
+        let init = Proc::new(pid, Status::Created, io);
+        let mut actor = Actor::new(table, key, ledger, bundle, init);
+        actor.bootstrap = bootstrap;
+        actor._log = Some(log);
+        actor.conn = conn.map(Arc::new);
+        if let Some(conn) = actor.conn.clone() {
+            actor.jobs.spawn(async move { Done::ShimPid(conn.shim_pid().await) });
+        }
+        actor.watch("");
+        actor
+    }
+
+    /// Of a task that an earlier daemon created; `settled` is told when it is known how it is.
+    pub(crate) fn restored(
+        table: &Arc<Table>,
+        key: &Key,
+        ledger: Ledger,
+        bundle: Bundle,
+        bootstrap: Bootstrap,
+        log: Option<ShimLog>,
+        settled: oneshot::Sender<()>,
+    ) -> Actor {
+        let mut actor = Actor::new(table, key, ledger, bundle, Proc::unknown());
+        actor.bootstrap = bootstrap;
+        actor._log = log;
+        actor.settled = Some(settled);
+        // Not connected yet: exactly as if the connection had been lost.
+        actor.begin_loss();
+        actor
+    }
+
+    /// Of a task whose shim is known to be dead.
+    pub(crate) fn lost(
+        table: &Arc<Table>,
+        key: &Key,
+        ledger: Ledger,
+        bundle: Bundle,
+        ended: &Ended,
+    ) -> Actor {
+        let exit = ended.exit();
+        let mut init = Proc::new(exit.pid, Status::Stopped, Io::default());
+        init.ended(exit.status, exit.at);
+        let mut actor = Actor::new(table, key, ledger, bundle, init);
+        actor.phase = Phase::Lost;
+        actor
+    }
+
+    /// Runs until the task is deleted, or the daemon lets go of it.
+    async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        loop {
+            let conn = if self.phase == Phase::Live { self.conn.clone() } else { None };
+            let next = tokio::select! {
+                request = queue.recv() => match request {
+                    Some(request) => self.on_request(request),
+                    None => return,
+                },
+                Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => match done {
+                    Ok(done) => self.on_done(done),
+                    Err(error) => self.on_broken(&error),
+                },
+                () = lost(conn) => {
+                    self.begin_loss();
+                    ControlFlow::Continue(())
+                }
+            };
+            if next.is_break() {
+                return;
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: Request) -> ControlFlow<()> {
+        match request {
+            Request::Call { call, reply } => self.on_call(call, reply),
+            Request::Wait { exec_id, reply } => self.on_wait(exec_id, reply),
+            Request::Delete { reply } => self.on_delete(reply),
+            Request::Look { reply } => {
+                let _ = reply.send(self.describe(""));
+            }
+            Request::Told(told) => self.on_told(told),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn on_done(&mut self, done: Done) -> ControlFlow<()> {
+        match done {
+            Done::Answered { call, result, reply } => self.on_answer(call, result, reply),
+            Done::Identified(result) => self.on_identified(result),
+            Done::ShimPid(result) => self.shim_pid = result.ok().or(self.shim_pid),
+            Done::Ended { exec_id, result } => self.on_ended(&exec_id, result),
+            Done::Loss(loss) => self.on_loss(loss),
+            Done::Deleted(result) => return self.on_deleted(result),
+            Done::Noted => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// A job panicked: a defect, which must not take the task along.
+    fn on_broken(&mut self, error: &tokio::task::JoinError) -> ControlFlow<()> {
+        tracing::error!(namespace = %self.key.0, id = %self.key.1, %error, "a job of a task broke");
+        ControlFlow::Continue(())
+    }
+
+    fn on_call(&mut self, call: Call, reply: Reply<Answer>) {
+        let exec_id = call.exec_id();
+        let known = self.procs.get(exec_id);
+        let status = known.map_or(Status::Unknown, Proc::status);
+        let refused = state::check(&call, status, !exec_id.is_empty());
+        let settled = match &call {
+            Call::State { exec_id } if status == Status::Stopped => {
+                Some(self.describe(exec_id).map(Answer::Process))
+            }
+            _ => None,
+        };
+        let early = match (refused, settled) {
+            (Err(error), _) => Some(Err(error)),
+            (Ok(()), Some(answer)) => Some(answer),
+            _ if self.phase == Phase::Lost => Some(self.answer_lost(&call)),
+            _ if self.calls >= CALLS => Some(Err(Error::unavailable(format!(
+                "shim of task {}: {CALLS} calls are unanswered",
+                self.key.1
+            )))),
+            _ => None,
+        };
+        if let Some(answer) = early {
+            let _ = reply.send(answer);
+            return;
+        }
+        let conn = self.conn.clone();
+        let id = self.key.1.clone();
+        self.calls += 1;
+        self.jobs.spawn(async move {
+            let result = match conn {
+                Some(conn) => conn.call(&call).await,
+                None => Err(Error::unavailable(format!("shim of task {id} does not answer: ttrpc: closed"))),
+            };
+            Done::Answered { call, result, reply }
+        });
+    }
+
+    fn on_answer(&mut self, call: Call, result: Result<Answer>, reply: Reply<Answer>) {
+        self.calls = self.calls.saturating_sub(1);
+        let exec_id = call.exec_id().to_owned();
+        let result = match result {
+            Ok(answer) => self.apply(&call, &exec_id, answer),
+            Err(error) => match &call {
+                // What is known is better than nothing, and says by its status what it is worth.
+                Call::State { .. } if error.kind() == Kind::DeadlineExceeded => self
+                    .describe(&exec_id)
+                    .map(|known| Answer::Process(Process { status: Status::Unknown, ..known })),
+                Call::State { .. } if error.kind() == Kind::Unavailable => {
+                    self.describe(&exec_id).map(Answer::Process)
+                }
+                _ => {
+                    let status = self.procs.get(&exec_id).map_or(Status::Unknown, Proc::status);
+                    Err(state::refine(error, &call, status, !exec_id.is_empty()))
+                }
+            },
+        };
+        let _ = reply.send(result);
+    }
+
+    /// Takes over what a successful call has changed.
+    fn apply(&mut self, call: &Call, exec_id: &str, answer: Answer) -> Result<Answer> {
+        match (call, &answer) {
+            (Call::Start { .. }, Answer::Pid(pid)) => {
+                let process = self.procs.entry(exec_id.to_owned()).or_insert_with(Proc::unknown);
+                process.set_pid(*pid);
+                process.set_status(Status::Running);
+                self.watch(exec_id);
+            }
+            (Call::Exec(exec), _) => {
+                let added = exec.exec_id.as_str().to_owned();
+                self.ledger.forget(&added);
+                self.procs.insert(added, Proc::new(0, Status::Created, exec.io.clone()));
+            }
+            (Call::DeleteProcess { .. }, _) => self.forget_exec(exec_id),
+            (Call::State { .. }, Answer::Seen(seen)) => {
+                let process = self.procs.entry(exec_id.to_owned()).or_insert_with(Proc::unknown);
+                process.take(seen.clone());
+                return self.describe(exec_id).map(Answer::Process);
+            }
+            _ => {
+                if let Some(process) = self.procs.get_mut(exec_id) {
+                    process.set_status(state::after(call, process.status()));
+                }
+            }
+        }
+        Ok(answer)
+    }
+
+    fn forget_exec(&mut self, exec_id: &str) {
+        self.ledger.forget(exec_id);
+        if let Some(mut process) = self.procs.remove(exec_id) {
+            process.fail_waiting(|| no_process(exec_id));
+        }
+    }
+
+    fn on_wait(&mut self, exec_id: String, reply: Reply<Exit>) {
+        let process = self.procs.entry(exec_id.clone()).or_insert_with(Proc::unknown);
+        process.wait(reply);
+        let ended = process.exit().is_some();
+        // A created exec is watched from its start on; what an earlier daemon made, from the first question on.
+        match process.status() {
+            _ if ended => {}
+            _ if self.phase == Phase::Lost => self.forget_exec(&exec_id),
+            Status::Created => {}
+            _ => self.watch(&exec_id),
+        }
+    }
+
+    /// Has the shim say when a process ends; once for each.
+    fn watch(&mut self, exec_id: &str) {
+        let Some(conn) = self.conn.clone() else { return };
+        let Some(process) = self.procs.get_mut(exec_id) else { return };
+        if process.watched || process.exit().is_some() {
+            return;
+        }
+        process.watched = true;
+        let exec_id = exec_id.to_owned();
+        self.jobs.spawn(async move {
+            let result = conn.wait(&exec_id).await;
+            Done::Ended { exec_id, result }
+        });
+    }
+
+    fn on_ended(&mut self, exec_id: &str, result: Result<(u32, SystemTime)>) {
+        let Some(process) = self.procs.get_mut(exec_id) else { return };
+        process.watched = false;
+        match result {
+            Ok((status, at)) => {
+                process.ended(status, at);
+            }
+            // The connection is lost, and with it maybe the shim: that is told in its own way.
+            Err(error) if error.kind() == Kind::Unavailable => {}
+            Err(error) => {
+                tracing::debug!(id = %self.key.1, exec_id, %error, "wait for a process");
+                process.fail_waiting(|| Error::new(error.kind(), error.chain()));
+                if !exec_id.is_empty() && process.status() == Status::Unknown {
+                    self.procs.remove(exec_id);
+                }
+            }
+        }
+    }
+
+    fn on_told(&mut self, told: Told) {
+        match told {
+            Told::Exited { exec_id, pid, status, at } => self.on_exit_event(&exec_id, pid, status, at),
+            Told::Paused => self.set_init_status(Status::Paused),
+            Told::Resumed => self.set_init_status(Status::Running),
+        }
+    }
+
+    fn set_init_status(&mut self, status: Status) {
+        if let Some(init) = self.procs.get_mut("") {
+            init.set_status(status);
+        }
+    }
+
+    fn on_identified(&mut self, result: Result<(Seen, u32)>) {
+        match result {
+            Ok((seen, shim_pid)) => {
+                self.shim_pid = Some(shim_pid);
+                self.retries = 0;
+                if let Some(init) = self.procs.get_mut("") {
+                    init.take(seen);
+                }
+                self.report_known_exit();
+                self.watch_all();
+            }
+            Err(error) if error.is_not_found() => return self.begin_reap(),
+            Err(error) if error.kind() == Kind::Unimplemented && self.bootstrap.version == 3 => {
+                self.bootstrap.version = 2;
+                return self.begin_loss();
+            }
+            // Seen as a lost connection.
+            Err(error) if error.kind() == Kind::Unavailable => return,
+            Err(error) => {
+                tracing::warn!(id = %self.key.1, error = %error.chain(), "ask a restored shim for its task");
+                self.watch_all();
+            }
+        }
+        self.settle();
+    }
+
+    fn watch_all(&mut self) {
+        let ids: Vec<String> = self.procs.keys().cloned().collect();
+        for exec_id in ids {
+            let status = self.procs.get(&exec_id).map_or(Status::Unknown, Proc::status);
+            if exec_id.is_empty() || status != Status::Created {
+                self.watch(&exec_id);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some(settled) = self.settled.take() {
+            let _ = settled.send(());
+        }
+    }
+
+    fn describe(&self, exec_id: &str) -> Result<Process> {
+        let process = self.procs.get(exec_id).ok_or_else(|| no_process(exec_id))?;
+        Ok(process.describe(&self.key.1, exec_id, self.bundle.path()))
+    }
+
+    fn init_exit(&self) -> Option<Exit> {
+        self.procs.get("").and_then(Proc::exit)
+    }
+}
+
+/// Resolves when the connection is over; never without one.
+async fn lost(conn: Option<Arc<ShimConn>>) {
+    match conn {
+        Some(conn) => conn.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// No such process, in the words of containerd's shim.
+fn no_process(exec_id: &str) -> Error {
+    Error::not_found(format!("process does not exist {exec_id}: not found"))
+}

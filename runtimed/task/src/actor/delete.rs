@@ -1,0 +1,151 @@
+//! Deletes the task: in the shim, then the shim, then the bundle.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use errors::{Error, Kind, Result};
+
+use super::{Actor, Done, Phase};
+use crate::bundle::Bundle;
+use crate::call::{Answer, Call};
+use crate::process::Reply;
+use crate::shim_conn::ShimConn;
+use crate::table::{blocking, not_found};
+use crate::types::{Exit, Status};
+use crate::{shim_delete, shim_end, state};
+
+/// What a deletion works on.
+struct Deletion {
+    conn: Arc<ShimConn>,
+    bundle: Bundle,
+    shim_pid: Option<u32>,
+    /// The shim has no other task.
+    alone: bool,
+    /// The status as last known.
+    status: Status,
+    /// The exit, if it is known.
+    exit: Option<Exit>,
+}
+
+impl Actor {
+    pub(super) fn on_delete(&mut self, reply: Reply<Exit>) {
+        self.deletes.push(reply);
+        self.go_on_deleting();
+    }
+
+    /// Begins a deletion if one is asked for and none is under way.
+    pub(super) fn go_on_deleting(&mut self) {
+        if self.deletes.is_empty() {
+            return;
+        }
+        match (self.phase, self.conn.clone()) {
+            (Phase::Live, Some(conn)) => self.delete_live(conn),
+            (Phase::Lost, _) => self.delete_lost(),
+            // Comes back here when it is known what became of the shim.
+            _ => {}
+        }
+    }
+
+    fn delete_live(&mut self, conn: Arc<ShimConn>) {
+        self.phase = Phase::Deleting;
+        let deletion = Deletion {
+            conn,
+            bundle: self.bundle.clone(),
+            shim_pid: self.shim_pid,
+            alone: self.is_alone(),
+            status: self.procs.get("").map_or(Status::Unknown, |init| init.status()),
+            exit: self.init_exit(),
+        };
+        self.jobs.spawn(async move { Done::Deleted(deletion.run().await) });
+    }
+
+    fn delete_lost(&mut self) {
+        self.phase = Phase::Deleting;
+        let exit = self.init_exit().unwrap_or_else(|| shim_delete::unknown(0));
+        self.publish_delete(exit);
+        let bundle = self.bundle.clone();
+        self.jobs.spawn(async move {
+            remove(bundle).await;
+            Done::Deleted(Ok(exit))
+        });
+    }
+
+    pub(super) fn on_deleted(&mut self, result: Result<Exit>) -> ControlFlow<()> {
+        match result {
+            Ok(exit) => {
+                self.leave(exit);
+                ControlFlow::Break(())
+            }
+            Err(error) => {
+                self.phase = Phase::Live;
+                // A shim that died under the deletion is looked after first; then the deletion goes on.
+                if error.kind() != Kind::Unavailable
+                    || self.conn.as_ref().is_some_and(|conn| !conn.is_closed())
+                {
+                    for reply in self.deletes.drain(..) {
+                        let _ = reply.send(Err(Error::new(error.kind(), error.chain())));
+                    }
+                }
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    /// The id is free before anybody hears of it.
+    fn leave(&mut self, exit: Exit) {
+        if let Some(table) = self.table.upgrade() {
+            table.remove(&self.key);
+        }
+        if let Some(init) = self.procs.get_mut("") {
+            init.ended(exit.status, exit.at);
+        }
+        let mut replies = self.deletes.drain(..);
+        if let Some(first) = replies.next() {
+            let _ = first.send(Ok(exit));
+        }
+        for late in replies {
+            let _ = late.send(Err(not_found(&self.key.1)));
+        }
+        self.settle();
+    }
+
+    pub(super) fn is_alone(&self) -> bool {
+        self.table.upgrade().is_none_or(|table| table.is_alone(&self.key, &self.bootstrap.address))
+    }
+}
+
+impl Deletion {
+    async fn run(self) -> Result<Exit> {
+        self.check().await?;
+        let exit = match self.conn.delete("").await {
+            Ok(exit) => exit,
+            // An earlier deletion came as far as this.
+            Err(error) if error.is_not_found() => self.exit.unwrap_or_else(|| shim_delete::unknown(0)),
+            Err(error) => return Err(error),
+        };
+        shim_end::end(&self.conn, self.shim_pid, self.alone).await;
+        remove(self.bundle).await;
+        Ok(exit)
+    }
+
+    /// Refuses while init may run. The shim is asked unless its answer could not change.
+    async fn check(&self) -> Result<()> {
+        if matches!(self.status, Status::Stopped | Status::Created) {
+            return Ok(());
+        }
+        match self.conn.call(&Call::State { exec_id: String::new() }).await {
+            Ok(Answer::Seen(seen)) => state::check_delete(seen.status),
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Removes the bundle. What cannot be removed must not cost the caller the exit; the next task of that name, or the next
+/// daemon, tries again.
+async fn remove(bundle: Bundle) {
+    let path = bundle.path().to_owned();
+    if let Err(error) = blocking(move || bundle.remove()).await {
+        tracing::warn!(bundle = %path.display(), error = %error.chain(), "remove a bundle");
+    }
+}

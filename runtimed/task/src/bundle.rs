@@ -1,0 +1,362 @@
+//! A task's folder on disk, laid out as containerd does.
+//!
+//! ```text
+//! <state>/io.containerd.runtime.v2.task/<namespace>/<id>/
+//!     config.json        the container's spec
+//!     rootfs/            where the shim mounts the root
+//!     work               -> <root>/io.containerd.runtime.v2.task/<namespace>/<id>
+//!     log                fifo: the shim writes its log, the daemon reads it
+//!     shim-binary-path   the shim, pinned at creation: it also has to delete what it made
+//!     bootstrap.json     how to reach the shim; shims up to containerd 1.7 write `address` themselves
+//!     exit.json          ours: the exit that was reported, and whether the shim is gone
+//! ```
+//!
+//! The shim adds its own files. Removal renames the folder to `.<id>` first, so that the id is free at once and a half removed
+//! folder is never mistaken for a task. All calls here block for as long as the file system does.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use errors::{Context, Error, Kind, Result, WithKind};
+use ids::{ContainerId, Namespace};
+use rustix::mount::UnmountFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Config, Exit};
+
+/// The folder of all bundles below `<state>`, and of all work folders below `<root>`.
+const TASKS: &str = "io.containerd.runtime.v2.task";
+
+/// Far more than any of our small files; whoever wrote more did not write it for us.
+const SMALL: u64 = 64 << 10;
+
+/// A bundle folder; it may not exist (any more).
+#[derive(Debug, Clone)]
+pub(crate) struct Bundle {
+    path: PathBuf,
+    work: PathBuf,
+}
+
+/// How to reach a shim: `bootstrap.json`, as containerd 2.0 and later write it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bootstrap {
+    /// The version of the task service.
+    pub(crate) version: u32,
+    /// `unix://...`.
+    pub(crate) address: String,
+    /// `ttrpc`, or `grpc`.
+    pub(crate) protocol: String,
+}
+
+/// The exit of init, once reported: `exit.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pid: u32,
+    status: u32,
+    seconds: u64,
+    nanos: u32,
+    /// The shim is dead and has been cleaned after.
+    pub(crate) lost: bool,
+}
+
+/// As much of a spec as decides about permissions.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Spec {
+    linux: Option<Linux>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Linux {
+    uid_mappings: Option<Vec<Mapping>>,
+    gid_mappings: Option<Vec<Mapping>>,
+}
+
+#[derive(Deserialize)]
+struct Mapping {
+    #[serde(rename = "containerID")]
+    container: u32,
+    #[serde(rename = "hostID")]
+    host: u32,
+    size: u32,
+}
+
+/// The folders that hold one folder a namespace: of bundles, and of work.
+pub(crate) fn homes(config: &Config) -> (PathBuf, PathBuf) {
+    (config.state.join(TASKS), config.root.join(TASKS))
+}
+
+impl Bundle {
+    /// The bundle of a task, wherever it stands.
+    pub(crate) fn of(config: &Config, namespace: &Namespace, id: &ContainerId) -> Bundle {
+        let (bundles, works) = homes(config);
+        let at = |home: PathBuf| home.join(namespace.as_str()).join(id.as_str());
+        Bundle { path: at(bundles), work: at(works) }
+    }
+
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The fifo for the shim's log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Makes the folder with all that a shim needs to start, in place of what is left of an earlier one; on failure nothing
+    /// is left of it. The caller has made sure that no task has the id.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if `spec` is no JSON.
+    pub(crate) fn create(&self, spec: &[u8], binary: &Path) -> Result<()> {
+        let group = remapped_group(spec)?;
+        if let Some(parent) = self.path.parent() {
+            folders(parent)?;
+        }
+        match mkdir(&self.path, 0o700) {
+            // The id is free, so this was left by a removal that failed.
+            Err(error) if error.is_already_exists() => {
+                self.remove()?;
+                if let Some(parent) = self.path.parent() {
+                    folders(parent)?;
+                }
+                mkdir(&self.path, 0o700)?;
+            }
+            other => other?,
+        }
+        let filled = self.fill(spec, binary, group);
+        if filled.is_err() {
+            // The first error is the one that counts.
+            let _ = self.remove();
+        }
+        filled
+    }
+
+    fn fill(&self, spec: &[u8], binary: &Path, group: Option<u32>) -> Result<()> {
+        if let Some(group) = group {
+            let shown = || format!("give {} to group {group}", self.path.display());
+            std::os::unix::fs::chown(&self.path, None, Some(group)).context(shown)?;
+            fs::set_permissions(&self.path, fs::Permissions::from_mode(0o710)).context(shown)?;
+        }
+        mkdir(&self.path.join("rootfs"), 0o711)?;
+        let config = self.path.join("config.json");
+        fs::write(&config, spec).context(|| format!("write {}", config.display()))?;
+        self.write("shim-binary-path", binary.as_os_str().as_encoded_bytes())?;
+        let log = self.log();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &log,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .map_err(io::Error::from)
+        .context(|| format!("mkfifo {}", log.display()))
+    }
+
+    /// Makes the work folder, where a shim keeps what is too large for `<state>`.
+    pub(crate) fn create_work(&self) -> Result<()> {
+        if let Some(parent) = self.work.parent() {
+            folders(parent)?;
+        }
+        match mkdir(&self.work, 0o711) {
+            // Left by a task whose removal did not get this far.
+            Err(error) if error.is_already_exists() => {
+                remove_tree(&self.work)?;
+                mkdir(&self.work, 0o711)?;
+            }
+            other => other?,
+        }
+        let link = self.path.join("work");
+        std::os::unix::fs::symlink(&self.work, &link).context(|| format!("symlink {}", link.display()))
+    }
+
+    /// Writes down how to reach the shim.
+    pub(crate) fn write_bootstrap(&self, bootstrap: &Bootstrap) -> Result<()> {
+        let json = serde_json::to_vec(bootstrap).kind(Kind::Internal, || "encode bootstrap.json")?;
+        self.write("bootstrap.json", &json)
+    }
+
+    /// How to reach the shim; `NotFound` if nobody wrote it down.
+    pub(crate) fn read_bootstrap(&self) -> Result<Bootstrap> {
+        match self.read("bootstrap.json") {
+            Ok(json) => serde_json::from_slice(&json)
+                .kind(Kind::DataLoss, || format!("parse bootstrap.json in {}", self.path.display())),
+            Err(error) if error.is_not_found() => {
+                let address = self.read("address")?;
+                let address = String::from_utf8(address)
+                    .kind(Kind::DataLoss, || format!("parse address in {}", self.path.display()))?;
+                Ok(Bootstrap { version: 2, address, protocol: "ttrpc".to_owned() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The shim's binary.
+    pub(crate) fn read_binary(&self) -> Result<PathBuf> {
+        let name = self.read("shim-binary-path")?;
+        let name = String::from_utf8(name)
+            .kind(Kind::DataLoss, || format!("parse shim-binary-path in {}", self.path.display()))?;
+        Ok(PathBuf::from(name))
+    }
+
+    /// Writes down that init's exit has been reported.
+    pub(crate) fn write_exit(&self, ended: &Ended) -> Result<()> {
+        let json = serde_json::to_vec(ended).kind(Kind::Internal, || "encode exit.json")?;
+        self.write("exit.json", &json)
+    }
+
+    /// The reported exit, if there is one.
+    pub(crate) fn read_exit(&self) -> Result<Option<Ended>> {
+        match self.read("exit.json") {
+            Ok(json) => serde_json::from_slice(&json)
+                .map(Some)
+                .kind(Kind::DataLoss, || format!("parse exit.json in {}", self.path.display())),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the folder, its mounts and the work folder. Goes on past an error and reports the first. What is gone is fine.
+    pub(crate) fn remove(&self) -> Result<()> {
+        let bundle = self.remove_path();
+        let work = remove_tree(&self.work);
+        // Empty namespaces leave no folder; others refuse to go.
+        for folder in [&self.path, &self.work] {
+            if let Some(parent) = folder.parent() {
+                let _ = fs::remove_dir(parent);
+            }
+        }
+        bundle.and(work)
+    }
+
+    fn remove_path(&self) -> Result<()> {
+        let rootfs = self.path.join("rootfs");
+        unmount(&rootfs)?;
+        match fs::remove_dir(&rootfs) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // Never recursively: whatever is in there is not ours.
+                return Err(error).context(|| format!("rmdir {}", rootfs.display()));
+            }
+            _ => remove_tree(&self.path),
+        }
+    }
+
+    /// Replaces a small file as a whole, so that a reader sees the old or the new one.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path.join(name);
+        let draft = self.path.join(format!(".{name}"));
+        let written = (|| {
+            fs::File::create(&draft)?.write_all(bytes)?;
+            fs::rename(&draft, &path)
+        })();
+        written.context(|| format!("write {}", path.display()))
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path.join(name);
+        let shown = || format!("read {}", path.display());
+        let mut bytes = Vec::new();
+        let file = fs::File::open(&path).context(shown)?;
+        io::Read::read_to_end(&mut io::Read::take(file, SMALL + 1), &mut bytes).context(shown)?;
+        if bytes.len() as u64 > SMALL {
+            return Err(Error::new(
+                Kind::DataLoss,
+                format!("{} is larger than {SMALL} bytes", path.display()),
+            ));
+        }
+        Ok(bytes)
+    }
+}
+
+impl Ended {
+    /// What is written down of `exit`.
+    pub(crate) fn new(exit: Exit, lost: bool) -> Ended {
+        let since = exit.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Ended {
+            pid: exit.pid,
+            status: exit.status,
+            seconds: since.as_secs(),
+            nanos: since.subsec_nanos(),
+            lost,
+        }
+    }
+
+    /// The exit again.
+    pub(crate) fn exit(&self) -> Exit {
+        let since = Duration::new(self.seconds, self.nanos.min(999_999_999));
+        let at = SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
+        Exit { pid: self.pid, status: self.status, at }
+    }
+}
+
+/// Removes a folder that is ours by first renaming it to `.<name>`; gone is fine.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+    let shown = || format!("remove {}", path.display());
+    let name = path.file_name().ok_or_else(|| Error::internal(shown()))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    let hidden = path.with_file_name(hidden);
+    clear(&hidden).context(shown)?;
+    match fs::rename(path, &hidden) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).context(shown),
+        Ok(()) => clear(&hidden).context(shown),
+    }
+}
+
+/// Deletes a tree; gone is fine.
+pub(crate) fn clear(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Detaches everything that is mounted on `path`, in however many layers.
+fn unmount(path: &Path) -> Result<()> {
+    use rustix::io::Errno;
+    loop {
+        match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            // Not a mount point (umount(2)), or not there.
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            Err(error) => {
+                return Err(io::Error::from(error)).context(|| format!("unmount {}", path.display()));
+            }
+        }
+    }
+}
+
+/// The folders above all bundles, which anybody may pass through but nobody list.
+fn folders(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
+        .context(|| format!("mkdir {}", path.display()))
+}
+
+fn mkdir(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new().mode(mode).create(path).context(|| format!("mkdir {}", path.display()))
+}
+
+/// The host's group for the container's group 0, if the spec remaps users: the container's root must reach its rootfs.
+fn remapped_group(spec: &[u8]) -> Result<Option<u32>> {
+    let spec: Spec =
+        serde_json::from_slice(spec).kind(Kind::InvalidArgument, || "parse the spec (config.json)")?;
+    let Some(linux) = spec.linux else { return Ok(None) };
+    if linux.uid_mappings.is_none_or(|mappings| mappings.is_empty()) {
+        return Ok(None);
+    }
+    let groups = linux.gid_mappings.unwrap_or_default();
+    Ok(groups.iter().find(|mapping| mapping.container == 0 && mapping.size > 0).map(|mapping| mapping.host))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! Cleans after a shim that is dead: `shim ... -bundle PATH delete`.
+//!
+//! The command kills what is left of the container, removes the executor's state and unmounts the root; it prints how init
+//! ended, as far as the shim can still know it (containerd's says 137).
+
+use std::time::{Duration, SystemTime};
+
+use errors::{Context, Error, Kind, Result, WithKind};
+use ids::{ContainerId, Namespace};
+use proto_shim::Message;
+use proto_shim::task::v3::DeleteResponse;
+
+use crate::bundle::Bundle;
+use crate::shim_conn::convert;
+use crate::shim_start::{Launch, command, run};
+use crate::types::{Config, Exit};
+
+/// How long the command may take: it runs the executor's forced delete.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The status of a process of which nothing is known but that it ended (containerd's `UnknownExitStatus`).
+pub(crate) const UNKNOWN_STATUS: u32 = 255;
+
+/// Runs the command with the binary that the bundle names.
+pub(crate) async fn delete(
+    config: &Config,
+    namespace: &Namespace,
+    id: &ContainerId,
+    bundle: &Bundle,
+) -> Result<Exit> {
+    let binary = bundle.read_binary()?;
+    let launch = Launch { config, namespace, id, binary: &binary, bundle: bundle.path() };
+    let mut command = command(launch);
+    command.arg("-bundle").arg(bundle.path()).arg("delete");
+    let shown = || format!("{} delete, task {id}", binary.display());
+    let output = run(command, &[], LIMIT).await.context(shown)?;
+    if !output.success {
+        return Err(Error::internal(format!("{}: {}: {}", shown(), output.complaint(), output.status)));
+    }
+    let answer = DeleteResponse::parse_from_bytes(&output.stdout).kind(Kind::DataLoss, shown)?;
+    Ok(convert::exit(&answer))
+}
+
+/// The exit to report when even the command cannot tell.
+pub(crate) fn unknown(pid: u32) -> Exit {
+    Exit { pid, status: UNKNOWN_STATUS, at: SystemTime::now() }
+}

@@ -1,0 +1,149 @@
+//! Which task has which actor, and what all actors share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use errors::{Error, Result};
+use events::Bus;
+use ids::{ContainerId, Namespace};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::actor::Request;
+use crate::call::{Answer, Call};
+use crate::ledger::Ledger;
+use crate::shim_start::Forms;
+use crate::types::Config;
+
+/// A task's name.
+pub(crate) type Key = (Namespace, ContainerId);
+
+/// What every actor needs of the daemon.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) bus: Bus,
+    pub(crate) forms: Forms,
+}
+
+/// All tasks. The lock is held for look-ups alone.
+pub(crate) struct Table {
+    pub(crate) shared: Arc<Shared>,
+    entries: Mutex<BTreeMap<Key, Entry>>,
+}
+
+/// A place in the table.
+enum Entry {
+    /// Being made, or cleaned away: the id is taken, and nothing can be asked.
+    Reserved(Ledger),
+    /// An actor answers.
+    Ready(Handle),
+}
+
+/// The way to an actor.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) ledger: Ledger,
+    /// Where the shim listens; empty when it is dead.
+    pub(crate) address: Arc<str>,
+}
+
+impl Table {
+    /// An empty table.
+    pub(crate) fn new(config: Config, bus: Bus) -> Table {
+        let shared = Shared { config, bus, forms: Forms::default() };
+        Table { shared: Arc::new(shared), entries: Mutex::default() }
+    }
+
+    /// Takes an id. `AlreadyExists` if it is taken.
+    pub(crate) fn reserve(&self, key: &Key) -> Result<Ledger> {
+        let mut entries = self.lock();
+        if entries.contains_key(key) {
+            return Err(Error::already_exists(format!("task {}: already exists", key.1)));
+        }
+        let ledger = Ledger::default();
+        entries.insert(key.clone(), Entry::Reserved(ledger.clone()));
+        Ok(ledger)
+    }
+
+    /// From now on `handle` answers for the id.
+    pub(crate) fn ready(&self, key: &Key, handle: Handle) {
+        self.lock().insert(key.clone(), Entry::Ready(handle));
+    }
+
+    /// Frees the id.
+    pub(crate) fn remove(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    /// The way to a task's actor. `NotFound` while it is being made.
+    pub(crate) fn find(&self, key: &Key) -> Result<Handle> {
+        match self.lock().get(key) {
+            Some(Entry::Ready(handle)) => Ok(handle.clone()),
+            _ => Err(not_found(&key.1)),
+        }
+    }
+
+    /// The ledger of a task, also while it is being made.
+    pub(crate) fn ledger(&self, key: &Key) -> Option<Ledger> {
+        self.lock().get(key).map(|entry| match entry {
+            Entry::Reserved(ledger) => ledger.clone(),
+            Entry::Ready(handle) => handle.ledger.clone(),
+        })
+    }
+
+    /// The actors of a namespace, in id order.
+    pub(crate) fn of_namespace(&self, namespace: &Namespace) -> Vec<(ContainerId, Handle)> {
+        let entries = self.lock();
+        let ready = entries.iter().filter_map(|(key, entry)| match entry {
+            Entry::Ready(handle) if key.0 == *namespace => Some((key.1.clone(), handle.clone())),
+            _ => None,
+        });
+        ready.collect()
+    }
+
+    /// Does no other task use the shim at `address`? A pod's containers share one.
+    pub(crate) fn is_alone(&self, key: &Key, address: &str) -> bool {
+        !self.lock().iter().any(|(other, entry)| match entry {
+            Entry::Ready(handle) => other != key && &*handle.address == address,
+            Entry::Reserved(_) => false,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
+        // The map is whole between two calls even if somebody panicked.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Handle {
+    /// Asks the actor; the request is made by `request` from where its answer goes.
+    pub(crate) async fn ask<T>(
+        &self,
+        id: &ContainerId,
+        request: impl FnOnce(oneshot::Sender<Result<T>>) -> Request,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| not_found(id))?;
+        // An actor that leaves drops what it was asked meanwhile: the task is deleted.
+        answer.await.unwrap_or_else(|_| Err(not_found(id)))
+    }
+
+    /// Makes a call to the shim.
+    pub(crate) async fn call(&self, id: &ContainerId, call: Call) -> Result<Answer> {
+        self.ask(id, |reply| Request::Call { call, reply }).await
+    }
+}
+
+/// No such task, in containerd's words.
+pub(crate) fn not_found(id: &ContainerId) -> Error {
+    Error::not_found(format!("task {id} not found"))
+}
+
+/// Runs what blocks on the file system where it holds up nobody.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::with_source(errors::Kind::Internal, "blocking work", error)))
+}

@@ -1,0 +1,130 @@
+//! What callers of this room hand over and get back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use ids::ContainerId;
+use prost_types::Any;
+
+/// Where shims and bundles live, and how patient to be with them.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `<state>`: bundles are in `<state>/io.containerd.runtime.v2.task/<ns>/<id>`.
+    pub state: PathBuf,
+    /// `<root>`: work folders are in `<root>/io.containerd.runtime.v2.task/<ns>/<id>`.
+    pub root: PathBuf,
+    /// The daemon's gRPC socket, as shims are told.
+    pub address: PathBuf,
+    /// The daemon's ttrpc socket, as shims are told.
+    pub ttrpc_address: PathBuf,
+    /// The daemon's own binary, for `-publish-binary`.
+    pub binary: PathBuf,
+    /// Runtime names that stand for a shim binary, such as `io.containerd.runc.v2` -> path; other names are looked up as containerd does.
+    pub runtimes: BTreeMap<String, PathBuf>,
+    /// How long a shim may take to start, and to answer at the daemon's start.
+    pub shim_timeout: Duration,
+    /// Shims log at debug level.
+    pub debug: bool,
+}
+
+/// What a new task is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Create {
+    /// The runtime's name or an absolute path of a shim.
+    pub runtime: String,
+    /// The runtime's options.
+    pub options: Option<Any>,
+    /// config.json.
+    pub spec: Vec<u8>,
+    /// The mounts of the root.
+    pub rootfs: Vec<Mount>,
+    /// Standard streams, as the API has them: paths of fifos or URIs.
+    pub io: Io,
+    /// Checkpoint to restore from, or empty.
+    pub checkpoint: String,
+}
+
+/// Standard streams of a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Io {
+    /// Where stdin comes from, or empty.
+    pub stdin: String,
+    /// Where stdout goes, or empty.
+    pub stdout: String,
+    /// Where stderr goes, or empty.
+    pub stderr: String,
+    /// Is there a terminal.
+    pub terminal: bool,
+}
+
+/// A mount, as the API has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mount {
+    /// Type.
+    pub kind: String,
+    /// Source.
+    pub source: String,
+    /// Target.
+    pub target: String,
+    /// Options.
+    pub options: Vec<String>,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Not known: the shim does not answer.
+    Unknown,
+    /// Created, not started.
+    Created,
+    /// Running.
+    Running,
+    /// Ended.
+    Stopped,
+    /// Frozen.
+    Paused,
+    /// Being frozen.
+    Pausing,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Its pid, as the host sees it.
+    pub pid: u32,
+    /// Its status: 0-255, 128+n after a signal.
+    pub status: u32,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// A process as the shim tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// The container's id.
+    pub id: ContainerId,
+    /// The exec's id, or empty for init.
+    pub exec_id: String,
+    /// Its pid; 0 before start of an exec.
+    pub pid: u32,
+    /// What it does.
+    pub status: Status,
+    /// Its streams.
+    pub io: Io,
+    /// How it ended, if it did.
+    pub exit: Option<Exit>,
+    /// The bundle folder.
+    pub bundle: PathBuf,
+}
+
+/// An additional process.
+#[derive(Debug, Clone)]
+pub struct Exec {
+    /// Its id.
+    pub exec_id: ContainerId,
+    /// The OCI process, JSON in an `Any`.
+    pub spec: Any,
+    /// Its streams.
+    pub io: Io,
+}
