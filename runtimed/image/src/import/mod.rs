@@ -1,13 +1,27 @@
 //! From an archive into content and names.
+//!
+//! One pass over the tar stream puts every blob into content and keeps the few documents that say what the blobs are
+//! (`take`); then an OCI layout (`oci`) or docker's `manifest.json` (`docker`) becomes one list of named manifests; what
+//! they refer to is checked, labelled against collection, and named (`link`).
+
+mod docker;
+mod link;
+mod oci;
+mod take;
+mod tarindex;
+#[cfg(test)]
+mod tests;
+
 use std::io::Read;
 use std::sync::Arc;
 
-use errors::Result;
-use ids::Namespace;
+use errors::{Context, Error, Kind, Result, WithKind};
+use ids::{Labels, Namespace};
 
 use crate::images::{Hold, Shared};
-use crate::progress::ProgressSink;
-use crate::{Image, Platform};
+use crate::progress::{ProgressSink, tell_name};
+use crate::{Image, Platform, unpack};
+use take::Taken;
 
 /// What becomes of names in an archive that are no full references (`latest` in `org.opencontainers.image.ref.name`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,18 +46,26 @@ pub struct ImportOptions {
     pub digest_only_unnamed: bool,
     /// Also this name for the whole index.
     pub index_name: Option<String>,
-    /// The platform whose content must be there; `None` is this machine's.
+    /// The platform that is unpacked; `None` is this machine's.
     pub platform: Option<Platform>,
-    /// All platforms' content that the archive has.
+    /// Every manifest that an index of the archive lists must be in the archive, whatever its platform.
     pub all_platforms: bool,
-    /// Compress plain layers of a docker archive.
+    /// Compress plain layers of a docker archive (gzip).
     pub compress: bool,
     /// Labels for the names.
-    pub labels: ids::Labels,
+    pub labels: Labels,
     /// Unpack into this snapshotter; `None` leaves it packed.
     pub unpack: Option<String>,
     /// Holds what arrives until the names point to it: mostly adds it to a lease.
     pub hold: Option<Hold>,
+}
+
+/// One import's belongings.
+pub(crate) struct Import {
+    shared: Arc<Shared>,
+    namespace: Namespace,
+    options: ImportOptions,
+    progress: ProgressSink,
 }
 
 pub(crate) async fn import(
@@ -53,6 +75,49 @@ pub(crate) async fn import(
     options: &ImportOptions,
     progress: ProgressSink,
 ) -> Result<Vec<Image>> {
-    let _ = (shared, namespace, reader, options, progress);
-    todo!()
+    if let Some(snapshotter) = &options.unpack {
+        shared.snapshotters.get(snapshotter)?;
+    }
+    let import = Arc::new(Import {
+        shared: shared.clone(),
+        namespace: namespace.clone(),
+        options: options.clone(),
+        progress,
+    });
+    let taken = import.clone().take_all(reader).await.context(|| "import archive")?;
+    let index = match (&taken.layout, &taken.index, &taken.docker) {
+        (Some(layout), Some(index), _) => oci::index(layout, index)?,
+        (_, _, Some(manifest)) => import.docker(manifest, &taken).await?,
+        _ => {
+            return Err(Error::invalid(
+                "unrecognized image format: neither an OCI layout nor a docker archive",
+            ));
+        }
+    };
+    let images = import.link(index).await?;
+    import.unpack(&images).await?;
+    Ok(images)
+}
+
+impl Import {
+    /// Reads the archive on a thread of its own.
+    async fn take_all(self: Arc<Import>, reader: impl Read + Send + 'static) -> Result<Taken> {
+        let handle = tokio::runtime::Handle::current();
+        let reading = tokio::task::spawn_blocking(move || take::take(&self, reader, &handle));
+        reading.await.kind(Kind::Internal, || "the thread that read the archive ended")?
+    }
+
+    async fn unpack(&self, images: &[Image]) -> Result<()> {
+        let Some(snapshotter) = &self.options.unpack else { return Ok(()) };
+        let platform = self.options.platform.clone().unwrap_or_else(Platform::host);
+        let mut done = std::collections::BTreeSet::new();
+        for image in images.iter().filter(|image| done.insert(image.target.digest.clone())) {
+            tell_name(&self.progress, &image.name, "extracting");
+            let config = self.shared.image_config(&self.namespace, &image.target, &platform).await?;
+            let (hold, progress) = (self.options.hold.as_ref(), self.progress.clone());
+            unpack::unpack_stored(&self.shared, &self.namespace, &config, snapshotter, hold, progress)
+                .await?;
+        }
+        Ok(())
+    }
 }

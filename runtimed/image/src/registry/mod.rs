@@ -1,8 +1,30 @@
 //! Talks to registries (OCI distribution-spec, docker's token protocol, containerd's hosts.toml).
 
+mod auth;
+mod challenge;
+mod client;
+mod endpoint;
+mod fetch;
+mod hosts;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use errors::{Kind, Result, WithKind};
+use ids::Reference;
+
+use client::{Clients, Http};
+use endpoint::Endpoint;
+use hosts::{Host, hosts_for};
+
+pub(crate) use endpoint::Session;
+pub(crate) use fetch::BlobStream;
+pub(crate) use hosts::Access;
 
 /// How registries are reached. Zero means the default, wherever a number is asked for.
 #[derive(Debug, Clone, Default)]
@@ -79,10 +101,39 @@ impl fmt::Debug for Credentials {
     }
 }
 
-pub(crate) struct Registries {}
+/// The way to registries, for all pulls.
+pub(crate) struct Registries {
+    config: RegistryConfig,
+    clients: Arc<Clients>,
+}
+
 impl Registries {
     pub(crate) fn new(config: RegistryConfig) -> Registries {
-        let _ = config;
-        Registries {}
+        Registries { clients: Arc::new(Clients::new(config.clone())), config }
+    }
+
+    /// Finds the hosts of the reference's registry. `credentials` go to the registry itself alone.
+    pub(crate) async fn session(
+        &self,
+        reference: &Reference,
+        access: Access,
+        credentials: Option<Credentials>,
+    ) -> Result<Session> {
+        let (directory, domain) = (self.config.hosts_directory.clone(), reference.domain().to_owned());
+        let clients = self.clients.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let hosts = hosts_for(directory.as_deref(), &domain, access)?;
+            let with_client = |host: Host| Ok((clients.http(&host.base, &host.tls)?, host));
+            hosts.into_iter().map(with_client).collect::<Result<Vec<(Http, Host)>>>()
+        });
+        let found = found.await.kind(Kind::Internal, || "find the registry's hosts")??;
+        let endpoint = |(http, host)| Endpoint::new(http, host, reference, &credentials).map(Arc::new);
+        let endpoints = found.into_iter().map(endpoint);
+        Ok(Session {
+            endpoints: endpoints.collect::<Result<_>>()?,
+            reference: reference.clone(),
+            manifest_limit: self.config.manifest_limit(),
+            attempts: self.config.attempts(),
+        })
     }
 }

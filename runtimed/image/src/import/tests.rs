@@ -1,0 +1,1 @@
+//! Archives, honest and not.

@@ -1,0 +1,209 @@
+//! Who we are to a registry: basic credentials, or a token got for them (distribution's token and oauth2 protocols).
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use errors::{Error, Kind, Result, WithKind};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use super::Credentials;
+use super::challenge::Challenge;
+use super::client::{Http, Sent, read_bounded, server_message};
+
+/// The most bytes of a token answer.
+const MAX_TOKEN: u64 = 1 << 20;
+/// How long a token lives when the server does not say (distribution's token specification).
+const DEFAULT_LIFE: u64 = 60;
+/// Tokens are renewed this long before their end.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// What one host is told. Tokens are for one scope: a pull from one repository.
+pub(crate) struct Authorizer {
+    credentials: Option<Credentials>,
+    scope: String,
+    current: Mutex<Option<Authorization>>,
+}
+
+#[derive(Clone)]
+struct Authorization {
+    header: HeaderValue,
+    ends: Option<Instant>,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    #[serde(default)]
+    token: String,
+    #[serde(default)]
+    access_token: String,
+    #[serde(default)]
+    expires_in: u64,
+}
+
+impl Authorizer {
+    /// For pulls from `repository`; `credentials` only if they belong to this host.
+    pub(crate) fn new(repository: &str, credentials: Option<Credentials>) -> Authorizer {
+        let known =
+            |credentials: &Credentials| !credentials.secret.is_empty() || !credentials.username.is_empty();
+        Authorizer {
+            credentials: credentials.filter(known),
+            scope: format!("repository:{repository}:pull"),
+            current: Mutex::new(None),
+        }
+    }
+
+    /// What to send now, if anything is known yet.
+    pub(crate) async fn header(&self) -> Option<HeaderValue> {
+        let current = self.current.lock().await;
+        let current = current.as_ref()?;
+        let live = current.ends.is_none_or(|ends| Instant::now() < ends);
+        live.then(|| current.header.clone())
+    }
+
+    /// Answers a 401 that came for `used` from a host at `base`. Afterwards [`Authorizer::header`] is worth another try.
+    pub(crate) async fn challenged(
+        &self,
+        http: &Http,
+        base: &Url,
+        used: Option<&HeaderValue>,
+        challenges: &[Challenge],
+    ) -> Result<()> {
+        let mut current = self.current.lock().await;
+        let fresh = current.as_ref().filter(|now| now.ends.is_none_or(|ends| Instant::now() < ends));
+        if fresh.is_some_and(|now| Some(&now.header) != used) {
+            // Another request was faster.
+            return Ok(());
+        }
+        let scheme = |name: &str| challenges.iter().find(|challenge| challenge.scheme == name);
+        let answer = if let Some(bearer) = scheme("bearer") {
+            self.token(http, base, bearer).await?
+        } else if scheme("basic").is_some() {
+            Authorization { header: self.basic(base)?, ends: None }
+        } else {
+            return Err(denied(base, "it asks for an authentication scheme that is not supported"));
+        };
+        if Some(&answer.header) == used {
+            return Err(denied(base, "the credentials were refused"));
+        }
+        *current = Some(answer);
+        Ok(())
+    }
+
+    fn basic(&self, base: &Url) -> Result<HeaderValue> {
+        match &self.credentials {
+            Some(credentials) if !credentials.username.is_empty() => basic_header(credentials),
+            Some(_) => Err(denied(base, "it asks for a user name, and there is only a token")),
+            None => Err(denied(base, "it asks for credentials, and there are none")),
+        }
+    }
+
+    async fn token(&self, http: &Http, base: &Url, challenge: &Challenge) -> Result<Authorization> {
+        let realm = challenge.parameters.get("realm").map(String::as_str).unwrap_or_default();
+        let mut url = Url::parse(realm)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some())
+            .ok_or_else(|| denied(base, &format!("its challenge names no usable realm: {realm:?}")))?;
+        if base.scheme() == "https" && url.scheme() == "http" {
+            return Err(denied(
+                base,
+                &format!("its challenge would send credentials in the clear to {realm:?}"),
+            ));
+        }
+        let service = challenge.parameters.get("service").map(String::as_str).unwrap_or_default();
+        let sent = match &self.credentials {
+            Some(credentials) if credentials.is_identity_token() => {
+                http.follow(self.oauth(&url, service, &credentials.secret)).await?
+            }
+            credentials => {
+                let header = credentials.as_ref().map(basic_header).transpose()?;
+                self.add_query(&mut url, service);
+                http.follow(Sent::new(Method::GET, url.clone()).with(AUTHORIZATION, header)).await?
+            }
+        };
+        let status = sent.status();
+        if !status.is_success() {
+            return Err(refused(&url, status, &server_message(sent).await));
+        }
+        let bytes = read_bounded(sent, MAX_TOKEN, url.host_str().unwrap_or_default()).await?;
+        token_header(&bytes, &url)
+    }
+
+    fn add_query(&self, url: &mut Url, service: &str) {
+        let mut query = url.query_pairs_mut();
+        if !service.is_empty() {
+            query.append_pair("service", service);
+        }
+        query.append_pair("scope", &self.scope);
+        if let Some(credentials) = &self.credentials {
+            query.append_pair("account", &credentials.username);
+        }
+    }
+
+    /// The oauth2 request of an identity token (distribution's `oauth.md`).
+    fn oauth(&self, realm: &Url, service: &str, refresh_token: &str) -> Sent {
+        // A scratch URL: its query is the form's encoding.
+        let mut form = realm.clone();
+        form.set_query(None);
+        form.query_pairs_mut()
+            .append_pair("grant_type", "refresh_token")
+            .append_pair("service", service)
+            .append_pair("client_id", "runtimed")
+            .append_pair("refresh_token", refresh_token)
+            .append_pair("scope", &self.scope);
+        let mut sent = Sent::new(Method::POST, realm.clone());
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        sent.headers = headers;
+        sent.body = form.query().unwrap_or_default().to_owned();
+        sent
+    }
+}
+
+impl Credentials {
+    /// docker's logins keep `<token>` as the user name of an identity token.
+    fn is_identity_token(&self) -> bool {
+        self.username.is_empty() || self.username == "<token>"
+    }
+}
+
+fn basic_header(credentials: &Credentials) -> Result<HeaderValue> {
+    let text = format!("{}:{}", credentials.username, credentials.secret);
+    sensitive(format!("Basic {}", BASE64.encode(text)))
+}
+
+fn token_header(bytes: &[u8], url: &Url) -> Result<Authorization> {
+    let host = url.host_str().unwrap_or_default();
+    let answer: TokenAnswer = serde_json::from_slice(bytes)
+        .kind(Kind::Unauthenticated, || format!("token from {host}: the answer is not understood"))?;
+    let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
+    if token.is_empty() {
+        return Err(Error::new(Kind::Unauthenticated, format!("token from {host}: the answer has no token")));
+    }
+    let life = Duration::from_secs(answer.expires_in.clamp(DEFAULT_LIFE, 24 * 3600));
+    Ok(Authorization {
+        header: sensitive(format!("Bearer {token}"))?,
+        ends: Some(Instant::now() + life.saturating_sub(MARGIN)),
+    })
+}
+
+fn sensitive(text: String) -> Result<HeaderValue> {
+    let mut header = HeaderValue::try_from(text)
+        .map_err(|_| Error::invalid("credentials have characters that a header cannot carry"))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+fn denied(base: &Url, why: &str) -> Error {
+    let host = base.host_str().unwrap_or_default();
+    Error::new(Kind::Unauthenticated, format!("registry {host}: authorization failed: {why}"))
+}
+
+fn refused(url: &Url, status: StatusCode, message: &str) -> Error {
+    let host = url.host_str().unwrap_or_default();
+    let kind = if status.is_server_error() { Kind::Unavailable } else { Kind::Unauthenticated };
+    Error::new(kind, format!("token from {host}: {status}{message}"))
+}

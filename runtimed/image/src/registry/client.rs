@@ -1,0 +1,293 @@
+//! Requests: one at a time, with redirects followed by hand so that nothing secret goes to another host.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use errors::{Context, Error, Kind, Result, WithKind};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use reqwest::{Certificate, Identity, Method, Response, StatusCode, Url};
+use serde::Deserialize;
+
+use super::RegistryConfig;
+use super::hosts::{Tls, is_loopback, read_file};
+
+/// How many redirects are followed.
+const MAX_REDIRECTS: usize = 10;
+/// The most bytes of an error answer that are read.
+const MAX_ERROR: u64 = 64 << 10;
+
+/// Connections to hosts that are trusted in the same way.
+#[derive(Clone)]
+pub(crate) struct Http {
+    client: reqwest::Client,
+    idle_timeout: Duration,
+}
+
+/// A request, kept so that it can be sent again elsewhere.
+pub(crate) struct Sent {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+/// A failed request: is it worth another try, and when?
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    pub(crate) transient: bool,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// The connections that need no files, kept between pulls.
+pub(crate) struct Clients {
+    config: RegistryConfig,
+    kept: Mutex<HashMap<(bool, Tls), Http>>,
+}
+
+impl Clients {
+    pub(crate) fn new(config: RegistryConfig) -> Clients {
+        // Fails when there is a provider already, which then serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Clients { config, kept: Mutex::new(HashMap::new()) }
+    }
+
+    /// The connections for a host. Reads certificate files.
+    pub(crate) fn http(&self, base: &Url, tls: &Tls) -> Result<Http> {
+        let plain = base.scheme() == "http";
+        let keep = tls.roots.is_empty() && tls.identities.is_empty();
+        let key = (plain && is_loopback(base.host_str().unwrap_or_default()), tls.clone());
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if keep && let Some(http) = kept().get(&key) {
+            return Ok(http.clone());
+        }
+        let http = self.build(key.0, tls)?;
+        if keep {
+            kept().insert(key, http.clone());
+        }
+        Ok(http)
+    }
+
+    fn build(&self, local: bool, tls: &Tls) -> Result<Http> {
+        let idle_timeout = self.config.idle_timeout();
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(self.config.connect_timeout())
+            .read_timeout(idle_timeout)
+            .referer(false)
+            .tls_danger_accept_invalid_certs(tls.skip_verify)
+            .tcp_nodelay(true);
+        if local {
+            // No proxy stands between this machine and itself, and no root is needed (a redirect to https elsewhere
+            // would need them, so only when they cannot matter are they left unread).
+            builder = builder.no_proxy();
+        }
+        let mut roots = Vec::new();
+        for path in &tls.roots {
+            let bundle = Certificate::from_pem_bundle(&read_file(path)?);
+            roots.extend(bundle.kind(Kind::InvalidArgument, || format!("certificate {}", path.display()))?);
+        }
+        if !roots.is_empty() {
+            builder = builder.tls_certs_merge(roots);
+        }
+        for (certificate, key) in &tls.identities {
+            let mut pem = read_file(certificate)?;
+            if let Some(key) = key {
+                pem.push(b'\n');
+                pem.extend(read_file(key)?);
+            }
+            let identity = Identity::from_pem(&pem);
+            builder =
+                builder.identity(identity.kind(Kind::InvalidArgument, || {
+                    format!("client certificate {}", certificate.display())
+                })?);
+        }
+        let client = builder.build().kind(Kind::Internal, || "set up the registry client")?;
+        Ok(Http { client, idle_timeout })
+    }
+}
+
+impl Sent {
+    pub(crate) fn new(method: Method, url: Url) -> Sent {
+        Sent { method, url, headers: HeaderMap::new(), body: String::new() }
+    }
+
+    /// Adds a header field, if there is one.
+    pub(crate) fn with(mut self, name: HeaderName, value: Option<HeaderValue>) -> Sent {
+        if let Some(value) = value {
+            self.headers.append(name, value);
+        }
+        self
+    }
+}
+
+impl Http {
+    /// Sends, and follows redirects of GET and HEAD. To another origin go the method and the `Range` and `Accept`
+    /// fields, nothing else; from https never to http.
+    pub(crate) async fn follow(&self, sent: Sent) -> Result<Response> {
+        self.try_follow(sent).await.map_err(|failure| failure.error)
+    }
+
+    /// As [`Http::follow`], saying whether another try may help.
+    pub(crate) async fn try_follow(&self, mut sent: Sent) -> Result<Response, Failure> {
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.send(&sent).await?;
+            let redirected = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+            if !redirected || !matches!(sent.method, Method::GET | Method::HEAD) {
+                return Ok(response);
+            }
+            let next = target(&sent.url, &response)?;
+            if next.origin() != sent.url.origin() {
+                sent.headers = public_fields(&sent.headers);
+            }
+            sent.url = next;
+        }
+        let host = host_of(&sent.url);
+        Err(Failure::final_(Error::unavailable(format!(
+            "registry {host}: more than {MAX_REDIRECTS} redirects"
+        ))))
+    }
+
+    async fn send(&self, sent: &Sent) -> Result<Response, Failure> {
+        let mut request =
+            self.client.request(sent.method.clone(), sent.url.clone()).headers(sent.headers.clone());
+        request = request.header(USER_AGENT, concat!("runtimed/", env!("CARGO_PKG_VERSION")));
+        if !sent.body.is_empty() {
+            request = request.body(sent.body.clone());
+        }
+        request.send().await.map_err(|error| self.failure(error, &sent.url))
+    }
+
+    /// Names the host, and whether it was silent or could not be reached.
+    pub(crate) fn failure(&self, error: reqwest::Error, url: &Url) -> Failure {
+        let host = host_of(url);
+        let timed_out = error.is_timeout();
+        let what = match () {
+            () if timed_out && error.is_connect() => "the connection did not come about in time".to_owned(),
+            () if timed_out => format!("no answer for {:?}", self.idle_timeout),
+            () if error.is_connect() => "cannot connect".to_owned(),
+            () => "the connection broke".to_owned(),
+        };
+        let kind = if timed_out { Kind::DeadlineExceeded } else { Kind::Unavailable };
+        // The URL may hold a signature, so it stays out of the text.
+        let error = Error::with_source(kind, format!("registry {host}: {what}"), error.without_url());
+        Failure { error, transient: true, retry_after: None }
+    }
+}
+
+impl Failure {
+    /// Not worth another try.
+    pub(crate) fn final_(error: Error) -> Failure {
+        Failure { error, transient: false, retry_after: None }
+    }
+
+    /// What an answer other than success means. Reads its body, bounded.
+    pub(crate) async fn of_answer(response: Response, what: &str) -> Failure {
+        let status = response.status();
+        let host = host_of(response.url());
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        let message = server_message(response).await;
+        let kind = match status {
+            StatusCode::NOT_FOUND => Kind::NotFound,
+            StatusCode::UNAUTHORIZED => Kind::Unauthenticated,
+            StatusCode::FORBIDDEN => Kind::PermissionDenied,
+            StatusCode::TOO_MANY_REQUESTS => Kind::ResourceExhausted,
+            _ => Kind::Unavailable,
+        };
+        let text = match status {
+            StatusCode::NOT_FOUND => format!("{what}: not found"),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
+                "{what}: pull access denied, repository does not exist or may require authorization: {status} from {host}{message}"
+            ),
+            _ => format!("{what}: unexpected status {status} from {host}{message}"),
+        };
+        let transient = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504);
+        Failure { error: Error::new(kind, text), transient, retry_after }
+    }
+}
+
+/// Where a redirect leads.
+fn target(from: &Url, response: &Response) -> Result<Url, Failure> {
+    let host = host_of(from);
+    let refuse = |why: String| {
+        Failure::final_(Error::unavailable(format!("registry {host}: redirect refused: {why}")))
+    };
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = location.ok_or_else(|| refuse("it names no location".to_owned()))?;
+    let next = from.join(location).map_err(|error| refuse(error.to_string()))?;
+    if !matches!(next.scheme(), "http" | "https") || next.host_str().is_none() {
+        return Err(refuse(format!("scheme {:?}", next.scheme())));
+    }
+    if from.scheme() == "https" && next.scheme() == "http" {
+        return Err(refuse(format!("from https to http at {}", host_of(&next))));
+    }
+    Ok(next)
+}
+
+/// The fields that any host may see.
+fn public_fields(headers: &HeaderMap) -> HeaderMap {
+    let mut public = HeaderMap::new();
+    for name in [reqwest::header::ACCEPT, reqwest::header::ACCEPT_ENCODING, reqwest::header::RANGE] {
+        public.extend(headers.get_all(&name).iter().map(|value| (Some(name.clone()), value.clone())));
+    }
+    debug_assert!(!public.contains_key(AUTHORIZATION));
+    public
+}
+
+/// The host, with its port if it has one of its own.
+pub(crate) fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// A whole body of at most `limit` bytes.
+pub(crate) async fn read_bounded(mut response: Response, limit: u64, host: &str) -> Result<Bytes> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(reqwest::Error::without_url)
+        .kind(Kind::Unavailable, || format!("registry {host}: the connection broke"))?
+    {
+        if (body.len() + chunk.len()) as u64 > limit {
+            let text = format!("registry {host}: the answer is longer than {limit} bytes");
+            return Err(Error::new(Kind::ResourceExhausted, text));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Bytes::from(body))
+}
+
+/// What the server says went wrong, as `: CODE: message`, or nothing (distribution-spec "Error Codes").
+pub(crate) async fn server_message(response: Response) -> String {
+    #[derive(Deserialize, Default)]
+    struct Answer {
+        #[serde(default)]
+        errors: Vec<One>,
+        #[serde(default)]
+        details: String,
+    }
+    #[derive(Deserialize)]
+    struct One {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let host = host_of(response.url());
+    let body =
+        read_bounded(response, MAX_ERROR, &host).await.context(|| "read the error").unwrap_or_default();
+    let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
+    let mut text = String::new();
+    for error in answer.errors.into_iter().take(4) {
+        text.push_str(&format!(": {}: {}", error.code, error.message));
+    }
+    if !answer.details.is_empty() {
+        text.push_str(&format!(": {}", answer.details));
+    }
+    // A stranger's words go into a terminal or a log: one line, no control characters.
+    text.chars().filter(|c| !c.is_control()).take(512).collect()
+}
