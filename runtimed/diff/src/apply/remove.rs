@@ -1,0 +1,59 @@
+//! Takes away what a layer replaces or removes.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
+
+use crate::target::{names, stat};
+
+/// The deepest tree that is taken away: each level keeps a descriptor.
+const MAX_DEPTH: usize = 1000;
+
+/// Removes what is under `name`, with all below it.
+pub(crate) fn remove(folder: BorrowedFd<'_>, name: &[u8]) -> std::io::Result<()> {
+    prune(folder, name, &HashSet::new(), 0)
+}
+
+/// Removes all in `folder` but the inodes `kept`, and the folders they are in.
+pub(crate) fn empty(folder: BorrowedFd<'_>, kept: &HashSet<u64>) -> std::io::Result<()> {
+    empty_at(folder, kept, 0)
+}
+
+fn empty_at(folder: BorrowedFd<'_>, kept: &HashSet<u64>, depth: usize) -> std::io::Result<()> {
+    names(folder)?.iter().try_for_each(|name| prune(folder, name, kept, depth))
+}
+
+fn prune(folder: BorrowedFd<'_>, name: &[u8], kept: &HashSet<u64>, depth: usize) -> std::io::Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::QuotaExceeded,
+            format!("more than {MAX_DEPTH} folders in each other"),
+        ));
+    }
+    let is_kept = !kept.is_empty() && stat(folder, name)?.is_some_and(|found| kept.contains(&found.st_ino));
+    if !is_kept {
+        match unlinkat(folder, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            // It is a folder: Linux says EISDIR, some file systems EPERM as POSIX does.
+            Err(Errno::ISDIR | Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let below = match openat(folder, name, flags, Mode::empty()) {
+        Ok(below) => below,
+        Err(Errno::NOTDIR | Errno::LOOP) if is_kept => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    empty_at(below.as_fd(), kept, depth + 1)?;
+    if is_kept {
+        return Ok(());
+    }
+    match unlinkat(folder, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::NOTEMPTY) if !kept.is_empty() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

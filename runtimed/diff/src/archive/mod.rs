@@ -1,0 +1,19 @@
+//! tar: headers read into entries, entries written as headers. Every variant that layers come in: POSIX ustar and pax,
+//! GNU long names and sparse files, V7.
+
+mod entry;
+mod number;
+mod pax;
+mod reader;
+mod sparse;
+mod writer;
+
+pub(crate) use entry::{Entry, Kind, Time};
+pub(crate) use reader::Reader;
+pub(crate) use sparse::Extent;
+pub(crate) use writer::Writer;
+
+/// tar counts in blocks of this many bytes.
+const BLOCK: usize = 512;
+/// The most that the extra headers before one entry may have (Go's `archive/tar` has the same bound).
+const MAX_EXTRA: u64 = 1 << 20;

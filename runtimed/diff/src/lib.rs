@@ -1,0 +1,42 @@
+//! Apply a layer to mounts; make a layer from two.
+//!
+//! Blocking: callers run it on a thread of its own. Everything inside the target is reached by descriptor.
+//! The format is the OCI image-spec's `layer.md`; where it leaves a choice, containerd's is taken.
+
+mod apply;
+mod archive;
+mod compression;
+mod create;
+mod pipe;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use ids::Digest;
+
+pub use apply::apply;
+pub use compression::Compression;
+pub use create::create;
+
+/// What a layer may be at the most.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Unpacked bytes: of the uncompressed stream, and of what its files come to.
+    pub bytes: u64,
+    /// Entries.
+    pub entries: u64,
+}
+
+/// What was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The digest of the uncompressed tar stream (the diff ID).
+    pub diff_id: Digest,
+    /// Bytes of the uncompressed tar stream.
+    pub size: u64,
+}
+
+/// Starts the name of a file that stands for a removed one (`layer.md`, "Whiteouts").
+const WHITEOUT: &[u8] = b".wh.";
+/// Names the file that hides what lower layers have in its folder (`layer.md`, "Opaque Whiteout").
+const OPAQUE: &[u8] = b".wh..wh..opq";
