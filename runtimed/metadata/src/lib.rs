@@ -9,7 +9,6 @@
 
 mod disk;
 mod export;
-mod gate;
 mod key;
 mod lock;
 mod reader;

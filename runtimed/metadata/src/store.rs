@@ -1,18 +1,16 @@
 //! The handle that rooms keep.
 
-use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
 
 use errors::{Context, Error, Result};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::disk::Disk;
-use crate::gate::Gate;
 use crate::reader::Reader;
 use crate::transaction::Transaction;
-use crate::writer::{self, Job};
+use crate::writer::{self, Company, Job};
 
 /// The store. Cheap to clone; the last clone's end closes it.
 #[derive(Clone)]
@@ -25,12 +23,13 @@ pub(crate) struct Shared {
     pub(crate) disk: Disk,
     /// Held for reading by readers, for writing while a batch is taken in: so readers see whole batches.
     pub(crate) still: RwLock<()>,
+    /// How many transactions were written.
+    pub(crate) written: watch::Sender<u64>,
 }
 
 struct Inner {
     shared: Arc<Shared>,
     queue: Option<mpsc::Sender<Job>>,
-    gate: Gate,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -38,7 +37,8 @@ impl Store {
     /// Opens, or creates, the store in `directory`. One process may have it open: another's is `Unavailable`. No error
     /// deletes anything, and each names the directory.
     pub fn open(directory: &Path) -> Result<Store> {
-        let shared = Arc::new(Shared { disk: Disk::open(directory)?, still: RwLock::new(()) });
+        let disk = Disk::open(directory)?;
+        let shared = Arc::new(Shared { disk, still: RwLock::new(()), written: watch::Sender::new(0) });
         let (queue, jobs) = mpsc::channel(writer::QUEUE);
         let writer = thread::Builder::new()
             .name("metadata".to_owned())
@@ -47,7 +47,7 @@ impl Store {
                 move || writer::run(shared, jobs)
             })
             .context(|| "start the metadata writer")?;
-        let inner = Inner { shared, queue: Some(queue), gate: Gate::default(), writer: Some(writer) };
+        let inner = Inner { shared, queue: Some(queue), writer: Some(writer) };
         Ok(Store { inner: Arc::new(inner) })
     }
 
@@ -63,35 +63,37 @@ impl Store {
         &self,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (job, answer) = writer::job(change);
-        {
-            let _passed = self.inner.gate.pass().await;
-            self.send(job).await?;
-        }
-        answer.await.unwrap_or_else(|_| Err(writer::panicked()))
+        self.run(Company::Group, change).await
     }
 
-    /// Runs `work` while every other task's writes wait, so that what `work` reads stays so until it acts. Only the task
-    /// that runs `work` may write meanwhile, not tasks that it spawns; it must be short.
-    pub async fn exclusive<T>(&self, work: impl Future<Output = T>) -> T {
-        let settle = async {
-            // What passed the gate before is in the queue before this.
-            let (job, answer) = writer::job(|_| Ok(()));
-            if self.send(job).await.is_ok() {
-                drop(answer.await);
-            }
-        };
-        self.inner.gate.hold(settle, work).await
+    /// Runs `change` as [`Store::write`] does, in a group of its own: what it sees is what readers see, also readers that it
+    /// opens itself. For changes that follow from a look at everything.
+    pub async fn write_alone<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Company::None, change).await
+    }
+
+    /// How many transactions have been written since the store was opened, as it goes up.
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.inner.shared.written.subscribe()
     }
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.inner.shared
     }
 
-    async fn send(&self, job: Job) -> Result<()> {
+    async fn run<T: Send + 'static>(
+        &self,
+        company: Company,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let stopped = || Error::internal("the metadata writer has stopped");
+        let (job, answer) = Job::new(company, change);
         let queue = self.inner.queue.as_ref().ok_or_else(stopped)?;
-        queue.send(job).await.map_err(|_| stopped())
+        queue.send(job).await.map_err(|_| stopped())?;
+        answer.await.unwrap_or_else(|_| Err(writer::panicked()))
     }
 }
 

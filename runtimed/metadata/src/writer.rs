@@ -19,7 +19,20 @@ pub(crate) const QUEUE: usize = 256;
 const GROUP: usize = 128;
 
 /// A transaction with its way back to the caller.
-pub(crate) type Job = Box<dyn FnOnce(&mut Transaction<'_>) -> Answer + Send>;
+pub(crate) struct Job {
+    company: Company,
+    run: Box<dyn FnOnce(&mut Transaction<'_>) -> Answer + Send>,
+}
+
+/// Whom a transaction may share its group with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// Any others of this sort.
+    Group,
+    /// Nobody.
+    None,
+}
+
 /// Tells the caller, once it is known whether the group is on disk.
 pub(crate) type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -30,51 +43,66 @@ struct Group {
     answers: Vec<Answer>,
 }
 
-/// Makes a job of a closure, and the receiver of its result.
-pub(crate) fn job<T: Send + 'static>(
-    change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
-) -> (Job, oneshot::Receiver<Result<T>>) {
-    let (sender, receiver) = oneshot::channel();
-    let job = Box::new(move |transaction: &mut Transaction<'_>| {
-        let result = change(transaction);
-        if result.is_err() {
-            transaction.roll_back();
-        }
-        // A caller that went away misses only the answer.
-        Box::new(move |written: Result<()>| drop(sender.send(written.and(result)))) as Answer
-    });
-    (job, receiver)
+impl Job {
+    /// Makes a job of a closure, and the receiver of its result.
+    pub(crate) fn new<T: Send + 'static>(
+        company: Company,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> (Job, oneshot::Receiver<Result<T>>) {
+        let (sender, receiver) = oneshot::channel();
+        let run = Box::new(move |transaction: &mut Transaction<'_>| {
+            let result = change(transaction);
+            if result.is_err() {
+                transaction.roll_back();
+            }
+            // A caller that went away misses only the answer.
+            Box::new(move |written: Result<()>| drop(sender.send(written.and(result)))) as Answer
+        });
+        (Job { company, run }, receiver)
+    }
 }
 
 /// Runs jobs until the last store handle is gone.
 pub(crate) fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>) {
     let mut broken: Option<Error> = None;
-    while let Some(first) = queue.blocking_recv() {
+    let mut left = None;
+    while let Some(first) = left.take().or_else(|| queue.blocking_recv()) {
         let mut group = Group::default();
+        let shares = first.company == Company::Group;
         group.run(&shared.disk, first);
-        while group.answers.len() < GROUP
+        while shares
+            && group.answers.len() < GROUP
             && let Ok(next) = queue.try_recv()
         {
+            if next.company == Company::None {
+                left = Some(next);
+                break;
+            }
             group.run(&shared.disk, next);
         }
-        let written = match &broken {
-            Some(error) if !group.changes.is_empty() => Err(again(error)),
-            _ => group.write(&shared),
-        };
-        if let Err(error) = &written
-            && broken.is_none()
-        {
-            tracing::error!(error = error.chain(), "the store failed: no more writes until a restart");
-            broken = Some(again(error));
-        }
-        group.answer(&written);
+        finish(group, &shared, &mut broken);
     }
+}
+
+/// Writes the group, unless the store is broken, and answers.
+fn finish(group: Group, shared: &Shared, broken: &mut Option<Error>) {
+    let written = match &broken {
+        Some(error) if !group.changes.is_empty() => Err(again(error)),
+        _ => group.write(shared),
+    };
+    if let Err(error) = &written
+        && broken.is_none()
+    {
+        tracing::error!(error = error.chain(), "the store failed: no more writes until a restart");
+        *broken = Some(again(error));
+    }
+    group.answer(&written);
 }
 
 impl Group {
     fn run(&mut self, disk: &Disk, job: Job) {
         let mut transaction = Transaction::new(disk, &mut self.changes);
-        match catch_unwind(AssertUnwindSafe(|| job(&mut transaction))) {
+        match catch_unwind(AssertUnwindSafe(|| (job.run)(&mut transaction))) {
             Ok(answer) => self.answers.push(answer),
             // Its caller learns of it by the answer that never comes.
             Err(_) => transaction.roll_back(),
@@ -90,7 +118,9 @@ impl Group {
             let _still = shared.still.write().unwrap_or_else(PoisonError::into_inner);
             shared.disk.apply(&self.changes)?;
         }
-        shared.disk.flush()
+        shared.disk.flush()?;
+        shared.written.send_modify(|count| *count += self.answers.len() as u64);
+        Ok(())
     }
 
     fn answer(self, written: &Result<()>) {

@@ -1,8 +1,6 @@
 //! Groups, failures, isolation, opening.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use errors::{Error, Kind};
 use serde::{Deserialize, Serialize};
@@ -78,38 +76,38 @@ async fn a_failed_or_panicked_transaction_leaves_no_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nobody_else_writes_while_one_is_exclusive() {
+async fn alone_a_transaction_sees_what_readers_see() {
     let (_directory, store) = open();
-    let done = Arc::new(AtomicUsize::new(0));
-    let start = Arc::new(tokio::sync::Barrier::new(9));
+    let mut written = store.written();
     let writers: Vec<_> = (0..8)
         .map(|writer: usize| {
-            let (store, done, start) = (store.clone(), done.clone(), start.clone());
+            let store = store.clone();
             tokio::spawn(async move {
-                start.wait().await;
                 for count in 0..20 {
                     let key = format!("{writer}/{count}");
                     store.write(move |transaction| transaction.put(&COUNTERS, &[&key], &1)).await.unwrap();
-                    done.fetch_add(1, Ordering::SeqCst);
                 }
             })
         })
         .collect();
-    start.wait().await;
-    store
-        .exclusive(async {
-            let before = store.read().keys(&COUNTERS, &[]).unwrap().len();
-            for _ in 0..10 {
-                store.write(|transaction| transaction.put(&COUNTERS, &["mine"], &1)).await.unwrap();
-                tokio::task::yield_now().await;
-            }
-            assert_eq!(store.read().keys(&COUNTERS, &[]).unwrap().len(), before + 1);
-        })
-        .await;
+    loop {
+        let reads = store.clone();
+        let count = store
+            .write_alone(move |transaction| {
+                let seen = transaction.scan(&COUNTERS, &[])?.len();
+                assert_eq!(reads.read().keys(&COUNTERS, &[])?.len(), seen);
+                Ok(seen)
+            })
+            .await
+            .unwrap();
+        if count == 160 {
+            break;
+        }
+    }
     for writer in writers {
         writer.await.unwrap();
     }
-    assert_eq!(done.load(Ordering::SeqCst), 160);
+    assert_eq!(*written.wait_for(|count| *count >= 160).await.unwrap(), 160);
 }
 
 #[test]
