@@ -7,9 +7,6 @@ use proto_containerd::types::transfer::ImageStore;
 use super::endpoint::unserved;
 use crate::convert::platform_from_wire;
 
-/// The snapshotter of those who do not choose.
-const DEFAULT_SNAPSHOTTER: &str = "overlayfs";
-
 /// Which of an index's manifests are wanted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Platforms {
@@ -53,7 +50,7 @@ pub(super) fn unpack_for(store: &ImageStore, platform: &Platform) -> Option<Stri
         .iter()
         .find(|unpack| unpack.platform.clone().map(platform_from_wire).is_none_or(|p| fits(&p)));
     found.map(|unpack| match unpack.snapshotter.as_str() {
-        "" => DEFAULT_SNAPSHOTTER.to_owned(),
+        "" => snapshot::DEFAULT.to_owned(),
         name => name.to_owned(),
     })
 }
