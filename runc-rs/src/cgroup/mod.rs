@@ -26,7 +26,7 @@ use nix::unistd::geteuid;
 use oci::runtime::LinuxResources;
 
 pub use error::{Error, Result};
-pub use mounts::{Hierarchies, Mount};
+pub use mounts::Hierarchies;
 pub use stats::Stats;
 
 /// The signal that no process survives.

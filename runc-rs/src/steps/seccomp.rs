@@ -3,8 +3,30 @@
 //! Loading comes after everything else that init does, since the filter may forbid it; only where `noNewPrivileges` is
 //! off must it be loaded before capabilities are dropped (seccomp(2): CAP_SYS_ADMIN or no_new_privs).
 
-use oci::runtime::LinuxSeccomp;
+mod enosys;
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::str::FromStr;
+
+use libseccomp::error::SeccompError;
+use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use nix::errno::Errno;
+use oci::runtime::{
+    LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
+};
 use serde::{Deserialize, Serialize};
+use sys::seccomp::{Insn, MAX_INSTRUCTIONS};
+
+/// `SECCOMP_FILTER_FLAG_LOG`: actions other than "allow" are logged.
+const FLAG_LOG: u32 = 1 << 1;
+/// `SECCOMP_FILTER_FLAG_SPEC_ALLOW`: no mitigation of speculative store bypass.
+const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+/// A system call has no more arguments.
+const MAX_ARGS: usize = 6;
+/// From so many rules on a binary tree is worth its while; below, libseccomp 2.5 may stumble over it.
+const TREE_FROM: usize = 32;
 
 /// A compiled filter: classic BPF, ready for seccomp(2), and its flags. Serializable, to cross the handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,15 +53,213 @@ pub enum Error {
     },
 }
 
+impl Error {
+    fn invalid(reason: impl Into<String>) -> Self {
+        Error::Invalid(reason.into())
+    }
+
+    /// A failed call of the library.
+    fn library(call: impl Into<String>) -> impl FnOnce(SeccompError) -> Self {
+        move |e| Error::Call { call: call.into(), reason: e.to_string() }
+    }
+}
+
 /// Compiles config.json's `linux.seccomp` for the running kernel. No privileges needed, nothing is changed.
 pub fn compile(seccomp: &LinuxSeccomp) -> Result<Program, Error> {
-    let _ = seccomp;
-    Err(Error::Invalid("filter compiler missing".into()))
+    refuse_notify(seccomp)?;
+    let default = action(seccomp.default_action(), seccomp.default_errno_ret())?;
+    let mut filter = ScmpFilterContext::new(default).map_err(Error::library("create filter"))?;
+    let arches = architectures(seccomp)?;
+    for arch in &arches {
+        if !filter.is_arch_present(*arch).map_err(Error::library(format!("look for architecture {arch:?}")))? {
+            filter.add_arch(*arch).map_err(Error::library(format!("add architecture {arch:?}")))?;
+        }
+    }
+    let rules = seccomp.syscalls().as_deref().unwrap_or_default();
+    if rules.iter().map(|rule| rule.names().len()).sum::<usize>() > TREE_FROM {
+        // Only a matter of speed.
+        let _ = filter.set_ctl_optimize(2);
+    }
+    for rule in rules {
+        add_rule(&mut filter, rule, default)?;
+    }
+    let mut program = enosys::stub(seccomp, &arches);
+    program.extend(export(&filter)?);
+    if program.len() > MAX_INSTRUCTIONS {
+        let reason = format!("filter has {} instructions, the kernel takes {MAX_INSTRUCTIONS}", program.len());
+        return Err(Error::Invalid(reason));
+    }
+    Ok(Program { filter: program.iter().flat_map(bytes_of).collect(), flags: flags(seccomp)? })
 }
 
 impl Program {
     /// Puts the filter on this process, for good.
     pub fn load(&self) -> Result<(), Error> {
-        Err(Error::Invalid("filter loader missing".into()))
+        let program = instructions(&self.filter)?;
+        sys::seccomp::set_filter(&program, self.flags).map(drop).map_err(|e| Error::Call {
+            call: "error loading seccomp filter into kernel".into(),
+            reason: crate::error::io_text(&e),
+        })
     }
 }
+
+/// A supervisor needs the listener handed over its socket, which is not there yet.
+fn refuse_notify(seccomp: &LinuxSeccomp) -> Result<(), Error> {
+    let rules = seccomp.syscalls().iter().flatten();
+    let notify = LinuxSeccompAction::ScmpActNotify;
+    if seccomp.default_action() == notify {
+        return Err(Error::invalid("SCMP_ACT_NOTIFY cannot be used as default action"));
+    }
+    if rules.into_iter().any(|rule| rule.action() == notify) {
+        return Err(Error::invalid("linux.seccomp.syscalls: SCMP_ACT_NOTIFY is not supported yet"));
+    }
+    match seccomp.listener_path() {
+        Some(path) if !path.as_os_str().is_empty() => {
+            Err(Error::invalid("linux.seccomp.listenerPath is not supported yet"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The architectures that are named, and the native one.
+fn architectures(seccomp: &LinuxSeccomp) -> Result<Vec<ScmpArch>, Error> {
+    let mut arches = vec![ScmpArch::native()];
+    for arch in seccomp.architectures().iter().flatten() {
+        let name = arch.to_string();
+        if name == "SCMP_ARCH_NATIVE" {
+            continue;
+        }
+        let arch = ScmpArch::from_str(&name)
+            .map_err(|_| Error::invalid(format!("linux.seccomp.architectures: {name} is not known to libseccomp")))?;
+        if !arches.contains(&arch) {
+            arches.push(arch);
+        }
+    }
+    Ok(arches)
+}
+
+/// The flags for seccomp(2). TSYNC asks for what is so anyway: init has one thread.
+fn flags(seccomp: &LinuxSeccomp) -> Result<u32, Error> {
+    let mut flags = 0;
+    for flag in seccomp.flags().iter().flatten() {
+        flags |= match flag {
+            LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
+            LinuxSeccompFilterFlag::SeccompFilterFlagLog => FLAG_LOG,
+            LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
+            LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
+                let name = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV";
+                return Err(Error::invalid(format!("linux.seccomp.flags: {name} goes with SCMP_ACT_NOTIFY alone")));
+            }
+        };
+    }
+    Ok(flags)
+}
+
+fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<ScmpAction, Error> {
+    use LinuxSeccompAction as Oci;
+    let value = errno.unwrap_or(Errno::EPERM as u32);
+    let value = u16::try_from(value)
+        .map_err(|_| Error::invalid(format!("linux.seccomp: errnoRet {value} is not in 0..65535")))?;
+    Ok(match action {
+        Oci::ScmpActKill | Oci::ScmpActKillThread => ScmpAction::KillThread,
+        Oci::ScmpActKillProcess => ScmpAction::KillProcess,
+        Oci::ScmpActTrap => ScmpAction::Trap,
+        Oci::ScmpActErrno => ScmpAction::Errno(value.into()),
+        Oci::ScmpActNotify => ScmpAction::Notify,
+        Oci::ScmpActTrace => ScmpAction::Trace(value),
+        Oci::ScmpActLog => ScmpAction::Log,
+        Oci::ScmpActAllow => ScmpAction::Allow,
+    })
+}
+
+/// Adds what a rule says of each of its system calls. Unknown ones are passed over: profiles name calls of every
+/// kernel and architecture.
+fn add_rule(filter: &mut ScmpFilterContext, rule: &LinuxSyscall, default: ScmpAction) -> Result<(), Error> {
+    let act = action(rule.action(), rule.errno_ret())?;
+    // libseccomp refuses a rule that changes nothing.
+    if act == default {
+        return Ok(());
+    }
+    let args = rule.args().as_deref().unwrap_or_default();
+    for name in rule.names() {
+        if name.is_empty() {
+            return Err(Error::invalid("empty string is not a valid syscall"));
+        }
+        let Ok(call) = ScmpSyscall::from_name(name) else { continue };
+        let failed = || Error::library(format!("error adding seccomp filter rule for syscall {name}"));
+        for conditions in conditions(name, args)? {
+            match conditions.as_slice() {
+                [] => filter.add_rule(act, call).map_err(failed())?,
+                some => filter.add_rule_conditional(act, call, some).map_err(failed())?,
+            };
+        }
+    }
+    Ok(())
+}
+
+/// The conditions of a rule: all of them together, but each for itself when two are about the same argument, which
+/// libseccomp cannot join.
+fn conditions(name: &str, args: &[LinuxSeccompArg]) -> Result<Vec<Vec<ScmpArgCompare>>, Error> {
+    let mut used = [0; MAX_ARGS];
+    let mut all = Vec::with_capacity(args.len());
+    for arg in args {
+        let count = used.get_mut(arg.index()).ok_or_else(|| {
+            Error::invalid(format!("syscall {name}: argument index {} is not in 0..{}", arg.index(), MAX_ARGS - 1))
+        })?;
+        *count += 1;
+        all.push(condition(arg));
+    }
+    Ok(if used.iter().any(|count| *count > 1) { all.into_iter().map(|c| vec![c]).collect() } else { vec![all] })
+}
+
+fn condition(arg: &LinuxSeccompArg) -> ScmpArgCompare {
+    use LinuxSeccompOperator as Op;
+    let value = arg.value();
+    let (op, datum) = match arg.op() {
+        Op::ScmpCmpNe => (ScmpCompareOp::NotEqual, value),
+        Op::ScmpCmpLt => (ScmpCompareOp::Less, value),
+        Op::ScmpCmpLe => (ScmpCompareOp::LessOrEqual, value),
+        Op::ScmpCmpEq => (ScmpCompareOp::Equal, value),
+        Op::ScmpCmpGe => (ScmpCompareOp::GreaterEqual, value),
+        Op::ScmpCmpGt => (ScmpCompareOp::Greater, value),
+        // (argument & value) == valueTwo
+        Op::ScmpCmpMaskedEq => (ScmpCompareOp::MaskedEqual(value), arg.value_two().unwrap_or_default()),
+    };
+    ScmpArgCompare::new(arg.index() as u32, op, datum)
+}
+
+/// The program that the library made. It writes to a descriptor; memory takes any length.
+fn export(filter: &ScmpFilterContext) -> Result<Vec<Insn>, Error> {
+    let failed = |e: std::io::Error| Error::Call { call: "export filter".into(), reason: e.to_string() };
+    let memory = rustix::fs::memfd_create("seccomp", rustix::fs::MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
+    filter.export_bpf(memory.as_fd()).map_err(Error::library("export filter"))?;
+    let mut memory = File::from(memory);
+    let mut bytes = Vec::new();
+    memory.seek(SeekFrom::Start(0)).and_then(|_| memory.read_to_end(&mut bytes)).map_err(failed)?;
+    instructions(&bytes)
+}
+
+fn instructions(bytes: &[u8]) -> Result<Vec<Insn>, Error> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(Error::invalid(format!("a filter of {} bytes is cut short", bytes.len())));
+    }
+    Ok(words
+        .iter()
+        .map(|&[c0, c1, jt, jf, k0, k1, k2, k3]| Insn {
+            code: u16::from_ne_bytes([c0, c1]),
+            jt,
+            jf,
+            k: u32::from_ne_bytes([k0, k1, k2, k3]),
+        })
+        .collect())
+}
+
+fn bytes_of(insn: &Insn) -> [u8; 8] {
+    let [c0, c1] = insn.code.to_ne_bytes();
+    let [k0, k1, k2, k3] = insn.k.to_ne_bytes();
+    [c0, c1, insn.jt, insn.jf, k0, k1, k2, k3]
+}
+
+#[cfg(test)]
+mod tests;
