@@ -72,7 +72,7 @@ pub(crate) enum Told {
 /// What a job ends with.
 enum Done {
     /// A call.
-    Answered { call: Call, result: Result<Answer>, reply: Reply<Answer> },
+    Answered(Box<(Call, Result<Answer>, Reply<Answer>)>),
     /// Who the restored shim is, and how init is.
     Identified(Result<(Seen, u32)>),
     /// The pid of a new shim.
@@ -252,7 +252,10 @@ impl Actor {
 
     fn on_done(&mut self, done: Done) -> ControlFlow<()> {
         match done {
-            Done::Answered { call, result, reply } => self.on_answer(call, result, reply),
+            Done::Answered(answered) => {
+                let (call, result, reply) = *answered;
+                self.on_answer(call, result, reply);
+            }
             Done::Identified(result) => self.on_identified(result),
             Done::ShimPid(result) => self.shim_pid = result.ok().or(self.shim_pid),
             Done::Ended { exec_id, result } => self.on_ended(&exec_id, result),
@@ -302,7 +305,7 @@ impl Actor {
                 Some(conn) => conn.call(&call).await,
                 None => Err(Error::unavailable(format!("shim of task {id} does not answer: ttrpc: closed"))),
             };
-            Done::Answered { call, result, reply }
+            Done::Answered(Box::new((call, result, reply)))
         });
     }
 

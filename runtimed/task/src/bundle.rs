@@ -8,7 +8,7 @@
 //!     log                fifo: the shim writes its log, the daemon reads it
 //!     shim-binary-path   the shim, pinned at creation: it also has to delete what it made
 //!     bootstrap.json     how to reach the shim; shims up to containerd 1.7 write `address` themselves
-//!     exit.json          ours: the exit that was reported, and whether the shim is gone
+//!     reported.json      ours: the exit that was reported, and whether the shim is gone (`exit.json` is the shim's)
 //! ```
 //!
 //! The shim adds its own files. Removal renames the folder to `.<id>` first, so that the id is free at once and a half removed
@@ -51,7 +51,7 @@ pub(crate) struct Bootstrap {
     pub(crate) protocol: String,
 }
 
-/// The exit of init, once reported: `exit.json`.
+/// The exit of init, once reported: `reported.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ended {
     pid: u32,
@@ -207,16 +207,16 @@ impl Bundle {
 
     /// Writes down that init's exit has been reported.
     pub(crate) fn write_exit(&self, ended: &Ended) -> Result<()> {
-        let json = serde_json::to_vec(ended).kind(Kind::Internal, || "encode exit.json")?;
-        self.write("exit.json", &json)
+        let json = serde_json::to_vec(ended).kind(Kind::Internal, || "encode reported.json")?;
+        self.write("reported.json", &json)
     }
 
     /// The reported exit, if there is one.
     pub(crate) fn read_exit(&self) -> Result<Option<Ended>> {
-        match self.read("exit.json") {
+        match self.read("reported.json") {
             Ok(json) => serde_json::from_slice(&json)
                 .map(Some)
-                .kind(Kind::DataLoss, || format!("parse exit.json in {}", self.path.display())),
+                .kind(Kind::DataLoss, || format!("parse reported.json in {}", self.path.display())),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -241,7 +241,7 @@ impl Bundle {
         match fs::remove_dir(&rootfs) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 // Never recursively: whatever is in there is not ours.
-                return Err(error).context(|| format!("rmdir {}", rootfs.display()));
+                Err(error).context(|| format!("rmdir {}", rootfs.display()))
             }
             _ => remove_tree(&self.path),
         }

@@ -131,6 +131,9 @@ impl Made<'_> {
         }
         if alone {
             shim_end::kill_strays(self.bundle.path()).await;
+            if let Some(conn) = &self.conn {
+                shim_end::remove_socket(conn.address());
+            }
         }
     }
 }

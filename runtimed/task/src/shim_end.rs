@@ -113,6 +113,16 @@ pub(crate) async fn kill_strays(bundle: &Path) {
     }
 }
 
+/// Removes the socket of a dead shim, which cannot do so itself. A socket that somebody listens on stays.
+pub(crate) fn remove_socket(address: &str) {
+    let Some(path) = address.strip_prefix("unix://").filter(|path| path.starts_with('/')) else { return };
+    let refused = std::os::unix::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if refused && let Err(error) = std::fs::remove_file(path) {
+        tracing::debug!(path, %error, "remove a dead shim's socket");
+    }
+}
+
 fn strays(bundle: &Path) -> io::Result<Vec<u32>> {
     let processes = std::fs::read_dir("/proc")?.flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -140,6 +150,22 @@ mod tests {
         assert_eq!(stray.wait().await.unwrap().signal(), Some(9));
         assert!(other.try_wait().unwrap().is_none());
         other.kill().await.unwrap();
+    }
+
+    #[test]
+    fn only_a_dead_socket_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let address = format!("unix://{}", path.display());
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        remove_socket(&address);
+        assert!(path.exists());
+        drop(listener);
+        remove_socket(&address);
+        assert!(!path.exists());
+        std::fs::write(&path, "no socket").unwrap();
+        remove_socket("unix://relative");
+        assert!(path.exists());
     }
 
     #[tokio::test]

@@ -57,6 +57,7 @@ impl Actor {
                     shim_delete::unknown(pid)
                 }
             };
+            shim_end::remove_socket(&bootstrap.address);
             Done::Loss(Loss::Dead(exit))
         });
     }
@@ -131,13 +132,14 @@ impl Actor {
         let (namespace, id) = self.key.clone();
         tracing::warn!(%namespace, %id, "the shim has no such task; it is removed");
         let (conn, shim_pid, alone) = (self.conn.clone(), self.shim_pid, self.is_alone());
-        let (shared, bundle) = (self.shared.clone(), self.bundle.clone());
+        let (shared, bundle, bootstrap) = (self.shared.clone(), self.bundle.clone(), self.bootstrap.clone());
         let exit = self.init_exit();
         self.jobs.spawn(async move {
             if let Some(conn) = conn {
                 shim_end::end(&conn, shim_pid, alone).await;
             }
             let told = shim_delete::delete(&shared.config, &namespace, &id, &bundle).await;
+            shim_end::remove_socket(&bootstrap.address);
             let removed = blocking(move || bundle.remove()).await;
             if let Err(error) = removed {
                 tracing::warn!(%namespace, %id, error = %error.chain(), "remove a half made task");

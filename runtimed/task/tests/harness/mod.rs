@@ -1,0 +1,395 @@
+//! A temporary world for one test: folders, an event socket, a root file system of busybox, and shims to choose from.
+
+#![allow(dead_code, reason = "each test file uses its part of it")]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use events::{Bus, Envelope, Subscription};
+use filters::Filters;
+use ids::{ContainerId, Namespace};
+use prost_types::Any;
+use proto_shim::Message;
+use proto_shim::events_ttrpc::{Events, ForwardRequest, create_events};
+use task::{Config, Create, Exec, Io, Mount, Process, Tasks};
+
+/// Longer than anything here takes, and short enough to see what hangs.
+pub const SOON: Duration = Duration::from_secs(20);
+
+const BUSYBOX: &str = "/usr/bin/busybox";
+
+/// A shim to test with, and the executor it is told to use.
+#[derive(Clone)]
+pub struct Shim {
+    pub name: &'static str,
+    pub binary: PathBuf,
+    pub runc: PathBuf,
+}
+
+/// Debian's shim and ours, those that are there; says which are not.
+pub fn shims() -> Vec<Shim> {
+    let built = std::env::current_exe().unwrap();
+    // target/debug/deps/<test> -> target/debug
+    let built = built.parent().unwrap().parent().unwrap().to_owned();
+    let runc = ["/usr/sbin/runc", "/usr/bin/runc"].into_iter().map(PathBuf::from).find(|path| path.exists());
+    let Some(runc) = runc else {
+        eprintln!("skipped: runc is not installed");
+        return Vec::new();
+    };
+    if !Path::new(BUSYBOX).exists() {
+        eprintln!("skipped: {BUSYBOX} is not installed");
+        return Vec::new();
+    }
+    let all = [
+        Shim {
+            name: "containerd-shim-runc-v2",
+            binary: "/usr/bin/containerd-shim-runc-v2".into(),
+            runc: runc.clone(),
+        },
+        Shim { name: "containerd-shim-runtimed-v2", binary: built.join("containerd-shim-runtimed-v2"), runc },
+    ];
+    let (there, missing): (Vec<_>, Vec<_>) = all.into_iter().partition(|shim| shim.binary.exists());
+    for shim in missing {
+        eprintln!("skipped for {}: {} does not exist", shim.name, shim.binary.display());
+    }
+    there
+}
+
+/// Everything one test touches. Dropping it kills what is left and takes everything away.
+pub struct World {
+    pub root: tempfile::TempDir,
+    pub config: Config,
+    pub bus: Bus,
+    pub namespace: Namespace,
+    pub shim: Shim,
+    front: Arc<Front>,
+    server: Option<ttrpc::r#async::Server>,
+}
+
+/// The daemon's end of the shims' events.
+struct Front {
+    bus: Bus,
+    tasks: Mutex<Option<Tasks>>,
+}
+
+#[async_trait]
+impl Events for Front {
+    async fn forward(
+        &self,
+        _: &ttrpc::r#async::TtrpcContext,
+        request: ForwardRequest,
+    ) -> ttrpc::Result<proto_shim::Empty> {
+        let sent = request.envelope.unwrap();
+        let event = sent.event.unwrap();
+        let envelope = Envelope {
+            timestamp: std::time::SystemTime::now(),
+            namespace: Namespace::parse(&sent.namespace).unwrap(),
+            topic: sent.topic,
+            event: Any { type_url: event.type_url, value: event.value },
+        };
+        let tasks = self.tasks.lock().unwrap().clone();
+        if tasks.is_none_or(|tasks| tasks.shim_event(&envelope)) {
+            self.bus.forward(envelope).unwrap();
+        }
+        Ok(proto_shim::Empty::default())
+    }
+}
+
+impl World {
+    pub async fn new(shim: &Shim) -> World {
+        let root = tempfile::Builder::new().prefix("task-").tempdir().unwrap();
+        let path = root.path();
+        let config = Config {
+            state: path.join("state"),
+            root: path.join("root"),
+            address: path.join("d.sock"),
+            ttrpc_address: path.join("d.sock.ttrpc"),
+            binary: "/bin/true".into(),
+            runtimes: BTreeMap::from([("io.containerd.runc.v2".to_owned(), shim.binary.clone())]),
+            shim_timeout: Duration::from_secs(10),
+            debug: true,
+        };
+        busybox_root(&path.join("image"));
+        let bus = Bus::new();
+        let front = Arc::new(Front { bus: bus.clone(), tasks: Mutex::default() });
+        let mut world = World {
+            config,
+            bus,
+            namespace: Namespace::parse("tests").unwrap(),
+            shim: shim.clone(),
+            front,
+            server: None,
+            root,
+        };
+        world.listen().await;
+        world
+    }
+
+    async fn listen(&mut self) {
+        let address = format!("unix://{}", self.config.ttrpc_address.display());
+        let mut server = ttrpc::r#async::Server::new()
+            .bind(&address)
+            .unwrap()
+            .register_service(create_events(self.front.clone()));
+        server.start().await.unwrap();
+        self.server = Some(server);
+    }
+
+    /// The daemon comes up.
+    pub async fn open(&self) -> Tasks {
+        let tasks = Tasks::open(self.config.clone(), self.bus.clone()).await.unwrap();
+        *self.front.tasks.lock().unwrap() = Some(tasks.clone());
+        tasks
+    }
+
+    /// The daemon dies; its event socket goes with it.
+    pub async fn die(&mut self, tasks: Tasks) {
+        self.front.tasks.lock().unwrap().take();
+        if let Some(mut server) = self.server.take() {
+            server.shutdown().await.unwrap();
+        }
+        let _ = std::fs::remove_file(&self.config.ttrpc_address);
+        drop(tasks);
+    }
+
+    /// The next daemon comes up.
+    pub async fn come_back(&mut self) -> Tasks {
+        // As the real one does: whoever connects waits until the tasks are known.
+        let tasks = self.open().await;
+        self.listen().await;
+        tasks
+    }
+
+    pub fn subscribe(&self) -> Subscription {
+        self.bus.subscribe(Filters::parse::<&str>(&[]).unwrap())
+    }
+
+    pub fn id(&self, name: &str) -> ContainerId {
+        ContainerId::parse(name).unwrap()
+    }
+
+    /// A container that runs `script` in busybox's shell, stdout and stderr into the file `<id>.out`.
+    pub fn create(&self, id: &str, script: &str) -> Create {
+        let spec = self.spec(id, &["/bin/sh", "-c", script]);
+        self.create_spec(id, spec)
+    }
+
+    pub fn create_spec(&self, id: &str, spec: serde_json::Value) -> Create {
+        let image = self.root.path().join("image");
+        Create {
+            runtime: "io.containerd.runc.v2".into(),
+            options: Some(self.options()),
+            spec: serde_json::to_vec(&spec).unwrap(),
+            rootfs: vec![Mount {
+                kind: "bind".into(),
+                source: image.to_str().unwrap().into(),
+                target: String::new(),
+                options: vec!["rbind".into(), "ro".into()],
+            }],
+            io: self.io(id),
+            checkpoint: String::new(),
+        }
+    }
+
+    pub fn io(&self, id: &str) -> Io {
+        let uri = format!("file://{}", self.out(id).display());
+        Io { stdin: String::new(), stdout: uri.clone(), stderr: uri, terminal: false }
+    }
+
+    /// Gives the container a fifo to read from; what is written into the file goes there.
+    pub fn stdin(&self, create: &mut Create) -> std::fs::File {
+        let path = self.root.path().join("stdin");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        create.io.stdin = path.to_str().unwrap().into();
+        std::fs::File::options().read(true).write(true).open(path).unwrap()
+    }
+
+    pub fn out(&self, id: &str) -> PathBuf {
+        self.root.path().join(format!("{id}.out"))
+    }
+
+    fn options(&self) -> Any {
+        let options = proto_shim::options::Options {
+            root: self.root.path().join("runc").to_str().unwrap().into(),
+            binary_name: self.shim.runc.to_str().unwrap().into(),
+            ..Default::default()
+        };
+        Any { type_url: "containerd.runc.v1.Options".into(), value: options.write_to_bytes().unwrap() }
+    }
+
+    pub fn spec(&self, id: &str, args: &[&str]) -> serde_json::Value {
+        let namespaces: Vec<_> = ["pid", "mount", "ipc", "uts", "network"]
+            .iter()
+            .map(|kind| serde_json::json!({ "type": kind }))
+            .collect();
+        serde_json::json!({
+            "ociVersion": "1.0.2",
+            "process": self.process(args),
+            "root": { "path": "rootfs", "readonly": true },
+            "hostname": "test",
+            "mounts": [
+                { "destination": "/proc", "type": "proc", "source": "proc" },
+                { "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"] },
+            ],
+            "linux": { "namespaces": namespaces, "cgroupsPath": format!("/{}/{id}", self.cgroup()) },
+        })
+    }
+
+    pub fn process(&self, args: &[&str]) -> serde_json::Value {
+        serde_json::json!({
+            "user": { "uid": 0, "gid": 0 },
+            "args": args,
+            "env": ["PATH=/bin"],
+            "cwd": "/",
+            "capabilities": { "bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"] },
+        })
+    }
+
+    pub fn exec(&self, id: &str, script: &str) -> Exec {
+        let process = self.process(&["/bin/sh", "-c", script]);
+        Exec {
+            exec_id: self.id(id),
+            spec: Any {
+                type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".into(),
+                value: serde_json::to_vec(&process).unwrap(),
+            },
+            io: self.io(id),
+        }
+    }
+
+    fn cgroup(&self) -> String {
+        format!("runtimed-tests-{}", self.root.path().file_name().unwrap().to_str().unwrap())
+    }
+
+    pub fn bundle(&self, id: &str) -> PathBuf {
+        self.config.state.join("io.containerd.runtime.v2.task/tests").join(id)
+    }
+
+    /// The pids of all shims of this world, by where they work.
+    pub fn shim_pids(&self) -> Vec<u32> {
+        let state = self.config.state.canonicalize().unwrap_or_default();
+        let pids = std::fs::read_dir("/proc").unwrap().flatten();
+        pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| {
+                    // The folder may be renamed or gone: that is told behind the path.
+                    cwd.starts_with(&state)
+                })
+            })
+            .collect()
+    }
+
+    /// Fails if anything of a task is left.
+    pub fn assert_clean(&self) {
+        let left = find_files(&self.config.state.join("io.containerd.runtime.v2.task"));
+        assert!(left.is_empty(), "{left:?}");
+        let work = find_files(&self.config.root.join("io.containerd.runtime.v2.task"));
+        assert!(work.is_empty(), "{work:?}");
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let path = self.root.path().to_str().unwrap();
+        assert!(!mounts.contains(path), "{mounts}");
+        assert_eq!(self.shim_pids(), Vec::<u32>::new());
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for pid in self.shim_pids() {
+            signal(pid, 9);
+        }
+        let runc = self.root.path().join("runc/tests");
+        for container in std::fs::read_dir(&runc).into_iter().flatten().flatten() {
+            let mut delete = std::process::Command::new(&self.shim.runc);
+            let _ = delete
+                .arg("--root")
+                .arg(&runc)
+                .args(["delete", "--force"])
+                .arg(container.file_name())
+                .output();
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        for path in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+            if Path::new(path).starts_with(self.root.path()) {
+                let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
+            }
+        }
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(hierarchy.path().join(self.cgroup()));
+        }
+        let _ = std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(self.cgroup()));
+    }
+}
+
+/// Sends a signal by number.
+pub fn signal(pid: u32, number: i32) {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    let signal = rustix::process::Signal::from_named_raw(number).unwrap();
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+/// Waits for `future`, but not for ever.
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.expect("it takes too long")
+}
+
+/// Asks again until `state` holds what `is` wants.
+pub async fn until<F: Future<Output = Option<Process>>>(
+    mut ask: impl FnMut() -> F,
+    is: impl Fn(&Process) -> bool,
+) {
+    soon(async {
+        loop {
+            if ask().await.is_some_and(|process| is(&process)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// The topics of the events up to and with `last`.
+pub async fn topics(events: &mut Subscription, last: &str) -> Vec<String> {
+    let mut topics = Vec::new();
+    while topics.last().is_none_or(|topic| topic != last) {
+        topics.push(soon(events.next()).await.unwrap().unwrap().topic);
+    }
+    topics
+}
+
+/// The next event of topic `topic`.
+pub async fn next(events: &mut Subscription, topic: &str) -> Envelope {
+    loop {
+        let event = soon(events.next()).await.unwrap().unwrap();
+        if event.topic == topic {
+            return event;
+        }
+    }
+}
+
+fn find_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| {
+            let path = entry.path();
+            let below = if path.is_dir() { find_files(&path) } else { Vec::new() };
+            std::iter::once(path).chain(below)
+        })
+        .collect()
+}
+
+fn busybox_root(image: &Path) {
+    for folder in ["bin", "proc", "dev", "sys", "tmp"] {
+        std::fs::create_dir_all(image.join(folder)).unwrap();
+    }
+    std::fs::copy(BUSYBOX, image.join("bin/busybox")).unwrap();
+    std::fs::set_permissions(image.join("bin/busybox"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for applet in ["sh", "sleep", "cat", "true", "echo", "kill", "ps"] {
+        std::os::unix::fs::symlink("busybox", image.join("bin").join(applet)).unwrap();
+    }
+}
