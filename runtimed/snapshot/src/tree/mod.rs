@@ -44,6 +44,8 @@ fn each_name(
     folder: BorrowedFd<'_>,
     mut visit: impl FnMut(&OsStr) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
+    // An earlier round through the same descriptor left it at the end.
+    rustix::fs::seek(folder, rustix::fs::SeekFrom::Start(0))?;
     let mut buffer = Vec::with_capacity(32 << 10);
     let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
