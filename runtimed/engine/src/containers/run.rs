@@ -1,0 +1,68 @@
+//! Run: create, attach, start, follow and, if asked, remove, over one stream.
+
+use flows::{Flows, Want};
+use proto_engine::v1;
+use proto_engine::v1::run_response::Response as Answer;
+use tonic::{Request, Status, Streaming};
+
+use crate::caller::{bad_request, namespace, status};
+use crate::config::container_config;
+use crate::session::{Answers, Target, answers, send_exit, send_output};
+
+/// Makes and starts the container before it answers, so that what goes wrong is the call's own error; then follows it.
+pub async fn run(
+    flows: &Flows,
+    request: Request<Streaming<v1::RunRequest>>,
+) -> Result<Answers<v1::RunResponse>, Status> {
+    let namespace = namespace(request.metadata())?;
+    let mut requests = request.into_inner();
+    let start = match requests.message().await?.and_then(|first| first.request) {
+        Some(v1::run_request::Request::Start(start)) => start,
+        _ => return Err(bad_request("the first request of Run must be start")),
+    };
+    let config = container_config(start.config.clone())?;
+    let auto_remove = config.auto_remove;
+    let id = flows.create(&namespace, config).await.map_err(status)?;
+    let want = match (start.detach, start.attach_stdin) {
+        (true, _) => Want::Nothing,
+        (false, true) => Want::Both,
+        (false, false) => Want::Output,
+    };
+    let mut started = match flows.start(&namespace, &id, want).await {
+        Ok(started) => started,
+        Err(error) => {
+            // docker keeps a container that did not start, unless it was to be removed.
+            if auto_remove && let Err(error) = flows.remove(&namespace, &id, true).await {
+                tracing::warn!(container = %id, error = %error.chain(), "a container that did not start stays");
+            }
+            return Err(status(error));
+        }
+    };
+    let target = Target { flows: flows.clone(), namespace, id: id.clone(), exec_id: String::new() };
+    if let Some(size) = start.size.filter(|size| size.width > 0 && size.height > 0)
+        && let Err(error) = flows.resize(&target.namespace, &id, "", (size.width, size.height)).await
+    {
+        tracing::debug!(container = %id, error = %error.chain(), "the first size did not reach the terminal");
+    }
+    let (sender, answers) = answers();
+    let streams = started.streams.take();
+    tokio::spawn(async move {
+        let created = v1::CreateResponse { id: id.to_string(), warnings: Vec::new() };
+        for answer in [Answer::Created(created), Answer::Started(true)] {
+            if sender.send(Ok(wrap(answer))).await.is_err() {
+                return;
+            }
+        }
+        let Some(streams) = streams else { return };
+        target.listen(requests, streams.input);
+        let wanted = (start.attach_stdout, start.attach_stderr);
+        if send_output(streams.output, &sender, wanted, |output| wrap(Answer::Output(output))).await {
+            send_exit(started.ended(auto_remove).await, &sender, |exit| wrap(Answer::Exit(exit))).await;
+        }
+    });
+    Ok(answers)
+}
+
+fn wrap(answer: Answer) -> v1::RunResponse {
+    v1::RunResponse { response: Some(answer) }
+}

@@ -1,0 +1,147 @@
+//! The streams between a client and a process: what Run, Attach and Exec share.
+
+use bytes::Bytes;
+use errors::Result;
+use flows::Flows;
+use flows::attach::{Chunk, Input};
+use ids::{ContainerId, Namespace};
+use proto_engine::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::caller::status;
+
+/// Messages that may wait for a slow client; then its process's output is held back, or, over the attach socket, the client is let go.
+const QUEUE: usize = 8;
+
+/// What a client says while it is connected, whichever call it made.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// Bytes for stdin.
+    Stdin(Bytes),
+    /// stdin has ended.
+    CloseStdin,
+    /// The terminal has another size.
+    Resize(v1::Size),
+    /// A signal for the process.
+    Signal(String),
+    /// A message that is of no use here, such as a second start.
+    Nothing,
+}
+
+/// A request of a bidirectional call, once it is started.
+pub trait Says {
+    /// What it says.
+    fn said(self) -> Said;
+}
+
+macro_rules! says {
+    ($request:ident, $module:ident) => {
+        impl Says for v1::$request {
+            fn said(self) -> Said {
+                use v1::$module::Request;
+                match self.request {
+                    Some(Request::Stdin(bytes)) => Said::Stdin(bytes.into()),
+                    Some(Request::CloseStdin(_)) => Said::CloseStdin,
+                    Some(Request::Resize(size)) => Said::Resize(size),
+                    Some(Request::Signal(signal)) => Said::Signal(signal),
+                    Some(Request::Start(_)) | None => Said::Nothing,
+                }
+            }
+        }
+    };
+}
+
+says!(RunRequest, run_request);
+says!(AttachRequest, attach_request);
+says!(ExecRequest, exec_request);
+
+/// The answering half of a call.
+pub type Answers<T> = ReceiverStream<Result<T, Status>>;
+
+/// Makes the answering half; when the client vanishes, sending fails.
+pub fn answers<T>() -> (mpsc::Sender<Result<T, Status>>, Answers<T>) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (sender, ReceiverStream::new(receiver))
+}
+
+/// The process that a client is connected to.
+#[derive(Clone)]
+pub struct Target {
+    /// The flows.
+    pub flows: Flows,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its container.
+    pub id: ContainerId,
+    /// Its exec, or empty.
+    pub exec_id: String,
+}
+
+impl Target {
+    /// Carries what the client says to the process, until the client has no more to say.
+    pub fn listen<R: Says + Send + 'static>(self, mut requests: Streaming<R>, mut input: Input) {
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = requests.message().await {
+                if let Err(error) = self.hear(request.said(), &mut input).await {
+                    tracing::debug!(container = %self.id, error = %error.chain(), "a client's word did not reach its process");
+                }
+            }
+        });
+    }
+
+    async fn hear(&self, said: Said, input: &mut Input) -> Result<()> {
+        match said {
+            Said::Stdin(bytes) => input.write(&bytes).await,
+            Said::CloseStdin => {
+                if input.close().await? {
+                    self.flows.rooms().tasks.close_io(&self.namespace, &self.id, &self.exec_id).await?;
+                }
+                Ok(())
+            }
+            Said::Resize(size) => {
+                self.flows.resize(&self.namespace, &self.id, &self.exec_id, (size.width, size.height)).await
+            }
+            Said::Signal(signal) if self.exec_id.is_empty() => {
+                self.flows.kill(&self.namespace, &self.id, &signal).await
+            }
+            Said::Signal(signal) => {
+                let number = flows::parse_signal(&signal)?;
+                self.flows.rooms().tasks.kill(&self.namespace, &self.id, &self.exec_id, number, false).await
+            }
+            Said::Nothing => Ok(()),
+        }
+    }
+}
+
+/// Sends everything that a process writes; `false` when the client has gone.
+pub async fn send_output<T>(
+    mut output: mpsc::Receiver<Chunk>,
+    sender: &mpsc::Sender<Result<T, Status>>,
+    wanted: (bool, bool),
+    wrap: impl Fn(v1::Output) -> T,
+) -> bool {
+    while let Some(chunk) = output.recv().await {
+        let (stream, data, want) = match chunk {
+            Chunk::Stdout(data) => (v1::output::Stream::Stdout, data, wanted.0),
+            Chunk::Stderr(data) => (v1::output::Stream::Stderr, data, wanted.1),
+        };
+        let message = v1::Output { stream: stream.into(), data: data.into() };
+        if want && sender.send(Ok(wrap(message))).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// The last word of a call: the exit, or why it is not known.
+pub async fn send_exit<T>(
+    exit: Result<u32>,
+    sender: &mpsc::Sender<Result<T, Status>>,
+    wrap: impl Fn(v1::Exit) -> T,
+) {
+    let last = exit.map(|code| wrap(v1::Exit { code })).map_err(status);
+    // A client that has gone needs no answer.
+    let _ = sender.send(last).await;
+}

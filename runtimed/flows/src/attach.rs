@@ -1,0 +1,174 @@
+//! The streams of a process, whichever way they reach the daemon: the shim's attach socket, or fifos.
+//!
+//! The attach socket carries frames: a byte that names the stream (0 stdin, 1 stdout, 2 stderr, 3 end of
+//! stdin), the payload's length as a big-endian u32 of at most 64 KiB, and the payload.
+
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use errors::{Context, Error, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
+use tokio::sync::mpsc;
+
+/// The most bytes of a frame.
+const FRAME_LIMIT: usize = 64 << 10;
+/// Chunks that may wait for a slow caller. When they do, nothing more is read: the shim drops an attached client that does
+/// not read, and a fifo holds its writer back.
+const QUEUE: usize = 16;
+
+/// Bytes that a process wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chunk {
+    /// To standard output, or to its terminal.
+    Stdout(Bytes),
+    /// To standard error.
+    Stderr(Bytes),
+}
+
+/// Both directions of a process's streams.
+pub struct Streams {
+    /// What it writes; ends when all of it has come.
+    pub output: mpsc::Receiver<Chunk>,
+    /// What it reads.
+    pub input: Input,
+}
+
+/// Where a process's stdin is fed.
+pub enum Input {
+    /// It has none, or this caller does not feed it.
+    Closed,
+    /// Over the attach socket.
+    Socket(OwnedWriteHalf),
+    /// Through a fifo.
+    Fifo(pipe::Sender),
+}
+
+impl Input {
+    /// Feeds `bytes`; a reader that is gone is no error, as with a pipe to a process that has ended.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = match self {
+            Input::Closed => Ok(()),
+            Input::Socket(socket) => write_frames(socket, 0, bytes).await,
+            Input::Fifo(fifo) => fifo.write_all(bytes).await,
+        };
+        match written {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                *self = Input::Closed;
+                Ok(())
+            }
+            other => other.context(|| "write to a process's stdin"),
+        }
+    }
+
+    /// Ends stdin. Says whether the runtime must be told too: it keeps a fifo open for later writers.
+    pub async fn close(&mut self) -> Result<bool> {
+        match std::mem::replace(self, Input::Closed) {
+            Input::Closed => Ok(false),
+            Input::Fifo(_) => Ok(true),
+            Input::Socket(mut socket) => {
+                // A process that has ended reads no end of file.
+                let _ = write_frames(&mut socket, 3, &[]).await;
+                *self = Input::Socket(socket);
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// Connects to the attach socket at `path`, which may be longer than a socket address allows.
+pub async fn connect(path: &Path, stdin: bool) -> Result<Streams> {
+    let stream = connect_long(path).await.context(|| format!("connect to {}", path.display()))?;
+    let (reader, writer) = stream.into_split();
+    let (sender, output) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        if let Err(error) = read_frames(reader, sender).await {
+            tracing::warn!(error = %error.chain(), "an attach socket broke");
+        }
+    });
+    // Without stdin the writing half stays open all the same: closing it would look like a client that left.
+    let input = if stdin { Input::Socket(writer) } else { hold(writer) };
+    Ok(Streams { output, input })
+}
+
+/// Keeps the connection whole without feeding anything.
+fn hold(writer: OwnedWriteHalf) -> Input {
+    writer.forget();
+    Input::Closed
+}
+
+async fn connect_long(path: &Path) -> std::io::Result<UnixStream> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(std::io::Error::from(std::io::ErrorKind::InvalidInput));
+    };
+    let folder = std::fs::File::open(folder)?;
+    let mut short = std::path::PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    short.push(name);
+    UnixStream::connect(short).await
+}
+
+async fn read_frames(mut reader: OwnedReadHalf, sender: mpsc::Sender<Chunk>) -> Result<()> {
+    loop {
+        let mut head = [0u8; 5];
+        match reader.read_exact(&mut head).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => return Err(error).context(|| "read an attach frame"),
+        }
+        let [stream, a, b, c, d] = head;
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if length > FRAME_LIMIT {
+            return Err(Error::internal(format!("attach frame of {length} bytes, more than {FRAME_LIMIT}")));
+        }
+        let mut payload = BytesMut::zeroed(length);
+        reader.read_exact(&mut payload).await.context(|| "read an attach frame's payload")?;
+        let chunk = match stream {
+            1 => Chunk::Stdout(payload.freeze()),
+            2 => Chunk::Stderr(payload.freeze()),
+            other => return Err(Error::internal(format!("attach frame of unknown stream {other}"))),
+        };
+        if sender.send(chunk).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn write_frames(writer: &mut OwnedWriteHalf, stream: u8, bytes: &[u8]) -> std::io::Result<()> {
+    let mut rest = bytes;
+    loop {
+        let (now, later) = rest.split_at(rest.len().min(FRAME_LIMIT));
+        let mut frame = BytesMut::with_capacity(5 + now.len());
+        frame.put_u8(stream);
+        frame.put_u32(now.len() as u32);
+        frame.put_slice(now);
+        writer.write_all(&frame).await?;
+        rest = later;
+        if rest.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// Copies a fifo's bytes into `sender` until its last writer is gone.
+pub(crate) async fn pump_fifo(
+    mut fifo: pipe::Receiver,
+    sender: mpsc::Sender<Chunk>,
+    wrap: fn(Bytes) -> Chunk,
+) -> std::io::Result<()> {
+    let mut buffer = BytesMut::with_capacity(32 << 10);
+    loop {
+        buffer.reserve(32 << 10);
+        if fifo.read_buf(&mut buffer).await? == 0 || sender.send(wrap(buffer.split().freeze())).await.is_err()
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// The channel that outputs go through.
+pub(crate) fn channel() -> (mpsc::Sender<Chunk>, mpsc::Receiver<Chunk>) {
+    mpsc::channel(QUEUE)
+}

@@ -1,0 +1,219 @@
+//! Creating a container: image, name, root, user, spec, record.
+
+use std::time::SystemTime;
+
+use container::Container;
+use errors::{Context, Error, Result};
+use ids::{ContainerId, Labels, Namespace};
+use image::{ImageConfig, Platform};
+use prost_types::Any;
+use snapshot::Mount;
+
+use crate::config::{ContainerConfig, EXTENSION, NAME_LABEL};
+use crate::spec::{ImageDefaults, Machine, SpecInput};
+use crate::undo::Undo;
+use crate::user::User;
+use crate::{Flows, files, names, spec, tables, to_the_end};
+
+/// The type URL of a runtime spec, as containerd has it.
+const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+/// How often a made-up name is made up anew.
+const NAME_ATTEMPTS: u32 = 6;
+
+/// The image that a container is made from.
+struct Base {
+    name: String,
+    config: ImageConfig,
+    chain: String,
+}
+
+impl Flows {
+    /// Creates a container; `NotFound` "No such image: ..." when the image is not here.
+    pub async fn create(&self, namespace: &Namespace, config: ContainerConfig) -> Result<ContainerId> {
+        let (flows, namespace) = (self.clone(), namespace.clone());
+        to_the_end(async move { flows.create_now(&namespace, config).await }).await
+    }
+
+    async fn create_now(&self, namespace: &Namespace, mut config: ContainerConfig) -> Result<ContainerId> {
+        if !config.name.is_empty() {
+            names::check_name(&config.name)?;
+        }
+        config.snapshotter = or(&config.snapshotter, &self.settings().snapshotter);
+        config.runtime = or(&config.runtime, &self.settings().runtime);
+        let base = self.base(namespace, &config).await?;
+        let id = names::new_id()?;
+        let mut undo = Undo::default();
+        self.name_it(namespace, &mut config, &id, &mut undo).await?;
+        let result = self.make(namespace, &id, config, &base, &mut undo).await;
+        undo.or_back(result).await?;
+        Ok(id)
+    }
+
+    /// Finds the image, and unpacks it where it is not yet.
+    async fn base(&self, namespace: &Namespace, config: &ContainerConfig) -> Result<Base> {
+        let found = self.find_image(namespace, &config.image).await?;
+        let image = found
+            .names
+            .first()
+            .ok_or_else(|| Error::not_found(format!("No such image: {}", config.image)))?;
+        let platform = match config.platform.as_str() {
+            "" => None,
+            text => Some(Platform::parse(text)?),
+        };
+        let images = &self.rooms().images;
+        let image_config = images.config(namespace, &image.target, platform.as_ref()).await?;
+        let snapshotter = self.rooms().snapshotters.get(&config.snapshotter)?;
+        let chain = image_config.chain_id.as_ref().map(ToString::to_string).unwrap_or_default();
+        let unpacked = chain.is_empty() || snapshotter.stat(namespace, &chain).is_ok();
+        if !unpacked {
+            images
+                .unpack(namespace, &image.target, platform.as_ref(), &config.snapshotter, image::silent())
+                .await
+                .context(|| format!("unpack image {}", image.name))?;
+        }
+        Ok(Base { name: image.name.clone(), config: image_config, chain })
+    }
+
+    /// Takes the chosen name, or one that is made up.
+    async fn name_it(
+        &self,
+        namespace: &Namespace,
+        config: &mut ContainerConfig,
+        id: &ContainerId,
+        undo: &mut Undo,
+    ) -> Result<()> {
+        let chosen = !config.name.is_empty();
+        let mut attempt = 0;
+        loop {
+            if !chosen {
+                config.name = names::new_name(attempt);
+            }
+            match self.take_name(namespace, &config.name, id).await {
+                Err(error) if error.is_already_exists() && !chosen && attempt < NAME_ATTEMPTS => attempt += 1,
+                other => break other?,
+            }
+        }
+        let (store, namespace, name, id) =
+            (self.rooms().store.clone(), namespace.clone(), config.name.clone(), id.clone());
+        undo.push("give the name back", async move { tables::forget(&store, &namespace, &name, &id).await });
+        Ok(())
+    }
+
+    async fn take_name(&self, namespace: &Namespace, name: &str, id: &ContainerId) -> Result<()> {
+        // The id of a container of another client is its name.
+        if let Ok(other) = ContainerId::parse(name)
+            && self.rooms().containers.get(namespace, &other).is_ok()
+        {
+            return Err(Error::already_exists(format!(
+                "Conflict. The container name \"/{name}\" is already in use by container \"{other}\". \
+                 You have to remove (or rename) that container to be able to reuse that name."
+            )));
+        }
+        tables::take_name(&self.rooms().store, namespace, name, id).await
+    }
+
+    async fn make(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        mut config: ContainerConfig,
+        base: &Base,
+        undo: &mut Undo,
+    ) -> Result<()> {
+        let mounts = self.prepare_root(namespace, id, &config, base, undo).await?;
+        let defaults = ImageDefaults::parse(&base.config.raw)?;
+        let user = self.user_of(&config, &defaults, mounts).await?;
+        let machine = Machine::look(config.privileged);
+        if config.hostname.is_empty() {
+            config.hostname = match config.network.as_str() {
+                "host" => machine.hostname.clone(),
+                _ => id.as_str().chars().take(12).collect(),
+            };
+        }
+        let folder = self.container_root(namespace, id);
+        undo.push("remove the files", {
+            let folder = folder.clone();
+            async move { crate::remove::remove_folder(&folder) }
+        });
+        files::write(&folder, &config.hostname, config.network == "host")?;
+        config.command = spec::command(&config, &defaults)?;
+        config.image_id = base.config.digest.to_string();
+        if config.stop_signal.is_empty() {
+            config.stop_signal = defaults.stop_signal.clone();
+        }
+        let value = spec::build(&SpecInput {
+            namespace,
+            id,
+            config: &config,
+            image: &defaults,
+            user: &user,
+            files: &folder,
+            capabilities: &self.settings().capabilities,
+            seccomp: self.settings().seccomp,
+            machine: &machine,
+        })?;
+        self.record(namespace, id, &config, base, &defaults, Any { type_url: SPEC.to_owned(), value }).await
+    }
+
+    async fn prepare_root(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        config: &ContainerConfig,
+        base: &Base,
+        undo: &mut Undo,
+    ) -> Result<Vec<Mount>> {
+        let snapshotter = self.rooms().snapshotters.get(&config.snapshotter)?;
+        // Until the record refers to it, a collection must not take it.
+        let root = Labels::from([("containerd.io/gc.root".to_owned(), "runtimed".to_owned())]);
+        let mounts = snapshotter.prepare(namespace, id.as_str(), &base.chain, root).await?;
+        let (namespace, id) = (namespace.clone(), id.clone());
+        undo.push("remove the root", async move { snapshotter.remove(&namespace, id.as_str()).await });
+        Ok(mounts)
+    }
+
+    /// A number needs no look into the image when docker gives it no groups; names do, and so does root, which has groups.
+    async fn user_of(
+        &self,
+        config: &ContainerConfig,
+        image: &ImageDefaults,
+        mounts: Vec<Mount>,
+    ) -> Result<User> {
+        let text = or(&config.user, &image.user);
+        self.user_in(mounts, &text).await
+    }
+
+    async fn record(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        config: &ContainerConfig,
+        base: &Base,
+        defaults: &ImageDefaults,
+        spec: Any,
+    ) -> Result<()> {
+        let mut labels: Labels = defaults.labels.clone();
+        labels.extend(config.labels.clone());
+        labels.insert(NAME_LABEL.to_owned(), config.name.clone());
+        let now = SystemTime::now();
+        let container = Container {
+            id: id.clone(),
+            labels,
+            image: base.name.clone(),
+            runtime: config.runtime.clone(),
+            runtime_options: None,
+            spec: Some(spec),
+            snapshotter: config.snapshotter.clone(),
+            snapshot_key: id.to_string(),
+            created_at: now,
+            updated_at: now,
+            extensions: [(EXTENSION.to_owned(), config.to_any()?)].into(),
+            sandbox: String::new(),
+        };
+        self.rooms().containers.create(namespace, container).await.map(drop)
+    }
+}
+
+fn or(first: &str, second: &str) -> String {
+    if first.is_empty() { second.to_owned() } else { first.to_owned() }
+}

@@ -1,0 +1,121 @@
+//! The end of a container's first process: noted, cleared away, told to those who wait.
+
+use errors::{Error, Result};
+use ids::{ContainerId, Namespace};
+use task::Exit;
+
+use crate::config::ContainerConfig;
+use crate::live::{Follower, Progress, until};
+use crate::{Flows, tables};
+
+impl Flows {
+    /// Follows a running container to its end, on a task of its own.
+    pub(crate) fn watch(&self, namespace: Namespace, id: ContainerId) {
+        let flows = self.clone();
+        tokio::spawn(async move {
+            let exit = match flows.rooms().tasks.wait(&namespace, &id, "").await {
+                Ok(exit) => exit,
+                // Another client deleted the task and took the exit code with it; only that it ended is known.
+                Err(error) => {
+                    tracing::warn!(container = %id, error = %error.chain(), "the exit of a container is not known");
+                    Exit { pid: 0, status: 255, at: std::time::SystemTime::now() }
+                }
+            };
+            if let Err(error) = flows.finish(&namespace, &id, exit).await {
+                tracing::error!(container = %id, error = %error.chain(), "the end of a container could not be noted");
+            }
+        });
+    }
+
+    /// Notes an exit, frees the shim, and removes the container if it was to be removed. The exit is on disk before the
+    /// shim, which knows it too, is let go.
+    pub(crate) async fn finish(&self, namespace: &Namespace, id: &ContainerId, exit: Exit) -> Result<()> {
+        let config = {
+            let _guard = self.live().lock(namespace, id).await;
+            tables::change_state(&self.rooms().store, namespace, id, move |state| {
+                state.finished_at = Some(exit.at);
+                state.exit_code = exit.status;
+            })
+            .await?;
+            if let Err(error) = self.rooms().tasks.delete(namespace, id).await
+                && !error.is_not_found()
+            {
+                tracing::warn!(container = %id, error = %error.chain(), "the task of an ended container stays");
+            }
+            self.live().advance(namespace, id, Progress::Ended(exit.status));
+            match self.rooms().containers.get(namespace, id) {
+                Ok(container) => ContainerConfig::of(&container)?,
+                Err(error) if error.is_not_found() => None,
+                Err(error) => return Err(error),
+            }
+        };
+        if config.is_some_and(|config| config.auto_remove) {
+            self.remove(namespace, id, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Follows a container that runs; `None` when the engine did not start it.
+    pub fn follow(&self, namespace: &Namespace, id: &ContainerId) -> Option<Follower> {
+        self.live().follow(namespace, id).map(Follower)
+    }
+
+    /// Waits until the container does not run, and says how it ended; at once when it does not run.
+    pub async fn wait_stopped(&self, namespace: &Namespace, id: &ContainerId) -> Result<u32> {
+        if let Some(receiver) = self.live().follow(namespace, id) {
+            return until(receiver, |progress| *progress != Progress::Running)
+                .await
+                .map(|progress| progress.code());
+        }
+        match self.rooms().tasks.wait(namespace, id, "").await {
+            Ok(exit) => Ok(exit.status),
+            Err(error) if error.is_not_found() => {
+                let state = tables::state(&self.rooms().store, namespace, id)?;
+                Ok(state.map(|state| state.exit_code).unwrap_or_default())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for the next exit of the container.
+    pub async fn wait_next_exit(&self, namespace: &Namespace, id: &ContainerId) -> Result<u32> {
+        let filter = format!("topic==/tasks/exit,event.container_id=={id},event.id=={id}");
+        let mut events = self.rooms().events.subscribe(filters::Filters::parse(&[filter])?);
+        match self.rooms().tasks.wait(namespace, id, "").await {
+            Ok(exit) => return Ok(exit.status),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        loop {
+            let Some(event) = events.next().await? else {
+                return Err(Error::unavailable("the daemon is going down"));
+            };
+            if event.namespace == *namespace {
+                return self.wait_stopped(namespace, id).await;
+            }
+        }
+    }
+
+    /// Waits until the container is removed, and says how it ended.
+    pub async fn wait_removed(&self, namespace: &Namespace, id: &ContainerId) -> Result<u32> {
+        let filter = format!("topic==/containers/delete,event.id=={id}");
+        let mut events = self.rooms().events.subscribe(filters::Filters::parse(&[filter])?);
+        let live = self.live().follow(namespace, id);
+        let before = tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default();
+        if let Some(receiver) = live {
+            return until(receiver, |progress| matches!(progress, Progress::Removed(_)))
+                .await
+                .map(|progress| progress.code());
+        }
+        loop {
+            match self.rooms().containers.get(namespace, id) {
+                Err(error) if error.is_not_found() => return Ok(before.exit_code),
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+            if events.next().await?.is_none() {
+                return Err(Error::unavailable("the daemon is going down"));
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! What people do with images: pull, load, save, tag, list, remove.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use errors::{Error, Kind, Result, WithKind};
+use ids::{Digest, Labels, Namespace, Reference};
+use image::{
+    Descriptor, Export, ExportOptions, Hold, Image, ImportOptions, Platform, ProgressSink, PullOptions,
+};
+use lease::Resource;
+use tokio::io::AsyncWrite;
+
+use crate::config::ContainerConfig;
+use crate::{Flows, to_the_end};
+
+/// How long a flow's lease holds what it brought if the daemon dies before the name is made.
+const LEASE_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// A line of `rctl images`.
+#[derive(Debug, Clone)]
+pub struct ImageLine {
+    /// The name.
+    pub image: Image,
+    /// The digest of its config, or of its target when this machine's platform is not here.
+    pub id: Digest,
+    /// When the image was made, as its config says.
+    pub created: String,
+    /// Bytes of its unpacked layers, or of its packed ones when it is not unpacked.
+    pub size: i64,
+    /// The labels in its config.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a removal did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Names that are gone.
+    pub untagged: Vec<String>,
+    /// Ids of images that nothing names any more.
+    pub deleted: Vec<String>,
+}
+
+impl Flows {
+    /// Pulls `reference` under its full name and unpacks it for the default snapshotter. Says whether the name pointed there before.
+    pub async fn pull(
+        &self,
+        namespace: &Namespace,
+        reference: &Reference,
+        mut options: PullOptions,
+        progress: ProgressSink,
+    ) -> Result<(Image, bool)> {
+        let (flows, namespace, reference) = (self.clone(), namespace.clone(), reference.clone());
+        let name = reference.to_string();
+        let before = flows.rooms().names.get(&namespace, &name).ok().map(|image| image.target.digest);
+        let lease = flows.hold(&namespace).await?;
+        options.hold = Some(lease.hold.clone());
+        if options.unpack.is_none() {
+            options.unpack = Some(flows.settings().snapshotter.clone());
+        }
+        let pulled = flows.rooms().images.pull(&namespace, &reference, &name, &options, progress).await;
+        lease.end().await;
+        let image = pulled?;
+        let same = before.as_ref() == Some(&image.target.digest);
+        if !same && before.is_some() {
+            flows.rooms().collector.schedule();
+        }
+        Ok((image, same))
+    }
+
+    /// Takes in an archive, and unpacks it for the default snapshotter.
+    pub async fn load(
+        &self,
+        namespace: &Namespace,
+        reader: impl std::io::Read + Send + 'static,
+        platform: Option<Platform>,
+        progress: ProgressSink,
+    ) -> Result<Vec<Image>> {
+        let lease = self.hold(namespace).await?;
+        let options = ImportOptions {
+            platform,
+            unpack: Some(self.settings().snapshotter.clone()),
+            hold: Some(lease.hold.clone()),
+            ..ImportOptions::default()
+        };
+        let loaded = self.rooms().images.import(namespace, reader, &options, progress).await;
+        lease.end().await;
+        loaded
+    }
+
+    /// Writes images, by name or id, as one archive.
+    pub async fn save(
+        &self,
+        namespace: &Namespace,
+        images: &[String],
+        platform: Option<Platform>,
+        writer: impl AsyncWrite + Send + Unpin,
+    ) -> Result<()> {
+        let mut exports: Vec<Export> = Vec::new();
+        for text in images {
+            let found = self.find_image(namespace, text).await?;
+            let Some(first) = found.names.first() else { continue };
+            let names = if found.by_id { Vec::new() } else { vec![first.name.clone()] };
+            match exports.iter_mut().find(|export| export.target.digest == first.target.digest) {
+                Some(export) => export.names.extend(names),
+                None => exports.push(Export { names, target: first.target.clone() }),
+            }
+        }
+        let options = ExportOptions { platform, ..ExportOptions::default() };
+        self.rooms().images.export(namespace, &exports, &options, writer, image::silent()).await
+    }
+
+    /// Gives an image another name; a name that is taken is moved, as docker does.
+    pub async fn tag(&self, namespace: &Namespace, source: &str, target: &str) -> Result<()> {
+        let target = Reference::parse(target)?;
+        if target.digest().is_some() {
+            return Err(Error::invalid("refusing to create a tag with a digest reference"));
+        }
+        let found = self.find_image(namespace, source).await?;
+        let image =
+            found.names.first().ok_or_else(|| Error::not_found(format!("No such image: {source}")))?;
+        let named = Image {
+            name: target.to_string(),
+            labels: image.labels.clone(),
+            target: image.target.clone(),
+            created_at: SystemTime::now(),
+            updated_at: SystemTime::now(),
+        };
+        self.rooms().names.put(namespace, named).await.map(drop)
+    }
+
+    /// All images, newest first.
+    pub async fn list_images(&self, namespace: &Namespace) -> Result<Vec<ImageLine>> {
+        let mut lines = Vec::new();
+        for image in self.rooms().names.list(namespace, &[])? {
+            lines.push(self.image_line(namespace, image).await);
+        }
+        lines.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.image.name.cmp(&b.image.name)));
+        Ok(lines)
+    }
+
+    /// An image that is not here for this machine still has its name, target and packed size.
+    async fn image_line(&self, namespace: &Namespace, image: Image) -> ImageLine {
+        let config = match self.rooms().images.config(namespace, &image.target, None).await {
+            Ok(config) => config,
+            Err(_) => {
+                let (id, size) = (image.target.digest.clone(), image.target.size);
+                return ImageLine { image, id, created: String::new(), size, labels: BTreeMap::new() };
+            }
+        };
+        let parsed: serde_json::Value = serde_json::from_slice(&config.raw).unwrap_or_default();
+        let size = match self.unpacked_size(namespace, config.chain_id.as_ref()).await {
+            Some(size) => size,
+            None => config.layers.iter().map(|layer| layer.size).sum(),
+        };
+        ImageLine {
+            image,
+            id: config.digest,
+            created: parsed["created"].as_str().unwrap_or_default().to_owned(),
+            size,
+            labels: serde_json::from_value(parsed["config"]["Labels"].clone()).unwrap_or_default(),
+        }
+    }
+
+    async fn unpacked_size(&self, namespace: &Namespace, chain: Option<&Digest>) -> Option<i64> {
+        let snapshotter = self.rooms().snapshotters.get(&self.settings().snapshotter).ok()?;
+        let mut size = 0;
+        let mut key = chain?.to_string();
+        while !key.is_empty() {
+            size += snapshotter.usage(namespace, &key).await.ok()?.size;
+            key = snapshotter.stat(namespace, &key).ok()?.parent;
+        }
+        Some(size)
+    }
+
+    /// Removes a name, or all names of an id, and waits until what only they kept is gone too.
+    pub async fn remove_image(&self, namespace: &Namespace, text: &str, force: bool) -> Result<Removed> {
+        let (flows, namespace, text) = (self.clone(), namespace.clone(), text.to_owned());
+        to_the_end(async move { flows.remove_image_now(&namespace, &text, force).await }).await
+    }
+
+    async fn remove_image_now(&self, namespace: &Namespace, text: &str, force: bool) -> Result<Removed> {
+        let found = self.find_image(namespace, text).await?;
+        let all = self.rooms().names.list(namespace, &[])?;
+        let going: BTreeSet<&str> = found.names.iter().map(|image| image.name.as_str()).collect();
+        if found.by_id && going.len() > 1 && !force {
+            return Err(Error::precondition(format!(
+                "conflict: unable to delete {text} (must be forced) - image is referenced in multiple repositories"
+            )));
+        }
+        let mut removed = Removed::default();
+        for image in &found.names {
+            let last = !all.iter().any(|other| {
+                other.target.digest == image.target.digest && !going.contains(other.name.as_str())
+            });
+            let id = self.image_id(namespace, &image.target).await;
+            if last {
+                self.refuse_used(namespace, image, &id, force).await?;
+            }
+            self.rooms().names.delete(namespace, &image.name, None).await?;
+            removed.untagged.push(image.name.clone());
+            let gone = id.to_string();
+            if last && !removed.deleted.contains(&gone) {
+                removed.deleted.push(gone);
+            }
+        }
+        self.rooms().collector.collect().await?;
+        Ok(removed)
+    }
+
+    /// docker's conflicts: a running container's image stays, a stopped one's needs force.
+    async fn refuse_used(
+        &self,
+        namespace: &Namespace,
+        image: &Image,
+        id: &Digest,
+        force: bool,
+    ) -> Result<()> {
+        for line in self.list(namespace).await? {
+            let uses = match &line.config {
+                Some(config) => config.image_id == id.to_string() && line.container.image == image.name,
+                None => line.container.image == image.name,
+            };
+            if !uses {
+                continue;
+            }
+            let short: String = line.container.id.as_str().chars().take(12).collect();
+            let name = Reference::parse(&image.name).map_or(image.name.clone(), |name| name.familiar_name());
+            if line.is_running() {
+                return Err(Error::precondition(format!(
+                    "conflict: unable to remove repository reference \"{name}\" (cannot be forced) - container {short} is using its referenced image {}",
+                    id.hex().chars().take(12).collect::<String>()
+                )));
+            }
+            if !force {
+                return Err(Error::precondition(format!(
+                    "conflict: unable to remove repository reference \"{name}\" (must force) - container {short} is using its referenced image {}",
+                    id.hex().chars().take(12).collect::<String>()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// docker's image id: the config's digest, or the target's when the config is not here.
+    pub(crate) async fn image_id(&self, namespace: &Namespace, target: &Descriptor) -> Digest {
+        match self.rooms().images.config(namespace, target, None).await {
+            Ok(config) => config.digest,
+            Err(_) => target.digest.clone(),
+        }
+    }
+
+    /// How many containers were made from an image by name.
+    pub fn uses_of(&self, namespace: &Namespace, name: &str) -> Result<usize> {
+        let containers = self.rooms().containers.list(namespace, &[])?;
+        let by_name = |container: &&container::Container| match ContainerConfig::of(container) {
+            Ok(Some(_)) | Ok(None) => container.image == name,
+            Err(_) => false,
+        };
+        Ok(containers.iter().filter(by_name).count())
+    }
+
+    /// A lease for one flow, and the function that puts things under it.
+    pub(crate) async fn hold(&self, namespace: &Namespace) -> Result<FlowLease> {
+        let id = format!("runtimed-flow-{}", uuid::Uuid::new_v4().simple());
+        let expires = time::OffsetDateTime::from(SystemTime::now() + LEASE_LIFE)
+            .format(&time::format_description::well_known::Rfc3339)
+            .kind(Kind::Internal, || "write a lease's end")?;
+        let labels = Labels::from([("containerd.io/gc.expire".to_owned(), expires)]);
+        let leases = self.rooms().leases.clone();
+        leases.create(namespace, &id, labels).await?;
+        let hold: Hold = Arc::new({
+            let (leases, namespace, id) = (leases.clone(), namespace.clone(), id.clone());
+            move |kind, resource| {
+                let (leases, namespace, id) = (leases.clone(), namespace.clone(), id.clone());
+                Box::pin(async move { leases.add(&namespace, &id, Resource { kind, id: resource }).await })
+            }
+        });
+        Ok(FlowLease { leases, namespace: namespace.clone(), id, hold, ended: false })
+    }
+}
+
+/// A lease that ends with its flow.
+pub(crate) struct FlowLease {
+    leases: lease::Leases,
+    namespace: Namespace,
+    id: String,
+    /// Puts a resource under the lease.
+    pub(crate) hold: Hold,
+    ended: bool,
+}
+
+impl FlowLease {
+    /// Ends the lease; one that cannot be ended expires.
+    pub(crate) async fn end(mut self) {
+        self.ended = true;
+        if let Err(error) = self.leases.delete(&self.namespace, &self.id).await {
+            tracing::warn!(lease = self.id, error = %error.chain(), "a flow's lease stays until it expires");
+        }
+    }
+}
+
+impl Drop for FlowLease {
+    /// The caller of a pull vanished: nothing needs what came so far.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let (leases, namespace, id) = (self.leases.clone(), self.namespace.clone(), self.id.clone());
+        tokio::spawn(async move {
+            if let Err(error) = leases.delete(&namespace, &id).await {
+                tracing::warn!(lease = id, error = %error.chain(), "a flow's lease stays until it expires");
+            }
+        });
+    }
+}

@@ -1,0 +1,109 @@
+//! What the flows know of containers beyond their records: who works on one, and who waits for its end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use errors::{Error, Result};
+use ids::{ContainerId, Namespace};
+use tokio::sync::{OwnedMutexGuard, watch};
+
+/// How far a started container is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// It runs.
+    Running,
+    /// It has ended with this code, and that is on disk.
+    Ended(u32),
+    /// It has ended with this code and was removed.
+    Removed(u32),
+}
+
+impl Progress {
+    /// The exit code; 0 while it runs.
+    pub fn code(&self) -> u32 {
+        match self {
+            Progress::Running => 0,
+            Progress::Ended(code) | Progress::Removed(code) => *code,
+        }
+    }
+}
+
+/// Sees a container's end, even when its record is gone by then.
+#[derive(Clone)]
+pub struct Follower(pub(crate) watch::Receiver<Progress>);
+
+impl Follower {
+    /// Waits until it has ended, and says how.
+    pub async fn ended(self) -> Result<u32> {
+        until(self.0, |progress| *progress != Progress::Running).await.map(|progress| progress.code())
+    }
+}
+
+type Key = (String, String);
+
+/// Kept in memory only: all of it is made anew from records and shims when the daemon starts.
+#[derive(Default)]
+pub struct Live {
+    entries: Mutex<HashMap<Key, Entry>>,
+}
+
+#[derive(Default)]
+struct Entry {
+    work: Arc<tokio::sync::Mutex<()>>,
+    progress: Option<watch::Sender<Progress>>,
+}
+
+impl Live {
+    fn entries(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+        // The map is whole between two statements, so a panic elsewhere does not spoil it.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else starts, stops or removes the container, and keeps others out until the guard is dropped.
+    pub async fn lock(&self, namespace: &Namespace, id: &ContainerId) -> OwnedMutexGuard<()> {
+        let work = self.entries().entry(key(namespace, id)).or_default().work.clone();
+        work.lock_owned().await
+    }
+
+    /// The container was started; the receiver sees its end even when the entry is gone by then.
+    pub fn started(&self, namespace: &Namespace, id: &ContainerId) -> watch::Receiver<Progress> {
+        let (sender, receiver) = watch::channel(Progress::Running);
+        self.entries().entry(key(namespace, id)).or_default().progress = Some(sender);
+        receiver
+    }
+
+    /// The container went on to `progress`; those who wait are told.
+    pub fn advance(&self, namespace: &Namespace, id: &ContainerId, progress: Progress) {
+        if let Some(entry) = self.entries().get(&key(namespace, id))
+            && let Some(sender) = &entry.progress
+        {
+            sender.send_replace(progress);
+        }
+    }
+
+    /// Follows a container that was started since the daemon runs; `None` for others.
+    pub fn follow(&self, namespace: &Namespace, id: &ContainerId) -> Option<watch::Receiver<Progress>> {
+        let entries = self.entries();
+        Some(entries.get(&key(namespace, id))?.progress.as_ref()?.subscribe())
+    }
+
+    /// Forgets a container that is removed; those who hold a receiver keep its last state.
+    pub fn forget(&self, namespace: &Namespace, id: &ContainerId) {
+        self.entries().remove(&key(namespace, id));
+    }
+}
+
+/// Waits until `reached` holds; an error when the container vanished before.
+pub async fn until(
+    mut receiver: watch::Receiver<Progress>,
+    reached: impl Fn(&Progress) -> bool,
+) -> Result<Progress> {
+    match receiver.wait_for(|progress| reached(progress)).await {
+        Ok(progress) => Ok(progress.clone()),
+        Err(_) => Err(Error::not_found("the container is gone")),
+    }
+}
+
+fn key(namespace: &Namespace, id: &ContainerId) -> Key {
+    (namespace.to_string(), id.to_string())
+}

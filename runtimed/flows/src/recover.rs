@@ -1,0 +1,143 @@
+//! The daemon's start: every container that runs is followed again, every end that was missed is noted, and what was half made goes.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::SystemTime;
+
+use errors::{Context, Result};
+use ids::{ContainerId, Namespace};
+use task::Status;
+
+use crate::config::ContainerConfig;
+use crate::remove::remove_folder;
+use crate::{Flows, tables};
+
+/// The code of a container that was lost with its machine, as docker's.
+const LOST: u32 = 255;
+
+impl Flows {
+    /// Takes up where an earlier daemon stopped. What fails for one container is logged and keeps no other back.
+    pub async fn recover(&self) -> Result<()> {
+        let mut known = HashSet::new();
+        for info in self.rooms().namespaces.list()? {
+            let tasks: HashMap<_, _> = self
+                .rooms()
+                .tasks
+                .list(&info.name)
+                .await?
+                .into_iter()
+                .map(|process| (process.id.clone(), process.status))
+                .collect();
+            for container in self.rooms().containers.list(&info.name, &[])? {
+                known.insert((info.name.to_string(), container.id.to_string()));
+                let config = match ContainerConfig::of(&container) {
+                    Ok(Some(config)) => config,
+                    Ok(None) => continue,
+                    Err(error) => {
+                        tracing::error!(container = %container.id, error = %error.chain(), "a container cannot be taken up");
+                        continue;
+                    }
+                };
+                let status = tasks.get(&container.id).copied();
+                if let Err(error) = self.take_up(&info.name, &container.id, &config, status).await {
+                    tracing::error!(container = %container.id, error = %error.chain(), "a container cannot be taken up");
+                }
+            }
+        }
+        self.forget_half_made(&known).await
+    }
+
+    async fn take_up(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        config: &ContainerConfig,
+        status: Option<Status>,
+    ) -> Result<()> {
+        match status {
+            Some(Status::Running | Status::Paused | Status::Pausing | Status::Stopped | Status::Unknown) => {
+                let now = SystemTime::now();
+                tables::change_state(&self.rooms().store, namespace, id, move |state| {
+                    if !state.is_started() {
+                        state.started_at = Some(now);
+                        state.finished_at = None;
+                    }
+                })
+                .await?;
+                self.live().started(namespace, id);
+                self.watch(namespace.clone(), id.clone());
+                Ok(())
+            }
+            Some(Status::Created) => self.undo_half_start(namespace, id).await,
+            None => self.note_lost(namespace, id, config).await,
+        }
+    }
+
+    /// The daemon died between create and start, and nobody was told of a running container.
+    async fn undo_half_start(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
+        let tasks = &self.rooms().tasks;
+        tasks.kill(namespace, id, "", 9, true).await?;
+        tasks.wait(namespace, id, "").await?;
+        tasks.delete(namespace, id).await.map(drop)
+    }
+
+    /// The container was running and its task is gone: the machine went down.
+    async fn note_lost(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        config: &ContainerConfig,
+    ) -> Result<()> {
+        let state = tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default();
+        if state.is_started() {
+            tables::change_state(&self.rooms().store, namespace, id, |state| {
+                state.finished_at = Some(SystemTime::now());
+                state.exit_code = LOST;
+                state.error = "the container was lost while the daemon was down".to_owned();
+            })
+            .await?;
+        }
+        // One that was never started is still somebody's; one that ended was to be removed.
+        if config.auto_remove && state.started_at.is_some() {
+            self.remove(namespace, id, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Names and folders of containers that have no record: their creation, or their removal, was cut.
+    async fn forget_half_made(&self, known: &HashSet<(String, String)>) -> Result<()> {
+        tables::keep_only(&self.rooms().store, known.clone()).await?;
+        for folder in [&self.settings().root, &self.settings().state] {
+            sweep(folder, known)?;
+        }
+        Ok(())
+    }
+}
+
+fn sweep(root: &Path, known: &HashSet<(String, String)>) -> Result<()> {
+    for namespace in folders(root)? {
+        for id in folders(&root.join(&namespace))? {
+            if !known.contains(&(namespace.clone(), id.clone())) {
+                remove_folder(&root.join(&namespace).join(&id))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn folders(parent: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(parent) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.context(|| format!("list {}", parent.display()))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.context(|| format!("list {}", parent.display()))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,117 @@
+//! Removing a container: its task, its record, its root, its files, its name.
+
+use std::path::Path;
+
+use errors::{Context, Error, Result};
+use ids::{ContainerId, Namespace};
+use task::Status;
+
+use crate::config::{ContainerConfig, NAME_LABEL};
+use crate::live::Progress;
+use crate::{Flows, tables, to_the_end};
+
+impl Flows {
+    /// Removes a container that does not run, or, with `force`, one that does. What is left goes on past an error: the record goes
+    /// last but for the name, so that a removal that was cut can be asked for again.
+    pub async fn remove(&self, namespace: &Namespace, id: &ContainerId, force: bool) -> Result<()> {
+        let (flows, namespace, id) = (self.clone(), namespace.clone(), id.clone());
+        to_the_end(async move { flows.remove_locked(&namespace, &id, force).await }).await
+    }
+
+    async fn remove_locked(&self, namespace: &Namespace, id: &ContainerId, force: bool) -> Result<()> {
+        if force {
+            self.end(namespace, id).await?;
+        }
+        let _guard = self.live().lock(namespace, id).await;
+        let container = self.rooms().containers.get(namespace, id)?;
+        let config = ContainerConfig::of(&container)?;
+        let name = config.as_ref().map_or(id.as_str(), |config| config.name.as_str());
+        self.clear_task(namespace, id, name, force).await?;
+        let code = tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default().exit_code;
+        if !container.snapshot_key.is_empty() {
+            let snapshotter = self.rooms().snapshotters.get(&container.snapshotter)?;
+            match snapshotter.remove(namespace, &container.snapshot_key).await {
+                Err(error) if error.is_not_found() => {}
+                other => other.context(|| format!("remove the root of container {id}"))?,
+            }
+        }
+        remove_folder(&self.container_root(namespace, id))?;
+        remove_folder(&self.container_state(namespace, id))?;
+        match self.rooms().containers.delete(namespace, id).await {
+            Err(error) if error.is_not_found() => {}
+            other => other?,
+        }
+        if container.labels.contains_key(NAME_LABEL) {
+            tables::forget(&self.rooms().store, namespace, name, id).await?;
+        }
+        self.live().advance(namespace, id, Progress::Removed(code));
+        self.live().forget(namespace, id);
+        Ok(())
+    }
+
+    /// Kills the container if it runs, and waits for its end.
+    async fn end(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
+        let tasks = &self.rooms().tasks;
+        let process = match tasks.get(namespace, id, "").await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            process => process?,
+        };
+        if process.status == Status::Stopped {
+            return Ok(());
+        }
+        match tasks.kill(namespace, id, "", 9, true).await {
+            Err(error) if error.is_not_found() => {}
+            other => other.context(|| format!("kill container {id}"))?,
+        }
+        if process.status == Status::Paused {
+            tasks.resume(namespace, id).await?;
+        }
+        match tasks.wait(namespace, id, "").await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Deletes what is left of an ended task; a running one is docker's error, unless it has just been killed.
+    async fn clear_task(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        name: &str,
+        force: bool,
+    ) -> Result<()> {
+        let tasks = &self.rooms().tasks;
+        let process = match tasks.get(namespace, id, "").await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            process => process?,
+        };
+        let refuse = |state: &str, advice: &str| {
+            Err(Error::precondition(format!(
+                "cannot remove container \"/{name}\": container is {state}: {advice}"
+            )))
+        };
+        match process.status {
+            Status::Stopped => {}
+            _ if force => {}
+            Status::Paused | Status::Pausing => return refuse("paused", "unpause it first or force remove"),
+            Status::Created => {
+                return refuse("being started", "stop the container before removing or force remove");
+            }
+            Status::Running | Status::Unknown => {
+                return refuse("running", "stop the container before removing or force remove");
+            }
+        }
+        match tasks.delete(namespace, id).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+/// Removes a folder of ours that may be gone already.
+pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.context(|| format!("remove {}", folder.display())),
+    }
+}

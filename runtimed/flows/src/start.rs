@@ -1,0 +1,238 @@
+//! Starting a container: mounts, task, streams, record.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use container::Container;
+use errors::{Context, Error, Result};
+use ids::{ContainerId, Namespace};
+use task::{Io, Status};
+use tokio::sync::watch;
+
+use crate::attach::{self, Streams};
+use crate::config::ContainerConfig;
+use crate::live::{Progress, until};
+use crate::undo::Undo;
+use crate::{Flows, tables, to_the_end};
+
+/// A container that was started.
+pub struct Started {
+    /// Its first process, as the host sees it.
+    pub pid: u32,
+    /// Its streams, when they were asked for.
+    pub streams: Option<Streams>,
+    progress: Option<watch::Receiver<Progress>>,
+}
+
+/// Which of a container's streams a caller of start wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// None: its output is kept all the same.
+    Nothing,
+    /// Its output.
+    Output,
+    /// Its output, and to feed its input.
+    Both,
+}
+
+impl Started {
+    /// Waits for the end of the container, and, with `removed`, until it is gone too; says how it ended.
+    pub async fn ended(&self, removed: bool) -> Result<u32> {
+        let Some(progress) = self.progress.clone() else {
+            return Err(Error::internal("a started container is not followed"));
+        };
+        let reached = until(progress, |progress| match progress {
+            Progress::Running => false,
+            Progress::Ended(_) => !removed,
+            Progress::Removed(_) => true,
+        });
+        reached.await.map(|progress| progress.code())
+    }
+}
+
+impl Flows {
+    /// Starts a container that does not run; one that runs is left alone. With `want`, nothing that it writes is missed.
+    pub async fn start(&self, namespace: &Namespace, id: &ContainerId, want: Want) -> Result<Started> {
+        let (flows, namespace, id) = (self.clone(), namespace.clone(), id.clone());
+        to_the_end(async move { flows.start_locked(&namespace, &id, want).await }).await
+    }
+
+    async fn start_locked(&self, namespace: &Namespace, id: &ContainerId, want: Want) -> Result<Started> {
+        let _guard = self.live().lock(namespace, id).await;
+        let container = self.rooms().containers.get(namespace, id)?;
+        let config = ContainerConfig::of(&container)?;
+        if let Some(started) = self.leave_or_clear(namespace, id, want).await? {
+            return Ok(started);
+        }
+        match self.start_task(namespace, &container, config.as_ref(), want).await {
+            Ok(mut started) => {
+                self.note_started(namespace, id).await?;
+                started.progress = Some(self.live().started(namespace, id));
+                self.watch(namespace.clone(), id.clone());
+                Ok(started)
+            }
+            Err(error) => {
+                let text = error.chain();
+                tables::change_state(&self.rooms().store, namespace, id, move |state| {
+                    state.error = text;
+                    state.exit_code = 128;
+                })
+                .await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// A running task stays, a paused one is an error, one that has ended makes way.
+    async fn leave_or_clear(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        want: Want,
+    ) -> Result<Option<Started>> {
+        let process = match self.rooms().tasks.get(namespace, id, "").await {
+            Err(error) if error.is_not_found() => return Ok(None),
+            process => process?,
+        };
+        match process.status {
+            Status::Paused | Status::Pausing => {
+                Err(Error::precondition("cannot start a paused container, try unpause instead"))
+            }
+            Status::Running => {
+                let streams = match want {
+                    Want::Nothing => None,
+                    _ => Some(self.attach_streams(namespace, id, want == Want::Both).await?),
+                };
+                Ok(Some(Started { pid: process.pid, streams, progress: self.live().follow(namespace, id) }))
+            }
+            Status::Stopped => {
+                self.rooms()
+                    .tasks
+                    .delete(namespace, id)
+                    .await
+                    .context(|| format!("clear the ended task of {id}"))?;
+                Ok(None)
+            }
+            Status::Created => {
+                self.rooms().tasks.kill(namespace, id, "", 9, true).await?;
+                self.rooms().tasks.wait(namespace, id, "").await?;
+                self.rooms().tasks.delete(namespace, id).await?;
+                Ok(None)
+            }
+            Status::Unknown => Err(Error::unavailable(format!("the shim of container {id} does not answer"))),
+        }
+    }
+
+    async fn start_task(
+        &self,
+        namespace: &Namespace,
+        container: &Container,
+        config: Option<&ContainerConfig>,
+        want: Want,
+    ) -> Result<Started> {
+        let (tasks, id) = (&self.rooms().tasks, &container.id);
+        let create = self.task_of(namespace, container, config)?;
+        let pid =
+            tasks.create(namespace, id, create).await.context(|| "failed to create task for container")?;
+        let mut undo = Undo::default();
+        undo.push("delete the task", {
+            let (tasks, namespace, id) = (tasks.clone(), namespace.clone(), id.clone());
+            async move {
+                let _ = tasks.kill(&namespace, &id, "", 9, true).await;
+                tasks.wait(&namespace, &id, "").await?;
+                tasks.delete(&namespace, &id).await.map(drop)
+            }
+        });
+        let streams = match want {
+            Want::Nothing => None,
+            _ => Some(undo.or_back(self.attach_streams(namespace, id, want == Want::Both).await).await?),
+        };
+        let started = tasks.start(namespace, id, "").await.context(|| "failed to start container");
+        undo.or_back(started).await?;
+        Ok(Started { pid, streams, progress: None })
+    }
+
+    fn task_of(
+        &self,
+        namespace: &Namespace,
+        container: &Container,
+        config: Option<&ContainerConfig>,
+    ) -> Result<task::Create> {
+        let spec = container
+            .spec
+            .as_ref()
+            .ok_or_else(|| Error::precondition(format!("container {} has no spec", container.id)))?;
+        let rootfs = if container.snapshot_key.is_empty() {
+            Vec::new()
+        } else {
+            let snapshotter = self.rooms().snapshotters.get(&container.snapshotter)?;
+            snapshotter.mounts(namespace, &container.snapshot_key)?.into_iter().map(task_mount).collect()
+        };
+        Ok(task::Create {
+            runtime: container.runtime.clone(),
+            options: container.runtime_options.clone(),
+            spec: spec.value.clone(),
+            rootfs,
+            io: self.io(namespace, &container.id, config)?,
+            checkpoint: String::new(),
+        })
+    }
+
+    /// Output is kept by the shim; a container of another client, which says nothing of streams, gets the same.
+    fn io(&self, namespace: &Namespace, id: &ContainerId, config: Option<&ContainerConfig>) -> Result<Io> {
+        let (root, state) = (self.container_root(namespace, id), self.container_state(namespace, id));
+        for folder in [&root, &state] {
+            std::fs::create_dir_all(folder).context(|| format!("create {}", folder.display()))?;
+        }
+        let settings = self.settings();
+        let socket = state.join("attach.sock");
+        let sink = format!(
+            "log://{}?max-size={}&max-files={}&attach={}",
+            self.log_path(namespace, id).display(),
+            settings.log_max_size,
+            settings.log_max_files,
+            socket.display()
+        );
+        let stdin = match config {
+            Some(config) if config.open_stdin => format!("attach://{}", socket.display()),
+            _ => String::new(),
+        };
+        let terminal = config.is_some_and(|config| config.tty);
+        let stderr = if terminal { String::new() } else { sink.clone() };
+        Ok(Io { stdin, stdout: sink, stderr, terminal })
+    }
+
+    /// Where a container's output is kept.
+    pub(crate) fn log_path(&self, namespace: &Namespace, id: &ContainerId) -> PathBuf {
+        self.container_root(namespace, id).join("container.log")
+    }
+
+    /// Connects to the streams of a container whose task exists.
+    pub async fn attach_streams(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        stdin: bool,
+    ) -> Result<Streams> {
+        let socket = self.container_state(namespace, id).join("attach.sock");
+        attach::connect(&socket, stdin).await.context(|| format!("attach to container {id}"))
+    }
+
+    async fn note_started(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
+        tables::change_state(&self.rooms().store, namespace, id, |state| {
+            if state.started_at.is_some() {
+                state.restart_count += 1;
+            }
+            state.started_at = Some(SystemTime::now());
+            state.finished_at = None;
+            state.exit_code = 0;
+            state.stopped_by_user = false;
+            state.error.clear();
+        })
+        .await
+    }
+}
+
+fn task_mount(mount: snapshot::Mount) -> task::Mount {
+    task::Mount { kind: mount.kind, source: mount.source, target: mount.target, options: mount.options }
+}

@@ -1,0 +1,97 @@
+//! Stopping a container: asked first, killed after a while.
+
+use std::time::Duration;
+
+use errors::{Error, Result};
+use ids::{ContainerId, Namespace};
+use task::Status;
+
+use crate::config::ContainerConfig;
+use crate::kill::parse_signal;
+use crate::start::Want;
+use crate::{Flows, tables, to_the_end};
+
+/// docker's patience, in seconds.
+const DEFAULT_TIMEOUT: i64 = 10;
+const SIGKILL: u32 = 9;
+
+impl Flows {
+    /// Sends the stop signal and waits `timeout` seconds (-1: for ever; `None`: the container's own); then kills. A container that does not run is
+    /// left alone.
+    pub async fn stop(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        timeout: Option<i64>,
+        signal: &str,
+    ) -> Result<()> {
+        let (flows, namespace, id, signal) = (self.clone(), namespace.clone(), id.clone(), signal.to_owned());
+        to_the_end(async move { flows.stop_now(&namespace, &id, timeout, &signal).await }).await
+    }
+
+    async fn stop_now(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        timeout: Option<i64>,
+        signal: &str,
+    ) -> Result<()> {
+        let container = self.rooms().containers.get(namespace, id)?;
+        let config = ContainerConfig::of(&container)?.unwrap_or_default();
+        let number = parse_signal(
+            [signal, &config.stop_signal, "TERM"].into_iter().find(|s| !s.is_empty()).unwrap_or("TERM"),
+        )?;
+        let timeout = timeout.or(config.stop_timeout).unwrap_or(DEFAULT_TIMEOUT);
+        let tasks = &self.rooms().tasks;
+        let process = match tasks.get(namespace, id, "").await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            process => process?,
+        };
+        match process.status {
+            Status::Stopped => return self.wait_stopped(namespace, id).await.map(drop),
+            Status::Created => return Err(Error::precondition(format!("container {id} is being started"))),
+            _ => {}
+        }
+        tables::change_state(&self.rooms().store, namespace, id, |state| state.stopped_by_user = true)
+            .await?;
+        self.signal(namespace, id, number).await?;
+        if process.status == Status::Paused {
+            tasks.resume(namespace, id).await?;
+        }
+        if self.ended_within(namespace, id, timeout).await? {
+            return Ok(());
+        }
+        self.signal(namespace, id, SIGKILL).await?;
+        self.wait_stopped(namespace, id).await.map(drop)
+    }
+
+    /// A process that has just ended needs no signal.
+    async fn signal(&self, namespace: &Namespace, id: &ContainerId, number: u32) -> Result<()> {
+        match self.rooms().tasks.kill(namespace, id, "", number, false).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn ended_within(&self, namespace: &Namespace, id: &ContainerId, seconds: i64) -> Result<bool> {
+        let Ok(seconds) = u64::try_from(seconds) else {
+            return self.wait_stopped(namespace, id).await.map(|_| true);
+        };
+        match tokio::time::timeout(Duration::from_secs(seconds), self.wait_stopped(namespace, id)).await {
+            Ok(ended) => ended.map(|_| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Stops a container if it runs, and starts it.
+    pub async fn restart(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        timeout: Option<i64>,
+        signal: &str,
+    ) -> Result<()> {
+        self.stop(namespace, id, timeout, signal).await?;
+        self.start(namespace, id, Want::Nothing).await.map(drop)
+    }
+}
