@@ -8,7 +8,7 @@ use errors::{Context, Error, Kind, Result};
 use events::Bus;
 use filters::Filters;
 use ids::{Digest, Labels, Namespace};
-use metadata::Store;
+use metadata::{Store, Transaction};
 use proto_containerd::events::{ContentCreate, ContentDelete};
 
 use crate::blocking::blocking;
@@ -101,20 +101,29 @@ impl Content {
 
     /// Takes the blob from the namespace; the file goes when no namespace has it.
     pub async fn delete(&self, namespace: &Namespace, digest: &Digest) -> Result<()> {
+        let (this, owner, name) = (self.clone(), namespace.clone(), digest.clone());
+        self.store.write(move |transaction| this.forget(transaction, &owner, &name)).await?;
+        self.reap(namespace, digest).await
+    }
+
+    /// Takes the blob's record from the namespace within `transaction`; [`Content::reap`] follows once that is written.
+    pub fn forget(
+        &self,
+        transaction: &mut Transaction<'_>,
+        namespace: &Namespace,
+        digest: &Digest,
+    ) -> Result<()> {
+        let text = digest.to_string();
+        if !transaction.delete(&BLOBS, &[namespace.as_str(), &text])? {
+            return Err(missing(digest));
+        }
+        transaction.delete(&OWNERS, &[&text, namespace.as_str()]).map(drop)
+    }
+
+    /// What is left to do when a blob's record is gone: its file goes if no namespace has it, and the deletion is told.
+    pub async fn reap(&self, namespace: &Namespace, digest: &Digest) -> Result<()> {
         let _changing = self.digests.lock(digest).await;
-        let (owner, name) = (namespace.clone(), digest.clone());
-        let orphaned = self
-            .store
-            .write(move |transaction| {
-                let text = name.to_string();
-                if !transaction.delete(&BLOBS, &[owner.as_str(), &text])? {
-                    return Err(missing(&name));
-                }
-                transaction.delete(&OWNERS, &[&text, owner.as_str()])?;
-                Ok(transaction.scan(&OWNERS, &[&text])?.is_empty())
-            })
-            .await?;
-        if orphaned {
+        if self.store.read().keys(&OWNERS, &[&digest.to_string()])?.is_empty() {
             self.remove_file(digest).await;
         }
         let event = ContentDelete { digest: digest.to_string() };

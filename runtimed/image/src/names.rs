@@ -7,7 +7,7 @@ use errors::{Error, Result};
 use events::Bus;
 use filters::{Fields, Filters};
 use ids::{Digest, Labels, Namespace, validate_labels};
-use metadata::{Store, Table};
+use metadata::{Store, Table, Transaction};
 use proto_containerd::events::{ImageCreate, ImageDelete, ImageUpdate};
 use serde::{Deserialize, Serialize};
 
@@ -160,8 +160,21 @@ impl Names {
                 tx.delete(&IMAGES, &path).map(drop)
             })
             .await?;
-        self.events.publish(namespace, "/images/delete", &ImageDelete { name: name.to_owned() });
+        self.reap(namespace, name);
         Ok(())
+    }
+
+    /// Deletes the record within `transaction`; [`Names::reap`] follows once that is written.
+    pub fn forget(&self, transaction: &mut Transaction<'_>, namespace: &Namespace, name: &str) -> Result<()> {
+        match transaction.delete(&IMAGES, &[namespace.as_str(), name])? {
+            true => Ok(()),
+            false => Err(not_found(name)),
+        }
+    }
+
+    /// What is left to do when a record is gone: the deletion is told.
+    pub fn reap(&self, namespace: &Namespace, name: &str) {
+        self.events.publish(namespace, "/images/delete", &ImageDelete { name: name.to_owned() });
     }
 
     fn tell_create(&self, namespace: &Namespace, image: &Image) {

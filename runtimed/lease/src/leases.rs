@@ -47,16 +47,17 @@ impl Leases {
 
     /// Deletes a lease and its list of resources (not the resources).
     pub async fn delete(&self, namespace: &Namespace, id: &str) -> Result<()> {
-        let (namespace, id) = (namespace.clone(), id.to_owned());
-        self.store
-            .write(move |transaction| {
-                let key = [namespace.as_str(), id.as_str()];
-                if !transaction.delete(&LEASES, &key)? {
-                    return Err(not_found(&id));
-                }
-                transaction.delete_all(&RESOURCES, &key).map(drop)
-            })
-            .await
+        let (this, namespace, id) = (self.clone(), namespace.clone(), id.to_owned());
+        self.store.write(move |transaction| this.forget(transaction, &namespace, &id)).await
+    }
+
+    /// Deletes a lease and its list of resources within `transaction`.
+    pub fn forget(&self, transaction: &mut Transaction<'_>, namespace: &Namespace, id: &str) -> Result<()> {
+        let key = [namespace.as_str(), id];
+        if !transaction.delete(&LEASES, &key)? {
+            return Err(not_found(id));
+        }
+        transaction.delete_all(&RESOURCES, &key).map(drop)
     }
 
     /// The leases that `filters` (fields id, labels) let through, in id order.

@@ -8,7 +8,7 @@ use errors::{Error, Kind as ErrorKind, Result};
 use events::Bus;
 use filters::Filters;
 use ids::{Labels, Namespace};
-use metadata::Store;
+use metadata::{Store, Transaction};
 use proto_containerd::events::{SnapshotCommit, SnapshotPrepare, SnapshotRemove};
 
 use crate::backend::Backend;
@@ -231,29 +231,33 @@ impl Snapshotter {
 
     /// Removes a snapshot without children. Its folder goes in the background; see [`Snapshotter::cleanup`].
     pub async fn remove(&self, namespace: &Namespace, key: &str) -> Result<()> {
-        let names = self.names(namespace, key);
-        let id = self
-            .store
-            .write(move |transaction| {
-                let [namespace, snapshotter, key] = &names;
-                let record = record::find(transaction, namespace, snapshotter, key)?;
-                if !transaction.scan(&CHILDREN, &[namespace, snapshotter, key])?.is_empty() {
-                    return Err(Error::precondition(
-                        "cannot remove snapshot with child: failed precondition",
-                    ));
-                }
-                transaction.delete(&SNAPSHOTS, &[namespace, snapshotter, key])?;
-                if !record.parent.is_empty() {
-                    transaction.delete(&CHILDREN, &[namespace, snapshotter, &record.parent, key])?;
-                }
-                Ok(record.id)
-            })
-            .await?;
+        let (this, owner, name) = (self.clone(), namespace.clone(), key.to_owned());
+        let id = self.store.write(move |transaction| this.forget(transaction, &owner, &name)).await?;
         // Should the caller go away before this, the folder waits for the next cleanup.
+        self.reap(namespace, key, id);
+        Ok(())
+    }
+
+    /// Removes the record of a snapshot without children within `transaction`, and returns its folder's number for
+    /// [`Snapshotter::reap`], which follows once that is written.
+    pub fn forget(&self, transaction: &mut Transaction<'_>, namespace: &Namespace, key: &str) -> Result<u64> {
+        let (namespace, snapshotter) = (namespace.as_str(), self.name());
+        let record = record::find(transaction, namespace, snapshotter, key)?;
+        if !transaction.scan(&CHILDREN, &[namespace, snapshotter, key])?.is_empty() {
+            return Err(Error::precondition("cannot remove snapshot with child: failed precondition"));
+        }
+        transaction.delete(&SNAPSHOTS, &[namespace, snapshotter, key])?;
+        if !record.parent.is_empty() {
+            transaction.delete(&CHILDREN, &[namespace, snapshotter, &record.parent, key])?;
+        }
+        Ok(record.id)
+    }
+
+    /// What is left to do when a snapshot's record is gone: its folder goes in the background, and the removal is told.
+    pub fn reap(&self, namespace: &Namespace, key: &str, id: u64) {
         self.remover.remove(self.backend.folder().join(id.to_string()));
         let event = SnapshotRemove { key: key.to_owned(), snapshotter: self.name().to_owned() };
         self.events.publish(namespace, "/snapshot/remove", &event);
-        Ok(())
     }
 
     /// The snapshots that `filters` (fields kind, name, parent, labels) let through, in name order.
