@@ -9,6 +9,7 @@ use image::{Image, Names};
 use lease::Leases;
 use proto_containerd::services::images as wire;
 use proto_containerd::services::images::images_server::Images;
+use proto_containerd::types;
 use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
@@ -31,6 +32,23 @@ impl ImagesService {
             leases: rooms.leases.clone(),
             collector: rooms.collector.clone(),
         }
+    }
+
+    /// Clients leave out the target when the mask does not name it.
+    fn complete(
+        &self,
+        caller: &Caller,
+        image: Option<&mut wire::Image>,
+        mask: &[String],
+    ) -> Result<(), Status> {
+        let Some(image) = image else { return Ok(()) };
+        if mask.is_empty() || mask.iter().any(|path| path == "target") {
+            return Ok(());
+        }
+        let known = self.names.get(&caller.namespace, &image.name).map_err(refuse)?;
+        let annotations = image.target.take().unwrap_or_default().annotations;
+        image.target = Some(types::Descriptor { annotations, ..descriptor_to_wire(known.target) });
+        Ok(())
     }
 
     async fn hold(&self, caller: &Caller, image: &Image) -> Result<(), Status> {
@@ -78,10 +96,11 @@ impl Images for ImagesService {
         request: Request<wire::UpdateImageRequest>,
     ) -> Result<Response<wire::UpdateImageResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        let mask = mask_paths(request.update_mask.take());
+        self.complete(&caller, request.image.as_mut(), &mask)?;
         let image = from_wire(request.image, request.source_date_epoch)?;
         self.hold(&caller, &image).await?;
-        let mask = mask_paths(request.update_mask);
         let image = self.names.update(&caller.namespace, image, &mask).await.map_err(refuse)?;
         Ok(Response::new(wire::UpdateImageResponse { image: Some(to_wire(image)) }))
     }

@@ -38,10 +38,13 @@ async fn names_are_made_changed_and_deleted() {
     assert!(made.created_at.unwrap().seconds > 0);
     assert_eq!(images.create(asked(create("a"))).await.unwrap_err().code(), Code::AlreadyExists);
 
-    let labelled = Image { labels: [("k".to_owned(), "v".to_owned())].into(), ..image("a") };
+    // Clients leave out what the mask does not name.
+    let labelled =
+        Image { name: "a".into(), labels: [("k".to_owned(), "v".to_owned())].into(), ..Default::default() };
     let mask = prost_types::FieldMask { paths: vec!["labels.k".into()] };
     let request = UpdateImageRequest { image: Some(labelled), update_mask: Some(mask), ..Default::default() };
-    images.update(asked(request)).await.unwrap();
+    let updated = images.update(asked(request)).await.unwrap().into_inner().image.unwrap();
+    assert_eq!(updated.target, made.target);
     let request = ListImagesRequest { filters: vec!["name==a,labels.k==v".into()] };
     assert_eq!(images.list(asked(request)).await.unwrap().into_inner().images.len(), 1);
 
