@@ -40,3 +40,9 @@ pub struct Applied {
 const WHITEOUT: &[u8] = b".wh.";
 /// Names the file that hides what lower layers have in its folder (`layer.md`, "Opaque Whiteout").
 const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Does overlayfs keep its marks under this attribute? They say something about the layer they are in, or point into
+/// others: no layer may bring or carry them.
+fn is_overlays(key: &[u8]) -> bool {
+    key.starts_with(b"trusted.overlay.") || key.starts_with(b"user.overlay.")
+}

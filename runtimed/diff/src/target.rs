@@ -43,11 +43,6 @@ impl Target {
         Ok(Target { root: Rc::new(open), folders: HashMap::new() })
     }
 
-    /// The root.
-    pub(crate) fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
-    }
-
     /// The folder `path` (as [`clean`] has it), through symlinks as they would be seen from inside; `None` when it is
     /// not there.
     pub(crate) fn folder(&mut self, path: &[u8]) -> std::io::Result<Option<Rc<OwnedFd>>> {
@@ -217,6 +212,11 @@ pub(crate) fn chmod(file: BorrowedFd<'_>, mode: u32) -> std::io::Result<()> {
 /// Is it a folder?
 pub(crate) fn is_folder(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::Directory
+}
+
+/// Overlayfs's mark of a removed name (kernel documentation, "overlayfs", "whiteouts and opaque directories").
+pub(crate) fn is_whiteout(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice && found.st_rdev == 0
 }
 
 /// Names in a folder, sorted.

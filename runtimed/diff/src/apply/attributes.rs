@@ -6,6 +6,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chownat,
 use rustix::io::Errno;
 
 use crate::archive::{Entry, Kind, Time};
+use crate::is_overlays;
 use crate::target::{chmod, os};
 
 /// Gives what is under `name` the entry's attributes. Folders get their time when all is unpacked.
@@ -62,11 +63,6 @@ fn set_xattrs(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> std::io::Re
 
 fn warn_ignored(key: &[u8], name: &[u8]) {
     tracing::warn!(key = %key.escape_ascii(), name = %name.escape_ascii(), "ignored an attribute in a layer");
-}
-
-/// Does overlayfs keep its marks under this key? A layer must not set them: they point into other layers.
-pub(crate) fn is_overlays(key: &[u8]) -> bool {
-    key.starts_with(b"trusted.overlay.") || key.starts_with(b"user.overlay.")
 }
 
 /// A time for utimensat(2); one the file system cannot hold, it cuts off itself.

@@ -74,7 +74,7 @@ impl Lower {
 fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8]) -> std::io::Result<()> {
     for key in sys::xattrat::list(from, os(b""))? {
         // Overlayfs's own marks say something about the layer they are in.
-        if super::attributes::is_overlays(&key) {
+        if crate::is_overlays(&key) {
             continue;
         }
         let Some(value) = sys::xattrat::get(from, os(b""), &key)? else { continue };

@@ -17,7 +17,7 @@ use super::Style;
 use super::place::Lower;
 use super::{attributes, remove, whiteout};
 use crate::archive::{Entry, Extent, Kind, Reader, Time};
-use crate::target::{Target, clean, is_folder, split, stat};
+use crate::target::{Target, clean, is_folder, is_whiteout, split, stat};
 use crate::{Limits, OPAQUE};
 
 /// Unpacks a layer into a tree.
@@ -214,11 +214,6 @@ impl<'a> Unpacker<'a> {
         }
         Ok(())
     }
-}
-
-/// Overlayfs's mark of a removed name (kernel documentation, "overlayfs", "whiteouts").
-fn is_whiteout(found: &Stat) -> bool {
-    FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice && found.st_rdev == 0
 }
 
 fn write_file(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry, reader: &mut Reader) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Layers into real trees, as root: what a person finds there afterwards.
 
+mod create;
 mod hostile;
 mod tools;
 mod whiteouts;
