@@ -1,0 +1,102 @@
+//! One container: its bundle, its executor, its processes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use errors::{Error, Result};
+use runc_client::Runc;
+
+use crate::bundle::Bundle;
+use crate::cgroup::Cgroup;
+use crate::options::Options;
+use crate::process::Process;
+use crate::sync::lock;
+
+/// A container that has been created.
+pub(crate) struct Container {
+    pub(crate) id: String,
+    pub(crate) namespace: String,
+    pub(crate) bundle: Bundle,
+    pub(crate) options: Options,
+    pub(crate) runc: Runc,
+    pub(crate) init: Arc<Process>,
+    /// Known from its init, for as long as that is there to ask.
+    pub(crate) cgroup: Option<Cgroup>,
+    /// The kernel ends all its processes with its init.
+    pub(crate) has_own_pid_namespace: bool,
+    /// Init was reaped: nothing may be started any more.
+    init_ended: AtomicBool,
+    execs: Mutex<BTreeMap<String, Arc<Process>>>,
+}
+
+/// What a container is made of.
+pub(crate) struct Parts {
+    pub(crate) id: String,
+    pub(crate) namespace: String,
+    pub(crate) bundle: Bundle,
+    pub(crate) options: Options,
+    pub(crate) runc: Runc,
+    pub(crate) init: Arc<Process>,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) has_own_pid_namespace: bool,
+}
+
+impl Container {
+    pub(crate) fn new(parts: Parts) -> Container {
+        Container {
+            id: parts.id,
+            namespace: parts.namespace,
+            bundle: parts.bundle,
+            options: parts.options,
+            runc: parts.runc,
+            init: parts.init,
+            cgroup: parts.cgroup,
+            has_own_pid_namespace: parts.has_own_pid_namespace,
+            init_ended: AtomicBool::new(false),
+            execs: Mutex::default(),
+        }
+    }
+
+    /// The process of an exec id; init for an empty one.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub(crate) fn process(&self, exec_id: &str) -> Result<Arc<Process>> {
+        if exec_id.is_empty() {
+            return Ok(self.init.clone());
+        }
+        let found = lock(&self.execs).get(exec_id).cloned();
+        found.ok_or_else(|| Error::not_found(format!("process does not exist {exec_id}: not found")))
+    }
+
+    /// Adds a process.
+    ///
+    /// # Errors
+    /// AlreadyExists.
+    pub(crate) fn add(&self, process: Arc<Process>) -> Result<()> {
+        let mut execs = lock(&self.execs);
+        if execs.contains_key(&process.exec_id) {
+            return Err(Error::already_exists(format!("id {}: already exists", process.exec_id)));
+        }
+        execs.insert(process.exec_id.clone(), process);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, exec_id: &str) {
+        lock(&self.execs).remove(exec_id);
+    }
+
+    /// All processes but init.
+    pub(crate) fn execs(&self) -> Vec<Arc<Process>> {
+        lock(&self.execs).values().cloned().collect()
+    }
+
+    pub(crate) fn init_has_ended(&self) -> bool {
+        self.init_ended.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_init_ended(&self) {
+        self.init_ended.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,373 @@
+//! Live clients of a process: any number of them may follow its output and feed its stdin through a unix socket.
+//!
+//! Both ways go frames: one byte that says what it is, a length (u32, big-endian, at most 64 KiB), and that many bytes.
+//!
+//! | byte | from the client | to the client |
+//! |---|---|---|
+//! | 0 | stdin | |
+//! | 1 | | stdout (of a terminal: everything) |
+//! | 2 | | stderr |
+//! | 3 | stdin has ended | |
+//! | 4 | reopen the log file, which was moved away | it was reopened |
+//!
+//! When all output has ended and was delivered, the shim closes the connection. A client that does not read is dropped:
+//! its queue is bounded, and once full it has [`PATIENCE`] to take a frame. Whoever connects before `start` misses
+//! nothing, since waiting connections are taken in before output is passed on.
+
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use errors::{Context, Result};
+use rustix::net::SocketFlags;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::log_sink::SharedLog;
+use crate::cri_log::Stream;
+use crate::sync::lock;
+use crate::{log, socket};
+
+/// The longest payload of a frame.
+const LONGEST: usize = 64 << 10;
+/// Frames that wait for a client; output comes in pieces of at most 16 KiB.
+const QUEUE: usize = 64;
+/// Frames of stdin that wait for the process.
+const STDIN_QUEUE: usize = 4;
+/// How long a client with a full queue may take for one frame.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const STDIN_END: u8 = 3;
+const REOPEN: u8 = 4;
+
+type Frame = Arc<[u8]>;
+
+/// The clients of one process.
+pub(crate) struct Hub {
+    path: PathBuf,
+    listener: UnixListener,
+    state: Mutex<State>,
+    patience: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    clients: Vec<Client>,
+    /// `None` if stdin does not come from here, or has ended.
+    stdin: Option<mpsc::Sender<Vec<u8>>>,
+    /// Logs that can be reopened.
+    logs: Vec<SharedLog>,
+    ended: bool,
+    accepting: Option<AbortHandle>,
+    next: u64,
+}
+
+#[derive(Clone)]
+struct Client {
+    id: u64,
+    frames: mpsc::Sender<Frame>,
+}
+
+impl Hub {
+    /// Listens at `path`.
+    pub(super) fn bind(path: &Path) -> Result<Arc<Hub>> {
+        Hub::bind_with(path, PATIENCE)
+    }
+
+    fn bind_with(path: &Path, patience: Duration) -> Result<Arc<Hub>> {
+        let named = || format!("listen at {}", path.display());
+        let listener: StdListener = socket::bind_anew(path)?;
+        listener.set_nonblocking(true).context(named)?;
+        let listener = UnixListener::from_std(listener).context(named)?;
+        let hub = Arc::new(Hub { path: path.to_owned(), listener, state: Mutex::default(), patience });
+        let accepting = tokio::spawn(accept(hub.clone()));
+        lock(&hub.state).accepting = Some(accepting.abort_handle());
+        Ok(hub)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lets clients feed stdin; what they write arrives here.
+    pub(super) fn take_stdin(&self) -> mpsc::Receiver<Vec<u8>> {
+        let (sender, receiver) = mpsc::channel(STDIN_QUEUE);
+        lock(&self.state).stdin = Some(sender);
+        receiver
+    }
+
+    /// Lets clients have `log` reopened.
+    pub(super) fn add_log(&self, log: SharedLog) {
+        lock(&self.state).logs.push(log);
+    }
+
+    /// Ends stdin once what was fed has been read.
+    pub(crate) fn end_stdin(&self) {
+        lock(&self.state).stdin = None;
+    }
+
+    /// Passes output on to every client. Waits for slow ones, drops stuck ones.
+    pub(super) async fn broadcast(self: &Arc<Hub>, stream: Stream, output: &[u8]) {
+        self.take_in();
+        let clients = lock(&self.state).clients.clone();
+        if clients.is_empty() {
+            return;
+        }
+        let kind = match stream {
+            Stream::Stdout => STDOUT,
+            Stream::Stderr => STDERR,
+        };
+        for piece in output.chunks(LONGEST) {
+            let frame = frame(kind, piece);
+            for client in &clients {
+                if let Err(error) = client.frames.send_timeout(frame.clone(), self.patience).await {
+                    if matches!(error, mpsc::error::SendTimeoutError::Timeout(_)) {
+                        log::warning!("an attached client does not read: dropped");
+                    }
+                    self.forget(client.id);
+                }
+            }
+        }
+    }
+
+    /// All output has ended: clients are let go when they have got all of it, and new ones at once.
+    pub(super) fn end_output(self: &Arc<Hub>) {
+        self.take_in();
+        let mut state = lock(&self.state);
+        state.ended = true;
+        // Their queues end with the senders.
+        state.clients.clear();
+        state.stdin = None;
+    }
+
+    /// Stops listening and removes the socket.
+    pub(super) fn remove(&self) {
+        let mut state = lock(&self.state);
+        state.clients.clear();
+        state.ended = true;
+        if let Some(accepting) = state.accepting.take() {
+            accepting.abort();
+        }
+        // The daemon may have removed it already.
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    /// Accepts whoever waits, now.
+    pub(super) fn take_in(self: &Arc<Hub>) {
+        while let Ok(stream) =
+            rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        {
+            match UnixStream::from_std(stream.into()) {
+                Ok(stream) => self.welcome(stream),
+                Err(error) => log::warning!("attach: {error}"),
+            }
+        }
+    }
+
+    fn welcome(self: &Arc<Hub>, stream: UnixStream) {
+        let (reader, writer) = stream.into_split();
+        let (frames, queue) = mpsc::channel(QUEUE);
+        let id = {
+            let mut state = lock(&self.state);
+            if state.ended {
+                return;
+            }
+            state.next += 1;
+            let id = state.next;
+            state.clients.push(Client { id, frames: frames.clone() });
+            id
+        };
+        let weak = Arc::downgrade(self);
+        // The queue must end when the list of clients lets go of it.
+        let answers = frames.downgrade();
+        drop(frames);
+        let reading = tokio::spawn(async move {
+            if let Err(error) = listen_to(reader, answers, || weak.upgrade()).await {
+                log::debug!("attached client {id}: {error}");
+            }
+        });
+        let weak = Arc::downgrade(self);
+        tokio::spawn(async move {
+            deliver(queue, writer).await;
+            reading.abort();
+            if let Some(hub) = weak.upgrade() {
+                hub.forget(id);
+            }
+        });
+    }
+
+    fn forget(&self, id: u64) {
+        lock(&self.state).clients.retain(|client| client.id != id);
+    }
+
+    async fn feed(&self, input: Vec<u8>) {
+        let stdin = lock(&self.state).stdin.clone();
+        if let Some(stdin) = stdin {
+            // A process that has closed its stdin does not want it.
+            let _ = stdin.send(input).await;
+        }
+    }
+
+    fn reopen_logs(&self) -> io::Result<()> {
+        let logs = lock(&self.state).logs.clone();
+        logs.iter().try_for_each(|log| lock(log).reopen())
+    }
+}
+
+/// Takes clients in until [`Hub::remove`].
+async fn accept(hub: Arc<Hub>) {
+    loop {
+        match hub.listener.accept().await {
+            Ok((stream, _)) => hub.welcome(stream),
+            // Out of descriptors, say: others may go before the next one comes.
+            Err(error) => {
+                log::warning!("attach: {error}");
+                tokio::time::sleep(PATIENCE).await;
+            }
+        }
+    }
+}
+
+/// Writes frames until the queue ends or the client goes; then closes the connection.
+async fn deliver(mut queue: mpsc::Receiver<Frame>, mut writer: OwnedWriteHalf) {
+    while let Some(frame) = queue.recv().await {
+        if writer.write_all(&frame).await.is_err() {
+            return;
+        }
+    }
+    // The client may have gone meanwhile.
+    let _ = writer.shutdown().await;
+}
+
+/// Reads frames until the client says nothing more.
+async fn listen_to(
+    mut reader: OwnedReadHalf,
+    answers: mpsc::WeakSender<Frame>,
+    hub: impl Fn() -> Option<Arc<Hub>>,
+) -> io::Result<()> {
+    let mut header = [0u8; 5];
+    loop {
+        match reader.read_exact(&mut header).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            result => drop(result?),
+        }
+        let [kind, length @ ..] = header;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > LONGEST {
+            return Err(io::Error::other(format!("a frame of {length} bytes is too long")));
+        }
+        let mut payload = vec![0; length];
+        reader.read_exact(&mut payload).await?;
+        let Some(hub) = hub() else { return Ok(()) };
+        match kind {
+            STDIN => hub.feed(payload).await,
+            STDIN_END => hub.end_stdin(),
+            REOPEN => {
+                hub.reopen_logs()?;
+                if let Some(answers) = answers.upgrade() {
+                    // A client that has stopped reading gets no answer.
+                    let _ = answers.send(frame(REOPEN, &[])).await;
+                }
+            }
+            other => return Err(io::Error::other(format!("frames of kind {other} are not known"))),
+        }
+    }
+}
+
+fn frame(kind: u8, payload: &[u8]) -> Frame {
+    let length = u32::try_from(payload.len()).unwrap_or_default().to_be_bytes();
+    [&[kind], &length[..], payload].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read_frame(stream: &mut UnixStream) -> Option<(u8, Vec<u8>)> {
+        let mut header = [0; 5];
+        stream.read_exact(&mut header).await.ok()?;
+        let mut payload = vec![0; u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize];
+        stream.read_exact(&mut payload).await.ok()?;
+        Some((header[0], payload))
+    }
+
+    async fn connect(hub: &Arc<Hub>) -> UnixStream {
+        UnixStream::connect(hub.path()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn all_clients_get_all_output_and_then_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = Hub::bind(&dir.path().join("attach")).unwrap();
+        let (mut first, mut second) = (connect(&hub).await, connect(&hub).await);
+        hub.broadcast(Stream::Stdout, b"out").await;
+        hub.broadcast(Stream::Stderr, b"err").await;
+        hub.end_output();
+        for client in [&mut first, &mut second] {
+            assert_eq!(read_frame(client).await, Some((STDOUT, b"out".to_vec())));
+            assert_eq!(read_frame(client).await, Some((STDERR, b"err".to_vec())));
+            assert_eq!(read_frame(client).await, None);
+        }
+        assert_eq!(read_frame(&mut connect(&hub).await).await, None, "too late");
+        hub.remove();
+        assert!(!hub.path().exists());
+    }
+
+    #[tokio::test]
+    async fn clients_feed_stdin_and_end_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = Hub::bind(&dir.path().join("attach")).unwrap();
+        let mut stdin = hub.take_stdin();
+        let mut client = connect(&hub).await;
+        client.write_all(&frame(STDIN, b"input")).await.unwrap();
+        assert_eq!(stdin.recv().await.as_deref(), Some(&b"input"[..]));
+        client.write_all(&frame(STDIN_END, b"")).await.unwrap();
+        assert_eq!(stdin.recv().await, None);
+        // The connection goes on.
+        hub.broadcast(Stream::Stdout, b"still here").await;
+        assert_eq!(read_frame(&mut client).await, Some((STDOUT, b"still here".to_vec())));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_dropped_and_the_others_miss_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = Hub::bind_with(&dir.path().join("attach"), Duration::from_millis(100)).unwrap();
+        let stuck = connect(&hub).await;
+        let mut good = connect(&hub).await;
+        let counting = tokio::spawn(async move {
+            let mut bytes = 0;
+            while let Some((_, payload)) = read_frame(&mut good).await {
+                bytes += payload.len();
+            }
+            bytes
+        });
+        let piece = vec![0; 16 << 10];
+        for _ in 0..200 {
+            hub.broadcast(Stream::Stdout, &piece).await;
+        }
+        assert_eq!(lock(&hub.state).clients.len(), 1);
+        hub.end_output();
+        assert_eq!(counting.await.unwrap(), 200 * piece.len());
+        drop(stuck);
+    }
+
+    #[tokio::test]
+    async fn nonsense_ends_the_reading_side_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = Hub::bind(&dir.path().join("attach")).unwrap();
+        let mut stdin = hub.take_stdin();
+        let (mut bad, mut good) = (connect(&hub).await, connect(&hub).await);
+        bad.write_all(&[0, 0xff, 0xff, 0xff, 0xff]).await.unwrap();
+        good.write_all(&frame(STDIN, b"x")).await.unwrap();
+        assert_eq!(stdin.recv().await.as_deref(), Some(&b"x"[..]));
+    }
+}

@@ -1,0 +1,87 @@
+//! Output on its way out of the container.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::unix::pipe;
+
+use super::pty::Console;
+use super::{fifo, file, log_sink};
+
+/// The most that is read at once. Memory is taken only while there is output.
+const CHUNK: usize = 16 << 10;
+
+/// Where it comes from.
+pub(super) enum Source {
+    Pipe(pipe::Receiver),
+    Console(Arc<Console>),
+}
+
+/// Where it goes. Writing never fails: what cannot be delivered is dropped and told in the shim's log.
+pub(super) enum Sink {
+    Nowhere,
+    Fifo(fifo::Writer),
+    File(file::Writer),
+    Log(log_sink::Writer),
+    /// A logging program that follows a terminal.
+    Pipe(pipe::Sender),
+}
+
+/// Copies until the last process has closed its end.
+pub(super) async fn copy(source: Source, mut sink: Sink) {
+    while source.readable().await.is_ok() {
+        let mut chunk = vec![0; CHUNK];
+        match source.try_read(&mut chunk) {
+            Ok(0) => break,
+            Ok(length) => sink.write(&chunk[..length]).await,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+    }
+    sink.finish();
+}
+
+impl Source {
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Source::Pipe(pipe) => pipe.readable().await,
+            Source::Console(console) => console.readable().await,
+        }
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Source::Pipe(pipe) => pipe.try_read(buffer),
+            Source::Console(console) => console.try_read(buffer),
+        }
+    }
+}
+
+impl Sink {
+    async fn write(&mut self, output: &[u8]) {
+        match self {
+            Sink::Nowhere => {}
+            Sink::Fifo(writer) => writer.write(output).await,
+            Sink::File(writer) => writer.write(output),
+            Sink::Log(writer) => writer.write(output).await,
+            Sink::Pipe(pipe) => write_all(pipe, output).await,
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Sink::Log(writer) = self {
+            writer.finish();
+        }
+    }
+}
+
+/// A program that is gone breaks its pipe: the output is dropped.
+async fn write_all(pipe: &pipe::Sender, mut output: &[u8]) {
+    while !output.is_empty() && pipe.writable().await.is_ok() {
+        match pipe.try_write(output) {
+            Ok(written) => output = &output[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}

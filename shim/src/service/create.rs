@@ -1,0 +1,279 @@
+//! Create: mount the root filesystem, open the streams, let the executor set the container up.
+
+use std::fs::DirBuilder;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use errors::{Context, Error, Kind, Result};
+use proto_shim::MessageField;
+use proto_shim::events::{TaskCreate, TaskIO, TaskOOM};
+use proto_shim::task::v3::{CreateTaskRequest, CreateTaskResponse};
+use runc_client::{ConsoleSocket, CreateOptions, Runc};
+
+use super::{Service, Slot, check_id, executor_error};
+use crate::bundle::{self, Bundle};
+use crate::cgroup::Cgroup;
+use crate::container::{Container, Parts};
+use crate::io::{Owner, Prepared, Stdio};
+use crate::mounts::{self, Mount};
+use crate::options::Options;
+use crate::process::Process;
+use crate::reaper::{Pending, Reaper};
+use crate::spec::Spec;
+use crate::sync::lock;
+use crate::{executor, log, oom};
+
+/// How long the executor may take to send the terminal, once it is done.
+const TERMINAL: Duration = Duration::from_secs(10);
+
+/// A container that the executor has set up.
+struct Created {
+    container: Container,
+    pending: Pending,
+}
+
+impl Service {
+    /// # Errors
+    /// AlreadyExists for an id that is in use; whatever the executor says. Nothing is left behind then.
+    pub(crate) async fn create(self: Arc<Self>, request: CreateTaskRequest) -> Result<CreateTaskResponse> {
+        check_id("container", &request.id)?;
+        if !request.checkpoint.is_empty() {
+            return Err(Error::unimplemented("restoring a checkpoint is not supported"));
+        }
+        self.reserve(&request.id)?;
+        let created = self.set_up(&request).await;
+        let mut containers = lock(&self.containers);
+        let Created { container, pending } = match created {
+            Ok(created) => created,
+            Err(error) => {
+                containers.remove(&request.id);
+                return Err(error);
+            }
+        };
+        let container = Arc::new(container);
+        containers.insert(request.id.clone(), Slot::Taken(container.clone()));
+        drop(containers);
+        let pid = container.init.pid();
+        self.publisher.publish("/tasks/create", &event(request, pid));
+        self.watch_memory(&container);
+        tokio::spawn(self.await_exit(container.clone(), container.init.clone(), pending));
+        Ok(CreateTaskResponse { pid, ..CreateTaskResponse::default() })
+    }
+
+    fn reserve(&self, id: &str) -> Result<()> {
+        let mut containers = lock(&self.containers);
+        if containers.contains_key(id) {
+            return Err(Error::already_exists(format!("container {id}: already exists")));
+        }
+        containers.insert(id.to_owned(), Slot::Reserved);
+        Ok(())
+    }
+
+    async fn set_up(&self, request: &CreateTaskRequest) -> Result<Created> {
+        let bundle = Bundle::new(&request.bundle);
+        let options = Options::from_request(request.options.as_ref())?;
+        let spec = Spec::read(bundle.path())?;
+        let binary = executor::choose(&options.binary_name);
+        bundle.write_options(&options, &binary)?;
+        let runc = executor::runc(&binary, &options, &self.namespace, &bundle);
+        let runc = runc.spawner(Arc::new(self.reaper.clone()));
+        let mounted = Mounted::new(request, &bundle)?;
+        let stdio = Stdio {
+            stdin: request.stdin.clone(),
+            stdout: request.stdout.clone(),
+            stderr: request.stderr.clone(),
+            terminal: request.terminal,
+        };
+        let init = Arc::new(Process::new("", stdio));
+        let pending =
+            run_create(&request.id, &bundle, &options, &runc, &self.namespace, &self.reaper, &init).await?;
+        mounted.keep();
+        let cgroup = Cgroup::of(init.pid()).inspect_err(|error| log::warning!("{}", error.chain())).ok();
+        let parts = Parts {
+            id: request.id.clone(),
+            namespace: self.namespace.clone(),
+            bundle,
+            options,
+            runc,
+            init,
+            cgroup,
+            has_own_pid_namespace: spec.has_own_pid_namespace(),
+        };
+        Ok(Created { container: Container::new(parts), pending })
+    }
+
+    /// Publishes each time the kernel runs the container out of memory, until its cgroup is gone.
+    fn watch_memory(self: &Arc<Self>, container: &Arc<Container>) {
+        let Some(cgroup) = &container.cgroup else { return };
+        let mut watcher = match oom::Watcher::new(cgroup) {
+            Ok(watcher) => watcher,
+            Err(error) => return log::debug!("{}", error.chain()),
+        };
+        let publisher = self.publisher.clone();
+        let id = container.id.clone();
+        tokio::spawn(async move {
+            while watcher.next().await.is_some() {
+                publisher.publish("/tasks/oom", &TaskOOM { container_id: id.clone(), ..TaskOOM::default() });
+            }
+        });
+    }
+}
+
+/// Lets the executor set the container up, and takes its init over. If the latter fails, the container is deleted.
+async fn run_create(
+    id: &str,
+    bundle: &Bundle,
+    options: &Options,
+    runc: &Runc,
+    namespace: &str,
+    reaper: &Reaper,
+    init: &Process,
+) -> Result<Pending> {
+    let owner = Owner { id, namespace, uid: options.io_uid, gid: options.io_gid, reaper };
+    let mut prepared = Prepared::open(&init.stdio, &owner).await?;
+    let terminal = init.stdio.terminal.then(|| Terminal::new(bundle)).transpose()?;
+    let watch = reaper.watch();
+    let create = CreateOptions {
+        pid_file: Some(bundle.init_pid()),
+        console_socket: terminal.as_ref().map(|terminal| terminal.socket.path().to_owned()),
+        no_pivot: options.no_pivot_root,
+        no_new_keyring: options.no_new_keyring,
+        stdio: prepared.child_stdio(),
+    };
+    runc.create(id, bundle.path(), create)
+        .await
+        .map_err(|error| executor_error("OCI runtime create failed", error))?;
+    let taken_over = async {
+        let master = receive(terminal).await?;
+        let pid = bundle::read_pid(&bundle.init_pid())?;
+        let pending = watch.claim(pid);
+        init.set_started(pid, pending.reaped(), prepared.run(master)?);
+        Ok(pending)
+    };
+    match taken_over.await {
+        Ok(pending) => Ok(pending),
+        Err(error) => {
+            init.close_io();
+            if let Err(error) = runc.delete(id, true).await {
+                log::warning!("{error}");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Where the executor sends the terminal's master. Shared with `exec`.
+pub(super) struct Terminal {
+    pub(super) socket: ConsoleSocket,
+    /// Removed with it, if it was made for it.
+    _dir: Option<PrivateDir>,
+}
+
+struct PrivateDir(PathBuf);
+
+impl Drop for PrivateDir {
+    fn drop(&mut self) {
+        // An empty directory in /run at worst.
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+impl Terminal {
+    /// Listens in the bundle, or, if that path is too long for an address, in a private directory.
+    pub(super) fn new(bundle: &Bundle) -> Result<Terminal> {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("pty-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut path = bundle.path().join(format!(".{name}.sock"));
+        let mut dir = None;
+        if path.as_os_str().len() > 107 {
+            let private = PathBuf::from("/run").join(name);
+            DirBuilder::new()
+                .mode(0o700)
+                .create(&private)
+                .context(|| format!("create {}", private.display()))?;
+            path = private.join("pty.sock");
+            dir = Some(PrivateDir(private));
+        }
+        let socket = ConsoleSocket::bind(&path)
+            .context(|| format!("listen for the terminal at {}", path.display()))?;
+        Ok(Terminal { socket, _dir: dir })
+    }
+}
+
+/// Takes the terminal's master, if there is to be one. The executor has sent it before it ended.
+pub(super) async fn receive(terminal: Option<Terminal>) -> Result<Option<OwnedFd>> {
+    let Some(terminal) = terminal else { return Ok(None) };
+    match tokio::time::timeout(TERMINAL, terminal.socket.receive()).await {
+        Ok(master) => master.map(Some).context(|| "receive the terminal from the executor"),
+        Err(_) => Err(Error::new(Kind::Internal, "the executor sent no terminal")),
+    }
+}
+
+/// The root filesystem, unmounted again unless kept.
+struct Mounted {
+    rootfs: Option<PathBuf>,
+}
+
+impl Mounted {
+    fn new(request: &CreateTaskRequest, bundle: &Bundle) -> Result<Mounted> {
+        if request.rootfs.is_empty() {
+            return Ok(Mounted { rootfs: None });
+        }
+        let rootfs = bundle.rootfs();
+        match DirBuilder::new().mode(0o711).create(&rootfs) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).context(|| format!("create {}", rootfs.display()));
+            }
+            _ => {}
+        }
+        let mounts: Vec<Mount> = request
+            .rootfs
+            .iter()
+            .map(|mount| Mount {
+                kind: mount.type_.clone(),
+                source: mount.source.clone(),
+                target: mount.target.clone(),
+                options: mount.options.clone(),
+            })
+            .collect();
+        mounts::mount_all(&mounts, &rootfs).context(|| "failed to mount rootfs component")?;
+        Ok(Mounted { rootfs: Some(rootfs) })
+    }
+
+    fn keep(mut self) {
+        self.rootfs = None;
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Some(rootfs) = &self.rootfs
+            && let Err(error) = mounts::unmount_below(rootfs)
+        {
+            log::warning!("{}", error.chain());
+        }
+    }
+}
+
+fn event(request: CreateTaskRequest, pid: u32) -> TaskCreate {
+    let io = TaskIO {
+        stdin: request.stdin,
+        stdout: request.stdout,
+        stderr: request.stderr,
+        terminal: request.terminal,
+        ..TaskIO::default()
+    };
+    TaskCreate {
+        container_id: request.id,
+        bundle: request.bundle,
+        rootfs: request.rootfs,
+        io: MessageField::some(io),
+        checkpoint: request.checkpoint,
+        pid,
+        ..TaskCreate::default()
+    }
+}

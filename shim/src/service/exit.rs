@@ -1,0 +1,82 @@
+//! What follows the end of a process: its streams are drained, its end is kept and published. The end of init comes
+//! after those of all other processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto_shim::MessageField;
+use proto_shim::events::TaskExit;
+use runc_client::KillOptions;
+
+use super::Service;
+use crate::container::Container;
+use crate::process::Process;
+use crate::reaper::{Exit, Pending};
+use crate::state::Status;
+use crate::{clock, log};
+
+/// How long an end may wait for output to be delivered: something in the background may hold the pipe forever.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How long init's end may wait for those of the others, which have been killed.
+const OTHERS: Duration = Duration::from_secs(10);
+
+impl Service {
+    /// Waits for the end of a process, and does what follows.
+    pub(super) async fn await_exit(
+        self: Arc<Self>,
+        container: Arc<Container>,
+        process: Arc<Process>,
+        pending: Pending,
+    ) {
+        let exit = pending.wait().await;
+        if process.is_init() {
+            container.set_init_ended();
+            self.end_others(&container).await;
+        }
+        if !process.drained(DRAIN).await {
+            log::debug!("process {}: output is still being delivered", exit.pid);
+        }
+        // A start under way is published first.
+        let _starting = process.starting.lock().await;
+        if process.is_init()
+            && let Err(error) = container.bundle.write_exit(&exit)
+        {
+            log::warning!("{}", error.chain());
+        }
+        self.publisher.publish("/tasks/exit", &event(&container, &process, &exit));
+        process.set_exited(exit);
+    }
+
+    /// Without a pid namespace of its own, processes outlive their init unless they are killed.
+    async fn end_others(&self, container: &Container) {
+        if !container.has_own_pid_namespace
+            && let Err(error) = container.runc.kill(&container.id, 9, KillOptions { all: true }).await
+        {
+            log::debug!("kill what init left behind: {error}");
+        }
+        for process in container.execs() {
+            let ended = async {
+                // One that is being started now ends, or fails to start.
+                drop(process.starting.lock().await);
+                if process.status() != Status::Created {
+                    process.wait().await;
+                }
+            };
+            if tokio::time::timeout(OTHERS, ended).await.is_err() {
+                log::warning!("process {} outlives its container", process.pid());
+            }
+        }
+    }
+}
+
+fn event(container: &Container, process: &Process, exit: &Exit) -> TaskExit {
+    let id = if process.is_init() { &container.id } else { &process.exec_id };
+    TaskExit {
+        container_id: container.id.clone(),
+        id: id.clone(),
+        pid: exit.pid,
+        exit_status: exit.status,
+        exited_at: MessageField::some(clock::timestamp(exit.at)),
+        ..TaskExit::default()
+    }
+}

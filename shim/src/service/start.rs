@@ -1,0 +1,68 @@
+//! Start: let init run its program, or run an added process.
+
+use std::sync::Arc;
+
+use errors::{Error, Result};
+use proto_shim::events::{TaskExecStarted, TaskStart};
+use proto_shim::task::v3::{StartRequest, StartResponse};
+
+use super::{Service, executor_error};
+use crate::container::Container;
+use crate::process::Process;
+use crate::state::{Status, Verb};
+
+impl Service {
+    /// # Errors
+    /// FailedPrecondition for a process that has been started; whatever the executor says.
+    pub(crate) async fn start(self: Arc<Self>, request: StartRequest) -> Result<StartResponse> {
+        let (container, process) = self.process(&request.id, &request.exec_id)?;
+        let _operation = process.operation.lock().await;
+        process.allows(Verb::Start)?;
+        // An exit that comes now is told after the start.
+        let _starting = process.starting.lock().await;
+        if process.is_init() {
+            self.start_init(&container, &process).await?;
+        } else {
+            if container.init_has_ended() {
+                let refusal = format!("container {} init process is not running", container.id);
+                return Err(Error::precondition(refusal));
+            }
+            self.start_exec(&container, &process).await?;
+        }
+        Ok(StartResponse { pid: process.pid(), ..StartResponse::default() })
+    }
+
+    async fn start_init(&self, container: &Container, init: &Process) -> Result<()> {
+        init.catch_up();
+        container
+            .runc
+            .start(&container.id)
+            .await
+            .map_err(|error| executor_error("OCI runtime start failed", error))?;
+        init.set_status(Status::Running);
+        let started =
+            TaskStart { container_id: container.id.clone(), pid: init.pid(), ..TaskStart::default() };
+        self.publisher.publish("/tasks/start", &started);
+        Ok(())
+    }
+
+    async fn start_exec(self: &Arc<Self>, container: &Arc<Container>, process: &Arc<Process>) -> Result<()> {
+        let pending = match self.run_exec(container, process).await {
+            Ok(pending) => pending,
+            Err(error) => {
+                process.set_failed();
+                return Err(error);
+            }
+        };
+        process.set_status(Status::Running);
+        let started = TaskExecStarted {
+            container_id: container.id.clone(),
+            exec_id: process.exec_id.clone(),
+            pid: process.pid(),
+            ..TaskExecStarted::default()
+        };
+        self.publisher.publish("/tasks/exec-started", &started);
+        tokio::spawn(self.clone().await_exit(container.clone(), process.clone(), pending));
+        Ok(())
+    }
+}
