@@ -169,7 +169,9 @@ impl Rule {
             LinuxDeviceType::A => return Ok(Self { allow: rule.allow(), devices: None, access }),
             LinuxDeviceType::B => Kind::Block,
             LinuxDeviceType::C => Kind::Char,
-            other => return Err(Error::invalid(field("type"), format!("{:?} is not a, b or c", other.as_str()))),
+            other => {
+                return Err(Error::invalid(field("type"), format!("{:?} is not a, b or c", other.as_str())));
+            }
         };
         let number = |name: &str, number: Option<i64>| match number {
             None | Some(-1) => Ok(None),
@@ -258,19 +260,25 @@ mod tests {
 
     #[test]
     fn only_differences_are_written() {
-        let old = policy(r#"[{"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"},
-                             {"allow":true,"type":"b","major":8,"access":"r"}]"#);
-        let new = policy(r#"[{"allow":true,"type":"c","major":1,"minor":3,"access":"rw"},
-                             {"allow":true,"type":"b","major":8,"access":"rw"}]"#);
+        let old = policy(
+            r#"[{"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"},
+                             {"allow":true,"type":"b","major":8,"access":"r"}]"#,
+        );
+        let new = policy(
+            r#"[{"allow":true,"type":"c","major":1,"minor":3,"access":"rw"},
+                             {"allow":true,"type":"b","major":8,"access":"rw"}]"#,
+        );
         let rules = old.unwrap().transition(&new.unwrap());
         assert_eq!(lines(&rules), ["deny c 1:3 m", "allow b 8:* w"]);
     }
 
     #[test]
     fn a_later_rule_for_all_devices_forgets_the_earlier_ones() {
-        let got = policy(r#"[{"allow":false,"type":"b","major":8,"minor":1,"access":"rwm"},
+        let got = policy(
+            r#"[{"allow":false,"type":"b","major":8,"minor":1,"access":"rwm"},
                              {"allow":true,"access":"rwm"},
-                             {"allow":false,"type":"b","major":8,"minor":2,"access":"rwm"}]"#);
+                             {"allow":false,"type":"b","major":8,"minor":2,"access":"rwm"}]"#,
+        );
         let got = got.unwrap();
         assert!(got.allows_by_default());
         assert_eq!(got.exceptions().count(), 1);
@@ -278,8 +286,10 @@ mod tests {
 
     #[test]
     fn a_hole_in_a_wildcard_is_refused() {
-        let got = policy(r#"[{"allow":true,"type":"c","major":1,"access":"rwm"},
-                             {"allow":false,"type":"c","major":1,"minor":3,"access":"w"}]"#);
+        let got = policy(
+            r#"[{"allow":true,"type":"c","major":1,"access":"rwm"},
+                             {"allow":false,"type":"c","major":1,"minor":3,"access":"w"}]"#,
+        );
         let text = got.unwrap_err().to_string();
         assert!(text.contains("[c 1:3 w] cannot punch a hole in the wildcard rule [c 1:* rwm]"), "{text}");
     }

@@ -67,7 +67,8 @@ pub fn read_keyed(dir: &Path, name: &str) -> Result<BTreeMap<String, u64>> {
 /// A list of small numbers and ranges, such as `0-3,8`.
 pub fn read_list(dir: &Path, name: &str) -> Result<Vec<u16>> {
     let text = read(dir, name)?;
-    parse_list(text.trim()).ok_or_else(|| malformed(dir, name, format!("{:?} is not a list of ranges", text.trim())))
+    parse_list(text.trim())
+        .ok_or_else(|| malformed(dir, name, format!("{:?} is not a list of ranges", text.trim())))
 }
 
 /// What [`read_list`] understands. An empty text is an empty list.

@@ -130,7 +130,8 @@ pub fn load(paths: &BTreeMap<String, PathBuf>) -> Result<Box<dyn Manager>> {
     match paths.get("") {
         Some(dir) if paths.len() == 1 => {
             let hierarchies = Hierarchies::read()?;
-            let mountpoint = hierarchies.unified().map_or_else(|| dir.clone(), |mount| mount.mountpoint.clone());
+            let mountpoint =
+                hierarchies.unified().map_or_else(|| dir.clone(), |mount| mount.mountpoint.clone());
             Ok(Box::new(v2::V2::from_dir(mountpoint, dir.clone(), lenient)))
         }
         _ => Ok(Box::new(v1::V1::from_paths(paths.clone(), lenient))),

@@ -41,7 +41,11 @@ impl Hierarchies {
 
     /// Whether the host runs version 2 alone: the unified hierarchy and no version 1 controller.
     pub fn unified_only(&self) -> bool {
-        self.unified().is_some() && !self.mounts.iter().any(|m| !m.unified && m.controllers.iter().any(|c| !c.starts_with("name=")))
+        self.unified().is_some()
+            && !self
+                .mounts
+                .iter()
+                .any(|m| !m.unified && m.controllers.iter().any(|c| !c.starts_with("name=")))
     }
 
     /// The unified hierarchy, which a version 1 host may have besides.
@@ -111,8 +115,10 @@ fn parse_mount(line: &str) -> Option<Mount> {
 
 /// Mount options of a version 1 hierarchy that are not names of controllers (kernel/cgroup/cgroup-v1.c).
 fn is_controller(option: &str) -> bool {
-    !matches!(option, "rw" | "ro" | "xattr" | "noprefix" | "clone_children" | "cpuset_v2_mode" | "favordynmods" | "")
-        && !option.starts_with("release_agent=")
+    !matches!(
+        option,
+        "rw" | "ro" | "xattr" | "noprefix" | "clone_children" | "cpuset_v2_mode" | "favordynmods" | ""
+    ) && !option.starts_with("release_agent=")
         && option != "none"
 }
 
@@ -144,7 +150,9 @@ fn parse_own(text: &str) -> BTreeMap<String, PathBuf> {
             let mut parts = line.splitn(3, ':').skip(1);
             Some((parts.next()?, PathBuf::from(parts.next()?)))
         })
-        .flat_map(|(names, path)| names.split(',').map(move |name| (name.to_owned(), path.clone())).collect::<Vec<_>>())
+        .flat_map(|(names, path)| {
+            names.split(',').map(move |name| (name.to_owned(), path.clone())).collect::<Vec<_>>()
+        })
         .collect()
 }
 

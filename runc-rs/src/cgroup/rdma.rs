@@ -9,7 +9,8 @@ use super::{Error, Result, file};
 /// Applies `rdma`.
 pub fn set(dir: Option<&Path>, resources: &LinuxResources) -> Result<()> {
     for (device, limit) in resources.rdma().iter().flatten() {
-        let dir = dir.ok_or_else(|| Error::NoController { controller: "rdma".into(), what: "rdma".into() })?;
+        let dir =
+            dir.ok_or_else(|| Error::NoController { controller: "rdma".into(), what: "rdma".into() })?;
         file::write(dir, "rdma.max", &line(device, limit))?;
     }
     Ok(())

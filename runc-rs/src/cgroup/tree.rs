@@ -55,7 +55,9 @@ fn pids_of(dir: &Path) -> Result<Vec<i32>> {
     let name = "cgroup.procs";
     let (name, text) = match file::read(dir, name) {
         // A threaded cgroup has no processes of its own to tell.
-        Err(e) if e.errno() == Some(Errno::EOPNOTSUPP) => ("cgroup.threads", file::read(dir, "cgroup.threads")?),
+        Err(e) if e.errno() == Some(Errno::EOPNOTSUPP) => {
+            ("cgroup.threads", file::read(dir, "cgroup.threads")?)
+        }
         other => (name, other?),
     };
     text.split_ascii_whitespace().map(|pid| file::parse(dir, name, pid)).collect()

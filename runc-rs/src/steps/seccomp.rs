@@ -14,7 +14,8 @@ use libseccomp::error::SeccompError;
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use nix::errno::Errno;
 use oci::runtime::{
-    LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
+    LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator,
+    LinuxSyscall,
 };
 use serde::{Deserialize, Serialize};
 use sys::seccomp::{Insn, MAX_INSTRUCTIONS};
@@ -71,7 +72,10 @@ pub fn compile(seccomp: &LinuxSeccomp) -> Result<Program, Error> {
     let mut filter = ScmpFilterContext::new(default).map_err(Error::library("create filter"))?;
     let arches = architectures(seccomp)?;
     for arch in &arches {
-        if !filter.is_arch_present(*arch).map_err(Error::library(format!("look for architecture {arch:?}")))? {
+        if !filter
+            .is_arch_present(*arch)
+            .map_err(Error::library(format!("look for architecture {arch:?}")))?
+        {
             filter.add_arch(*arch).map_err(Error::library(format!("add architecture {arch:?}")))?;
         }
     }
@@ -86,7 +90,8 @@ pub fn compile(seccomp: &LinuxSeccomp) -> Result<Program, Error> {
     let mut program = enosys::stub(seccomp, &arches);
     program.extend(export(&filter)?);
     if program.len() > MAX_INSTRUCTIONS {
-        let reason = format!("filter has {} instructions, the kernel takes {MAX_INSTRUCTIONS}", program.len());
+        let reason =
+            format!("filter has {} instructions, the kernel takes {MAX_INSTRUCTIONS}", program.len());
         return Err(Error::Invalid(reason));
     }
     Ok(Program { filter: program.iter().flat_map(bytes_of).collect(), flags: flags(seccomp)? })
@@ -129,8 +134,9 @@ fn architectures(seccomp: &LinuxSeccomp) -> Result<Vec<ScmpArch>, Error> {
         if name == "SCMP_ARCH_NATIVE" {
             continue;
         }
-        let arch = ScmpArch::from_str(&name)
-            .map_err(|_| Error::invalid(format!("linux.seccomp.architectures: {name} is not known to libseccomp")))?;
+        let arch = ScmpArch::from_str(&name).map_err(|_| {
+            Error::invalid(format!("linux.seccomp.architectures: {name} is not known to libseccomp"))
+        })?;
         if !arches.contains(&arch) {
             arches.push(arch);
         }
@@ -148,7 +154,9 @@ fn flags(seccomp: &LinuxSeccomp) -> Result<u32, Error> {
             LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
             LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
                 let name = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV";
-                return Err(Error::invalid(format!("linux.seccomp.flags: {name} goes with SCMP_ACT_NOTIFY alone")));
+                return Err(Error::invalid(format!(
+                    "linux.seccomp.flags: {name} goes with SCMP_ACT_NOTIFY alone"
+                )));
             }
         };
     }
@@ -204,12 +212,20 @@ fn conditions(name: &str, args: &[LinuxSeccompArg]) -> Result<Vec<Vec<ScmpArgCom
     let mut all = Vec::with_capacity(args.len());
     for arg in args {
         let count = used.get_mut(arg.index()).ok_or_else(|| {
-            Error::invalid(format!("syscall {name}: argument index {} is not in 0..{}", arg.index(), MAX_ARGS - 1))
+            Error::invalid(format!(
+                "syscall {name}: argument index {} is not in 0..{}",
+                arg.index(),
+                MAX_ARGS - 1
+            ))
         })?;
         *count += 1;
         all.push(condition(arg));
     }
-    Ok(if used.iter().any(|count| *count > 1) { all.into_iter().map(|c| vec![c]).collect() } else { vec![all] })
+    Ok(if used.iter().any(|count| *count > 1) {
+        all.into_iter().map(|c| vec![c]).collect()
+    } else {
+        vec![all]
+    })
 }
 
 fn condition(arg: &LinuxSeccompArg) -> ScmpArgCompare {
@@ -231,7 +247,8 @@ fn condition(arg: &LinuxSeccompArg) -> ScmpArgCompare {
 /// The program that the library made. It writes to a descriptor; memory takes any length.
 fn export(filter: &ScmpFilterContext) -> Result<Vec<Insn>, Error> {
     let failed = |e: std::io::Error| Error::Call { call: "export filter".into(), reason: e.to_string() };
-    let memory = rustix::fs::memfd_create("seccomp", rustix::fs::MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
+    let memory =
+        rustix::fs::memfd_create("seccomp", rustix::fs::MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
     filter.export_bpf(memory.as_fd()).map_err(Error::library("export filter"))?;
     let mut memory = File::from(memory);
     let mut bytes = Vec::new();

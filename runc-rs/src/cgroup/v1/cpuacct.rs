@@ -16,8 +16,10 @@ pub fn stats(dir: &Path, stats: &mut Stats) -> Result<()> {
     usage.kernel = time("system");
     usage.total = file::read_u64(dir, "cpuacct.usage")?;
     let percpu = file::read(dir, "cpuacct.usage_percpu")?;
-    usage.percpu =
-        percpu.split_ascii_whitespace().map(|n| file::parse(dir, "cpuacct.usage_percpu", n)).collect::<Result<_>>()?;
+    usage.percpu = percpu
+        .split_ascii_whitespace()
+        .map(|n| file::parse(dir, "cpuacct.usage_percpu", n))
+        .collect::<Result<_>>()?;
     if let Some(table) = file::optional(file::read(dir, "cpuacct.usage_all"))? {
         (usage.percpu_user, usage.percpu_kernel) = parse_all(&table)
             .ok_or_else(|| file::malformed(dir, "cpuacct.usage_all", "not a table of cpu, user, system"))?;

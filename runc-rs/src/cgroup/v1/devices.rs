@@ -24,7 +24,8 @@ pub fn set(dir: Option<&Path>, rules: &[LinuxDeviceCgroup]) -> Result<()> {
 fn current(dir: &Path) -> Result<Policy> {
     let list = file::read(dir, "devices.list")?;
     let rules = list.lines().map(|line| {
-        Rule::parse_allowed(line).ok_or_else(|| file::malformed(dir, "devices.list", format!("line {line:?}")))
+        Rule::parse_allowed(line)
+            .ok_or_else(|| file::malformed(dir, "devices.list", format!("line {line:?}")))
     });
     Policy::from_rules(rules.collect::<Result<Vec<_>>>()?)
 }

@@ -24,8 +24,11 @@ pub fn stats(dir: &Path, stats: &mut Stats) -> Result<()> {
         let plain = format!("hugetlb.{size}");
         let prefix = if dir.join(format!("{rsvd}.usage_in_bytes")).exists() { rsvd } else { plain };
         let get = |suffix: &str| file::read_u64(dir, &format!("{prefix}.{suffix}"));
-        let entry =
-            Hugetlb { usage: get("usage_in_bytes")?, max: get("max_usage_in_bytes")?, failcnt: get("failcnt")? };
+        let entry = Hugetlb {
+            usage: get("usage_in_bytes")?,
+            max: get("max_usage_in_bytes")?,
+            failcnt: get("failcnt")?,
+        };
         stats.hugetlb.insert(size, entry);
     }
     Ok(())

@@ -25,8 +25,21 @@ use super::{Error, Manager, OomWatch, Result, SIGKILL, Stats, rdma, signal_each,
 /// Controllers in the order in which they are joined. `name=systemd` only counts processes, and `""` is the unified
 /// hierarchy of a hybrid host.
 const CONTROLLERS: [&str; 15] = [
-    "cpuset", "devices", "memory", "cpu", "cpuacct", "pids", "blkio", "hugetlb", "net_cls", "net_prio", "perf_event",
-    "freezer", "rdma", "misc", "name=systemd",
+    "cpuset",
+    "devices",
+    "memory",
+    "cpu",
+    "cpuacct",
+    "pids",
+    "blkio",
+    "hugetlb",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "freezer",
+    "rdma",
+    "misc",
+    "name=systemd",
 ];
 
 /// Hierarchies that may fail without harm: nothing is limited by them.
@@ -49,8 +62,10 @@ impl V1 {
                 paths.insert(controller.to_owned(), hierarchies.locate(mount, controller, path)?);
             }
         }
-        if let Some(mount) = hierarchies.unified() {
-            paths.insert(String::new(), hierarchies.locate(mount, "", path)?);
+        if let Some(mount) = hierarchies.unified()
+            && let Ok(dir) = hierarchies.locate(mount, "", path)
+        {
+            paths.insert(String::new(), dir);
         }
         if !paths.contains_key("devices") && !lenient {
             // Without it nothing keeps a container from the host's disks.

@@ -151,7 +151,10 @@ fn counters_are_read() {
     let stats = v1.stats().unwrap();
     assert_eq!(stats.cpu.throttling.throttled_time, 77);
     assert_eq!((stats.memory.cache, stats.memory.raw["rss"]), (4096, 8192));
-    assert_eq!((stats.memory.usage.usage, stats.memory.usage.limit, stats.memory.usage.failcnt), (100, 400, 3));
+    assert_eq!(
+        (stats.memory.usage.usage, stats.memory.usage.limit, stats.memory.usage.failcnt),
+        (100, 400, 3)
+    );
     assert_eq!((stats.pids.current, stats.pids.limit), (4, 0));
     assert_eq!(stats.blkio.io_service_bytes_recursive[0].value, 4096);
     assert_eq!(stats.blkio.io_serviced_recursive.len(), 2);
@@ -176,7 +179,10 @@ fn real_device_rules() {
     v1.destroy().unwrap();
     set.unwrap();
     loosened.unwrap();
-    assert!(list.contains("b 7:* r\n") && list.contains("c 1:3 rwm\n") && !list.contains("a *:* rwm"), "{list}");
+    assert!(
+        list.contains("b 7:* r\n") && list.contains("c 1:3 rwm\n") && !list.contains("a *:* rwm"),
+        "{list}"
+    );
     assert_eq!(all, "a *:* rwm\n");
     assert!(!v1.exists());
 }

@@ -2,12 +2,12 @@
 //!
 //! The program gets `struct bpf_cgroup_dev_ctx`: access << 16 | kind, major, minor, each 32 bits, and answers 1 for yes.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use oci::runtime::LinuxDeviceCgroup;
 use rustix::fs::{Mode, OFlags};
-use std::os::fd::AsFd;
 use sys::bpf::{self, Insn};
 
 use crate::cgroup::device_rules::{ALL, Devices, Kind, Policy};
@@ -35,8 +35,6 @@ const MINOR: u8 = 5;
 /// Puts the program for `rules` and the default rules on the cgroup, in the place of the one that is there.
 pub fn set(dir: &Path, rules: &[LinuxDeviceCgroup]) -> Result<()> {
     let program = compile(&Policy::for_container(rules)?);
-    // Programs count as locked memory on kernels before 5.11; a refusal to raise the limit shows when loading.
-    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let cgroup = rustix::fs::open(dir, flags, Mode::empty()).map_err(|e| Error::io("open", dir, e))?;
     let failed = |call: &str| {
@@ -44,7 +42,7 @@ pub fn set(dir: &Path, rules: &[LinuxDeviceCgroup]) -> Result<()> {
         move |e: std::io::Error| Error::io(call, dir, e)
     };
     let old = bpf::device_filters(cgroup.as_fd()).map_err(failed("BPF_PROG_QUERY"))?;
-    let new = bpf::load_device_filter(&program).map_err(failed("BPF_PROG_LOAD"))?;
+    let new = load(&program).map_err(failed("BPF_PROG_LOAD"))?;
     if let [only] = old.as_slice() {
         let replaced = bpf::attach_device_filter(cgroup.as_fd(), new.as_fd(), Some(only.as_fd()));
         // Kernels before 5.6 do not know BPF_F_REPLACE.
@@ -56,6 +54,18 @@ pub fn set(dir: &Path, rules: &[LinuxDeviceCgroup]) -> Result<()> {
     old.iter().try_for_each(|program| {
         bpf::detach_device_filter(cgroup.as_fd(), program.as_fd()).map_err(failed("BPF_PROG_DETACH"))
     })
+}
+
+/// Loads with the limit of locked memory lifted, under which programs count on kernels before 5.11, and puts the limit
+/// back: the container would inherit it. A refusal to lift it shows when loading.
+fn load(program: &[Insn]) -> std::io::Result<OwnedFd> {
+    let old = getrlimit(Resource::RLIMIT_MEMLOCK);
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+    let loaded = bpf::load_device_filter(program);
+    if let Ok((soft, hard)) = old {
+        let _ = setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard);
+    }
+    loaded
 }
 
 /// The program: load the three words, a block for each exception, the default at the end.

@@ -30,7 +30,8 @@ pub fn stats(dir: &Path, stats: &mut Stats) -> Result<()> {
             None => get("current")?,
         };
         let Some(usage) = usage else { continue };
-        let events = file::optional(file::read_keyed(dir, &format!("hugetlb.{size}.events")))?.unwrap_or_default();
+        let events =
+            file::optional(file::read_keyed(dir, &format!("hugetlb.{size}.events")))?.unwrap_or_default();
         let failcnt = events.get("max").copied().unwrap_or_default();
         stats.hugetlb.insert(size, Hugetlb { usage, max: 0, failcnt });
     }

@@ -33,7 +33,9 @@ fn parse(text: &str) -> Option<Psi> {
 
 fn parse_data(figures: &str) -> Option<PsiData> {
     let mut data = PsiData::default();
-    for (key, value) in figures.split_ascii_whitespace().map(|figure| figure.split_once('=')).collect::<Option<Vec<_>>>()? {
+    for (key, value) in
+        figures.split_ascii_whitespace().map(|figure| figure.split_once('=')).collect::<Option<Vec<_>>>()?
+    {
         match key {
             "avg10" => data.avg10 = value.parse().ok()?,
             "avg60" => data.avg60 = value.parse().ok()?,

@@ -76,7 +76,10 @@ fn a_missing_controller_is_named() {
     let (_root, v2) = fake(&[]);
     v2.update(&LinuxResources::default()).unwrap();
     for (json, want) in [
-        (r#"{"memory":{"limit":1}}"#, "cannot set memory.limit: cgroup controller \"memory\" is not available"),
+        (
+            r#"{"memory":{"limit":1}}"#,
+            "cannot set memory.limit: cgroup controller \"memory\" is not available",
+        ),
         (r#"{"pids":{"limit":1}}"#, "cannot set pids.limit: cgroup controller \"pids\" is not available"),
         (r#"{"cpu":{"quota":1}}"#, "cannot set cpu.quota: cgroup controller \"cpu\" is not available"),
         (r#"{"unified":{"misc.max":"1"}}"#, "controller \"misc\" not available"),

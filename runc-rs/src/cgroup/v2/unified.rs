@@ -39,7 +39,8 @@ fn explain(dir: &Path, name: &str, error: Error) -> Error {
     let missing = error.is_not_found() || error.errno() == Some(Errno::EPERM);
     let available = file::read(dir, "cgroup.controllers").unwrap_or_default();
     if missing && controller != "cgroup" && !available.split_ascii_whitespace().any(|c| c == controller) {
-        let reason = format!("unified resource {name:?} can't be set: controller {controller:?} not available");
+        let reason =
+            format!("unified resource {name:?} can't be set: controller {controller:?} not available");
         return Error::invalid("linux.resources.unified", reason);
     }
     Error::invalid("linux.resources.unified", format!("unable to set unified resource {name:?}: {error}"))

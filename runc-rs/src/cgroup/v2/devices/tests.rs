@@ -7,7 +7,8 @@ use crate::cgroup::device_rules::{MKNOD, READ, WRITE};
 
 fn policy(json: &str) -> Policy {
     let rules: Vec<LinuxDeviceCgroup> = serde_json::from_str(json).unwrap();
-    let rules = rules.iter().enumerate().map(|(i, r)| crate::cgroup::device_rules::Rule::from_spec(i, r).unwrap());
+    let rules =
+        rules.iter().enumerate().map(|(i, r)| crate::cgroup::device_rules::Rule::from_spec(i, r).unwrap());
     Policy::from_rules(rules).unwrap()
 }
 

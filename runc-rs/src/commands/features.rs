@@ -1,0 +1,357 @@
+//! `features`: what is carried out, in the form of runtime-spec, features.md.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::PrettyFormatter;
+
+use crate::cli::{Arity, Global, Matches, Verb};
+use crate::error::{Error, Result};
+use crate::out;
+
+/// The verb.
+pub const VERB: Verb = Verb {
+    name: "features",
+    args: "",
+    about: "show the enabled features",
+    flags: &[],
+    arity: Arity::Exact(0),
+    flags_stop: false,
+    run,
+};
+
+const HOOKS: &[&str] =
+    &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// Words of mount options, in order of the alphabet. Others go to the file system as they are.
+const MOUNT_OPTIONS: &[&str] = &[
+    "acl",
+    "async",
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "diratime",
+    "dirsync",
+    "exec",
+    "idmap",
+    "iversion",
+    "lazytime",
+    "loud",
+    "mand",
+    "noacl",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "nosymfollow",
+    "private",
+    "ratime",
+    "rbind",
+    "rdev",
+    "rdiratime",
+    "relatime",
+    "remount",
+    "rexec",
+    "ridmap",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
+    "rnosuid",
+    "rnosymfollow",
+    "ro",
+    "rprivate",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rshared",
+    "rslave",
+    "rstrictatime",
+    "rsuid",
+    "rsymfollow",
+    "runbindable",
+    "rw",
+    "shared",
+    "silent",
+    "slave",
+    "strictatime",
+    "suid",
+    "symfollow",
+    "sync",
+    "tmpcopyup",
+    "unbindable",
+];
+
+const NAMESPACES: &[&str] = &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
+
+const ACTIONS: &[&str] = &[
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_TRAP",
+];
+
+const OPERATORS: &[&str] = &[
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_MASKED_EQ",
+    "SCMP_CMP_NE",
+];
+
+const ARCHES: &[&str] = &[
+    "SCMP_ARCH_AARCH64",
+    "SCMP_ARCH_ARM",
+    "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",
+    "SCMP_ARCH_MIPSEL64",
+    "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_RISCV64",
+    "SCMP_ARCH_S390",
+    "SCMP_ARCH_S390X",
+    "SCMP_ARCH_X32",
+    "SCMP_ARCH_X86",
+    "SCMP_ARCH_X86_64",
+];
+
+/// Flags of seccomp(2) by their names in config.json and their bits; thread synchronisation needs none here.
+const SECCOMP_FLAGS: &[(&str, u32)] = &[
+    ("SECCOMP_FILTER_FLAG_LOG", 1 << 1),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", 1 << 2),
+    ("SECCOMP_FILTER_FLAG_TSYNC", 1 << 0),
+];
+
+const POLICY_MODES: &[&str] = &[
+    "MPOL_BIND",
+    "MPOL_DEFAULT",
+    "MPOL_INTERLEAVE",
+    "MPOL_LOCAL",
+    "MPOL_PREFERRED",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_WEIGHTED_INTERLEAVE",
+];
+
+const POLICY_FLAGS: &[&str] = &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
+
+/// Annotations of config.json that change what happens on the host: none is acted upon but the bundle's, which
+/// `state` shows.
+const UNSAFE_ANNOTATIONS: &[&str] = &["bundle"];
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Features {
+    oci_version_min: &'static str,
+    oci_version_max: &'static str,
+    hooks: &'static [&'static str],
+    mount_options: &'static [&'static str],
+    linux: Linux,
+    annotations: BTreeMap<&'static str, String>,
+    potentially_unsafe_config_annotations: &'static [&'static str],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Linux {
+    namespaces: &'static [&'static str],
+    capabilities: &'static [&'static str],
+    cgroup: Cgroup,
+    seccomp: Seccomp,
+    apparmor: Switch,
+    selinux: Switch,
+    intel_rdt: Switch,
+    memory_policy: MemoryPolicy,
+    mount_extensions: MountExtensions,
+    net_devices: Switch,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cgroup {
+    v1: bool,
+    v2: bool,
+    systemd: bool,
+    systemd_user: bool,
+    rdma: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Seccomp {
+    enabled: bool,
+    actions: &'static [&'static str],
+    operators: &'static [&'static str],
+    archs: &'static [&'static str],
+    known_flags: Vec<&'static str>,
+    supported_flags: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct MemoryPolicy {
+    modes: &'static [&'static str],
+    flags: &'static [&'static str],
+}
+
+#[derive(Serialize)]
+struct MountExtensions {
+    idmap: Switch,
+}
+
+#[derive(Serialize)]
+struct Switch {
+    enabled: bool,
+}
+
+fn run(_: &Global, _: &Matches) -> Result<i32> {
+    out::line(&four_spaces(&features())?)?;
+    Ok(0)
+}
+
+fn features() -> Features {
+    let seccomp = libseccomp::ScmpVersion::current().ok().map(|version| version.to_string());
+    let annotations = [
+        ("io.github.seccomp.libseccomp.version", seccomp),
+        ("org.opencontainers.runc.checkpoint.enabled", Some("false".to_owned())),
+    ];
+    Features {
+        oci_version_min: "1.0.0",
+        oci_version_max: oci::runtime::SPEC_VERSION,
+        hooks: HOOKS,
+        mount_options: MOUNT_OPTIONS,
+        linux: linux(),
+        annotations: annotations.into_iter().filter_map(|(key, value)| Some((key, value?))).collect(),
+        potentially_unsafe_config_annotations: UNSAFE_ANNOTATIONS,
+    }
+}
+
+fn linux() -> Linux {
+    Linux {
+        namespaces: NAMESPACES,
+        capabilities: &oci::capability::ALL,
+        cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+        seccomp: seccomp(),
+        apparmor: Switch { enabled: true },
+        selinux: Switch { enabled: true },
+        intel_rdt: Switch { enabled: false },
+        memory_policy: MemoryPolicy { modes: POLICY_MODES, flags: POLICY_FLAGS },
+        mount_extensions: MountExtensions { idmap: Switch { enabled: true } },
+        net_devices: Switch { enabled: false },
+    }
+}
+
+fn seccomp() -> Seccomp {
+    let supported = SECCOMP_FLAGS.iter().filter(|(_, bits)| sys::seccomp::flags_available(*bits));
+    Seccomp {
+        enabled: true,
+        actions: ACTIONS,
+        operators: OPERATORS,
+        archs: ARCHES,
+        known_flags: SECCOMP_FLAGS.iter().map(|(name, _)| *name).collect(),
+        supported_flags: supported.map(|(name, _)| *name).collect(),
+    }
+}
+
+/// JSON indented by four spaces, as runc prints it.
+fn four_spaces(value: &impl Serialize) -> Result<String> {
+    let mut text = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
+    value.serialize(&mut serializer).map_err(|e| Error::new(e.to_string()))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_the_mount_options_is_understood() {
+        for word in MOUNT_OPTIONS {
+            let data = crate::plan::options::parse(&[(*word).to_owned()]).data;
+            assert!(data.is_empty() || *word == "iversion", "{word}");
+        }
+        assert!(MOUNT_OPTIONS.is_sorted());
+    }
+
+    #[test]
+    fn what_is_refused_is_not_claimed() {
+        for (json, claimed) in [
+            (
+                r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_NOTIFY"}]}"#,
+                "NOTIFY",
+            ),
+            (
+                r#"{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}"#,
+                "WAIT_KILL",
+            ),
+        ] {
+            assert!(crate::steps::seccomp::compile(&serde_json::from_str(json).unwrap()).is_err());
+            assert!(!four_spaces(&features()).unwrap().contains(claimed));
+        }
+    }
+
+    fn compiles(document: &str) -> bool {
+        crate::steps::seccomp::compile(&serde_json::from_str(document).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn what_is_claimed_compiles() {
+        for action in ACTIONS {
+            assert!(compiles(&format!(r#"{{"defaultAction":"{action}"}}"#)), "{action}");
+        }
+        for op in OPERATORS {
+            let rule = format!(
+                r#"{{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{{"index":0,"value":1,"op":"{op}"}}]}}"#
+            );
+            assert!(
+                compiles(&format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{rule}]}}"#)),
+                "{op}"
+            );
+        }
+        for (flag, _) in SECCOMP_FLAGS {
+            assert!(
+                compiles(&format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","flags":["{flag}"]}}"#)),
+                "{flag}"
+            );
+        }
+    }
+
+    #[test]
+    fn architectures_are_known_to_the_library() {
+        use std::str::FromStr;
+        for arch in ARCHES {
+            assert!(libseccomp::ScmpArch::from_str(arch).is_ok(), "{arch}");
+        }
+        let native =
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86","SCMP_ARCH_X32"]}"#;
+        assert!(compiles(native));
+    }
+
+    #[test]
+    fn the_top_keys_are_runcs() {
+        let text = four_spaces(&features()).unwrap();
+        assert!(text.starts_with("{\n    \"ociVersionMin\": \"1.0.0\",\n    \"ociVersionMax\": "));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["linux"]["cgroup"]["systemd"], false);
+        assert_eq!(value["linux"]["capabilities"].as_array().unwrap().len(), 41);
+    }
+}
