@@ -32,10 +32,10 @@ impl EventsService {
         EventsService { bus: rooms.events.clone(), tasks: rooms.tasks.clone() }
     }
 
-    /// The task's actor learns first, so that whoever hears of an exit can ask for its status.
+    /// The task's actor learns first, so that whoever hears of an exit can ask for its status. An exit that was reported
+    /// already is not reported again.
     fn forwarded(&self, envelope: Envelope) -> Result<()> {
-        self.tasks.shim_event(&envelope);
-        self.bus.forward(envelope)
+        if self.tasks.shim_event(&envelope) { self.bus.forward(envelope) } else { Ok(()) }
     }
 }
 
