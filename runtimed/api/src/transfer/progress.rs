@@ -73,10 +73,11 @@ async fn forward(mut messages: mpsc::Receiver<Progress>, outgoing: Option<Outgoi
     }
 }
 
-/// A part's step as containerd tells it; steps of names are told by the transfer itself.
+/// A part's step as containerd tells it; steps of names are told by the transfer itself, and those of an archive's files not
+/// at all.
 fn translated(progress: image::Progress, root: &str) -> Option<Progress> {
     let event = match progress.status.as_str() {
-        _ if progress.media_type.is_empty() => return None,
+        _ if !progress.media_type.starts_with("application/") => return None,
         "done" => "complete",
         "exists" => "already exists",
         other => other,
@@ -144,14 +145,15 @@ mod tests {
             ("application/vnd.docker.container.image.v1+json", "config"),
             ("application/vnd.oci.image.config.v1+json", "config"),
             ("application/vnd.docker.image.rootfs.diff.tar.gzip", "layer"),
-            ("text/plain", "unknown"),
+            ("application/octet-stream", "unknown"),
         ] {
             assert_eq!(family(kind), expected, "{kind}");
         }
     }
 
     #[test]
-    fn steps_of_names_are_left_out() {
+    fn steps_of_names_and_files_are_left_out() {
         assert_eq!(translated(step("resolved", ""), "root"), None);
+        assert_eq!(translated(step("done", "layer.tar"), "root"), None);
     }
 }
