@@ -8,6 +8,7 @@ mod exec;
 mod exit;
 mod files;
 mod find;
+pub mod gc;
 mod images;
 mod inspect;
 mod kill;
