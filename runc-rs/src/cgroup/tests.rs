@@ -14,6 +14,11 @@ struct Real {
 impl Real {
     /// `None` without root, or where the host's hierarchies may not be changed.
     fn new(name: &str) -> Option<Self> {
+        Self::running(name, "sleep 60 & exec sleep 60")
+    }
+
+    /// The process runs `script` once it is in the cgroup.
+    fn running(name: &str, script: &str) -> Option<Self> {
         if !geteuid().is_root() {
             eprintln!("not root: skipped");
             return None;
@@ -23,14 +28,14 @@ impl Real {
         check_unused(&*manager).unwrap();
         manager.create().unwrap();
         // It waits for a line, so that its own child is born in the cgroup.
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", "read line; sleep 60 & exec sleep 60"])
+        let child = Command::new("/bin/sh")
+            .args(["-c", &format!("read line; {script}")])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         manager.join(child.id() as i32).unwrap();
-        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        child.stdin.as_ref().unwrap().write_all(b"go\n").unwrap();
         Some(Self { manager, child })
     }
 
@@ -123,4 +128,33 @@ fn sub_cgroups_are_listed_and_removed() {
     let (_, dir) = real.manager.paths().into_iter().find(|(c, _)| c.is_empty() || c == "devices").unwrap();
     std::fs::write(dir.join("below/cgroup.procs"), real.child.id().to_string()).unwrap();
     assert!(real.manager.pids().unwrap().contains(&(real.child.id() as i32)));
+}
+
+/// The next notice that says something, or a failure after ten seconds.
+fn next_notice(watch: &mut dyn OomWatch) -> OomNotice {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let timeout = Timespec { tv_sec: 10, tv_nsec: 0 };
+    loop {
+        let ready = poll(&mut [PollFd::new(&watch.as_fd(), PollFlags::IN)], Some(&timeout)).unwrap();
+        assert_eq!(ready, 1, "no notice");
+        match watch.read().unwrap() {
+            OomNotice::Nothing => {}
+            notice => return notice,
+        }
+    }
+}
+
+#[test]
+fn running_out_of_memory_is_noticed_and_so_is_the_end() {
+    // The memory is only eaten after the second line, when there is a limit and somebody watches.
+    let Some(mut real) = Real::running("oom", "read line; tail /dev/zero; read line") else { return };
+    let m = &real.manager;
+    m.set(&Real::resources(r#"{"memory":{"limit":8388608}}"#)).unwrap();
+    let mut watch = m.oom_watch().unwrap();
+    real.child.stdin.as_ref().unwrap().write_all(b"eat\n").unwrap();
+    assert_eq!(next_notice(&mut *watch), OomNotice::Oom);
+    m.kill_all(SIGKILL).unwrap();
+    real.child.wait().unwrap();
+    m.destroy().unwrap();
+    assert_eq!(next_notice(&mut *watch), OomNotice::Gone);
 }
