@@ -38,7 +38,7 @@ macro_rules! typed {
         impl Client {$(
             $(#[$doc])*
             pub fn $name(&self) -> $client {
-                <$client>::with_interceptor(self.channel.clone(), self.headers.clone())
+                <$client>::new(InterceptedService::new(self.channel.clone(), self.headers.clone()))
                     .max_decoding_message_size(MESSAGE_LIMIT)
                     .max_encoding_message_size(MESSAGE_LIMIT)
             }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::attach::{self, Streams};
 use crate::config::ContainerConfig;
-use crate::live::{Progress, until};
+use crate::live::{Follower, Progress, until};
 use crate::undo::Undo;
 use crate::{Flows, tables, to_the_end};
 
@@ -36,6 +36,11 @@ pub enum Want {
 }
 
 impl Started {
+    /// Follows the container that was started.
+    pub fn follower(&self) -> Option<Follower> {
+        self.progress.clone().map(Follower)
+    }
+
     /// Waits for the end of the container, and, with `removed`, until it is gone too; says how it ended.
     pub async fn ended(&self, removed: bool) -> Result<u32> {
         let Some(progress) = self.progress.clone() else {

@@ -1,5 +1,7 @@
 //! Attach: a client connects to a container that runs.
 
+use flows::{Flows, Phase};
+use ids::{ContainerId, Namespace};
 use proto_engine::v1;
 use proto_engine::v1::attach_response::Response as Answer;
 use tonic::{Request, Status, Streaming};
@@ -21,17 +23,17 @@ pub async fn attach(
     };
     let (namespace, id, config) = service.find_config(&metadata, &start.id)?;
     let flows = service.flows.clone();
-    let line = flows.line_of(&namespace, &id).await.map_err(status)?;
-    match line.phase {
-        flows::Phase::Running => {}
-        flows::Phase::Paused => {
-            return Err(Status::failed_precondition("cannot attach to a paused container, unpause it first"));
-        }
-        _ => return Err(Status::failed_precondition("cannot attach to a stopped container, start it first")),
-    }
-    let progress = flows.follow(&namespace, &id);
-    let streams =
-        flows.attach_streams(&namespace, &id, start.stdin && config.open_stdin).await.map_err(status)?;
+    let stdin = start.stdin && config.open_stdin;
+    let (streams, progress) = if start.start {
+        let want = if stdin { flows::Want::Both } else { flows::Want::Output };
+        let mut started = flows.start(&namespace, &id, want).await.map_err(status)?;
+        (started.streams.take(), started.follower())
+    } else {
+        must_run(&flows, &namespace, &id).await?;
+        let progress = flows.follow(&namespace, &id);
+        (Some(flows.attach_streams(&namespace, &id, stdin).await.map_err(status)?), progress)
+    };
+    let Some(streams) = streams else { return Err(Status::internal("a started container has no streams")) };
     let target =
         Target { flows: flows.clone(), namespace: namespace.clone(), id: id.clone(), exec_id: String::new() };
     if let Some(size) = start.size.filter(|size| config.tty && size.width > 0 && size.height > 0) {
@@ -54,6 +56,15 @@ pub async fn attach(
         }
     });
     Ok(answers)
+}
+
+/// docker's errors.
+async fn must_run(flows: &Flows, namespace: &Namespace, id: &ContainerId) -> Result<(), Status> {
+    match flows.line_of(namespace, id).await.map_err(status)?.phase {
+        Phase::Running => Ok(()),
+        Phase::Paused => Err(Status::failed_precondition("cannot attach to a paused container, unpause it first")),
+        _ => Err(Status::failed_precondition("cannot attach to a stopped container, start it first")),
+    }
 }
 
 fn wrap(answer: Answer) -> v1::AttachResponse {

@@ -1,0 +1,71 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::*;
+
+/// Run containers, and manage images.
+#[derive(Debug, Parser)]
+#[command(name = "rctl", version, max_term_width = 110)]
+pub struct Cli {
+    /// The daemon's socket.
+    #[arg(
+        short = 'H',
+        long,
+        global = true,
+        env = "RUNTIMED_ADDRESS",
+        default_value = "/run/runtimed/runtimed.sock"
+    )]
+    pub address: PathBuf,
+    /// The namespace.
+    #[arg(long, global = true, env = "RUNTIMED_NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create and run a new container from an image
+    Run(run::Args),
+    /// Create a new container
+    Create(create::Args),
+    /// Run a command in a running container
+    Exec(exec::Args),
+    /// List containers
+    #[command(visible_alias = "list", alias = "ls")]
+    Ps(ps::Args),
+    /// Fetch the output of a container
+    Logs(logs::Args),
+    /// Start one or more stopped containers
+    Start(start::Args),
+    /// Stop one or more running containers
+    Stop(stop::Args),
+    /// Restart one or more containers
+    Restart(restart::Args),
+    /// Kill one or more running containers
+    Kill(kill::Args),
+    /// Remove one or more containers
+    Rm(rm::Args),
+    /// Attach standard input, output and error to a running container
+    Attach(attach::Args),
+    /// Block until one or more containers stop, then print their exit codes
+    Wait(wait::Args),
+    /// Pause all processes within one or more containers
+    Pause(pause::Args),
+    /// Unpause all processes within one or more containers
+    Unpause(unpause::Args),
+    /// Pull an image from a registry
+    Pull(pull::Args),
+    /// List images
+    Images(images::Args),
+    /// Remove one or more images
+    Rmi(rmi::Args),
+    /// Create a tag TARGET that refers to SOURCE
+    Tag(tag::Args),
+    /// Show the version of rctl and of the daemon
+    Version(version::Args),
+}

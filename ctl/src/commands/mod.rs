@@ -1,0 +1,66 @@
+//! A file a verb.
+
+pub mod attach;
+pub mod create;
+pub mod exec;
+pub mod images;
+pub mod kill;
+pub mod logs;
+pub mod pause;
+pub mod ps;
+pub mod pull;
+pub mod restart;
+pub mod rm;
+pub mod rmi;
+pub mod run;
+pub mod start;
+pub mod stop;
+pub mod tag;
+pub mod unpause;
+pub mod version;
+pub mod wait;
+
+mod container_flags;
+mod hello;
+
+use crate::cli::{Cli, Command};
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+
+/// Carries a command out; the number is the process's exit code.
+pub async fn run(cli: Cli) -> Result<u8> {
+    let context = Context { address: cli.address, namespace: cli.namespace };
+    match cli.command {
+        Command::Run(args) => run::run(&context, args).await,
+        Command::Create(args) => create::run(&context, args).await,
+        Command::Exec(args) => exec::run(&context, args).await,
+        Command::Ps(args) => ps::run(&context, args).await,
+        Command::Logs(args) => logs::run(&context, args).await,
+        Command::Start(args) => start::run(&context, args).await,
+        Command::Stop(args) => stop::run(&context, args).await,
+        Command::Restart(args) => restart::run(&context, args).await,
+        Command::Kill(args) => kill::run(&context, args).await,
+        Command::Rm(args) => rm::run(&context, args).await,
+        Command::Attach(args) => attach::run(&context, args).await,
+        Command::Wait(args) => wait::run(&context, args).await,
+        Command::Pause(args) => pause::run(&context, args).await,
+        Command::Unpause(args) => unpause::run(&context, args).await,
+        Command::Pull(args) => pull::run(&context, args).await,
+        Command::Images(args) => images::run(&context, args).await,
+        Command::Rmi(args) => rmi::run(&context, args).await,
+        Command::Tag(args) => tag::run(&context, args).await,
+        Command::Version(args) => version::run(&context, args).await,
+    }
+}
+
+/// Does the same to each of several things, and goes on past those that fail.
+pub async fn each<F: Future<Output = Result<()>>>(names: &[String], act: impl Fn(String) -> F) -> Result<u8> {
+    let mut failed = false;
+    for name in names {
+        if let Err(failure) = act(name.clone()).await {
+            failure.print();
+            failed = true;
+        }
+    }
+    if failed { Err(Failure::Told) } else { Ok(0) }
+}

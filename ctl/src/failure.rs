@@ -1,0 +1,102 @@
+//! What went wrong, in docker's words and with docker's exit codes.
+
+use tonic::{Code, Status};
+
+/// Why a command ends without success.
+#[derive(Debug)]
+pub enum Failure {
+    /// The daemon's answer.
+    Daemon(Status),
+    /// The daemon's answer to a command that runs something: its code says how far it came.
+    Run(Status),
+    /// Something on this side.
+    Local(String),
+    /// The command line makes no sense.
+    Usage(String),
+    /// Several of the things asked for failed; each was told of already.
+    Told,
+}
+
+/// The result of a command.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    /// docker's exit code for a mistake of its own or its user's.
+    pub const USAGE: u8 = 125;
+
+    /// The process's exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Failure::Daemon(_) | Failure::Local(_) | Failure::Told => 1,
+            Failure::Usage(_) => Failure::USAGE,
+            Failure::Run(status) => run_code(status.message()),
+        }
+    }
+
+    /// Tells the user.
+    pub fn print(&self) {
+        match self {
+            Failure::Daemon(status) | Failure::Run(status) => eprintln!("{}", describe(status)),
+            Failure::Local(text) => eprintln!("rctl: {text}"),
+            Failure::Usage(text) => eprintln!("rctl: {text}\n\nSee 'rctl --help'."),
+            Failure::Told => {}
+        }
+    }
+
+    /// A failure of this side, with its cause.
+    pub fn local(what: impl Into<String>, cause: impl std::fmt::Display) -> Failure {
+        Failure::Local(format!("{}: {cause}", what.into()))
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Failure {
+        Failure::Daemon(status)
+    }
+}
+
+/// The daemon's answer, and what to do about it where that is known.
+pub fn describe(status: &Status) -> String {
+    let text = plain(status.message());
+    if status.code() == Code::Unavailable && text.contains("transport error") {
+        return "Cannot connect to the daemon: the connection broke. Is runtimed running?".to_owned();
+    }
+    format!("Error response from daemon: {text}")
+}
+
+/// Text of others, without what a terminal would obey.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// docker's way to tell, from the executor's words, a command that is not there from one that may not be run.
+fn run_code(text: &str) -> u8 {
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if says(&["executable file not found", "no such file or directory", "not a directory"]) && says(&["exec"])
+    {
+        127
+    } else if says(&["permission denied", "is a directory"]) && says(&["exec"]) {
+        126
+    } else {
+        Failure::USAGE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_dockers() {
+        let run = |text: &str| Failure::Run(Status::internal(text)).code();
+        assert_eq!(run("exec: \"nope\": executable file not found in $PATH"), 127);
+        assert_eq!(run("exec: \"/etc\": permission denied"), 126);
+        assert_eq!(run("No such image: x"), 125);
+        assert_eq!(Failure::Daemon(Status::not_found("x")).code(), 1);
+    }
+
+    #[test]
+    fn terminals_are_not_commanded_by_errors() {
+        assert_eq!(plain("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\n");
+    }
+}

@@ -1,0 +1,5 @@
+//! What people read: tables, times, sizes.
+
+pub mod progress;
+pub mod table;
+pub mod time;

@@ -1,0 +1,87 @@
+//! docker's words for how long ago, and how large.
+
+use std::time::{Duration, SystemTime};
+
+/// How long something took (docker `units.HumanDuration`).
+pub fn human_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let minutes = seconds / 60;
+    let hours = (duration.as_secs_f64() / 3600.0).round() as u64;
+    match () {
+        () if seconds < 1 => "Less than a second".to_owned(),
+        () if seconds == 1 => "1 second".to_owned(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".to_owned(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".to_owned(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", hours / 24 / 365),
+    }
+}
+
+/// How long ago.
+pub fn ago(at: Option<prost_types::Timestamp>) -> String {
+    let Some(at) = at.and_then(system_time) else { return "N/A".to_owned() };
+    format!("{} ago", human_duration(at.elapsed().unwrap_or_default()))
+}
+
+/// A protobuf time, as the clock has it.
+pub fn system_time(at: prost_types::Timestamp) -> Option<SystemTime> {
+    let nanos = u32::try_from(at.nanos).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(u64::try_from(at.seconds).ok()?, nanos))
+}
+
+/// Bytes with four digits and powers of a thousand (docker `units.HumanSizeWithPrecision`).
+pub fn human_size(bytes: i64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{}{}", significant(value, 3), UNITS[unit])
+}
+
+/// Bytes with four digits and powers of 1024 (docker `units.BytesSize`).
+pub fn binary_size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{}{}", significant(value, 4), UNITS[unit])
+}
+
+/// Go's %.Ng for values that need no exponent: so many digits, no zeroes at the end.
+fn significant(value: f64, digits: usize) -> String {
+    let before = if value >= 1.0 { value.log10().floor() as usize + 1 } else { 1 };
+    let text = format!("{value:.*}", digits.saturating_sub(before));
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_dockers() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (4_261_550, "4.26MB"),
+            (77_800_000, "77.8MB"),
+            (1_500_000_000, "1.5GB"),
+        ] {
+            assert_eq!(human_size(bytes), text);
+        }
+        assert_eq!(binary_size(1536), "1.5KiB");
+        assert_eq!(binary_size(7_725_056), "7.367MiB");
+    }
+}

@@ -1,0 +1,300 @@
+//! This side of a process's streams: keys and pipes go in, output comes out, signals and sizes are passed on.
+
+use std::io::Write;
+
+use proto_engine::v1;
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tonic::{Status, Streaming};
+
+use crate::failure::{Failure, Result};
+use crate::terminal::{self, Raw};
+
+/// Messages that may wait for the daemon.
+const QUEUE: usize = 8;
+/// Bytes read from standard input at once.
+const CHUNK: usize = 16 << 10;
+
+/// A message to a process, whichever call carries it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Say {
+    /// Bytes for stdin.
+    Stdin(Vec<u8>),
+    /// stdin has ended.
+    CloseStdin,
+    /// The terminal has another size.
+    Resize(v1::Size),
+    /// A signal.
+    Signal(String),
+}
+
+/// What came from a process, whichever call carried it.
+pub enum Hear {
+    /// Something this side needs not act on.
+    Other,
+    /// Output.
+    Output(v1::Output),
+    /// Its end.
+    Exit(u32),
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The process ended with this code.
+    Exit(u32),
+    /// The user pressed the detach keys.
+    Detached,
+    /// The daemon closed the stream without an exit.
+    Closed,
+}
+
+/// What a session is to do.
+pub struct Options {
+    /// Standard input goes to the process.
+    pub stdin: bool,
+    /// The process has a terminal.
+    pub tty: bool,
+    /// Signals to this side go to the process.
+    pub sig_proxy: bool,
+    /// The keys that end the session and not the process.
+    pub detach_keys: Vec<u8>,
+}
+
+/// Carries a call's messages both ways until it ends.
+pub async fn run<A>(
+    options: Options,
+    sender: mpsc::Sender<Say>,
+    mut answers: Streaming<A>,
+    hear: impl Fn(A) -> Hear,
+) -> Result<Ended> {
+    let raw_wanted = options.tty && options.stdin && terminal::stdin_is_terminal();
+    let _raw = raw_wanted
+        .then(Raw::enter)
+        .transpose()
+        .map_err(|error| Failure::local("set the terminal to raw mode", error))?;
+    let detach = if options.stdin {
+        Some(pump_stdin(sender.clone(), options.detach_keys.clone(), options.tty))
+    } else {
+        None
+    };
+    let mut detached = match detach {
+        Some(detached) => detached,
+        // A channel that never speaks: its sender is forgotten on purpose.
+        None => never(),
+    };
+    let mut signals = Signals::new(options.sig_proxy && !options.tty, options.tty)?;
+    loop {
+        tokio::select! {
+            answer = answers.next() => match answer {
+                None => return Ok(Ended::Closed),
+                Some(Err(status)) => return Err(status.into()),
+                Some(Ok(answer)) => match hear(answer) {
+                    Hear::Other => {}
+                    Hear::Output(output) => write(&output)?,
+                    Hear::Exit(code) => return Ok(Ended::Exit(code)),
+                },
+            },
+            said = signals.next() => {
+                // When the daemon is gone, its answers end too.
+                let _ = sender.send(said).await;
+            }
+            Some(()) = detached.recv() => return Ok(Ended::Detached),
+        }
+    }
+}
+
+fn never() -> mpsc::Receiver<()> {
+    let (sender, receiver) = mpsc::channel(1);
+    std::mem::forget(sender);
+    receiver
+}
+
+/// Output goes out at once; a reader that has gone ends the program as it would end cat(1).
+fn write(output: &v1::Output) -> Result<()> {
+    let wrote = match output.stream() {
+        v1::output::Stream::Stdout => {
+            let mut out = std::io::stdout().lock();
+            out.write_all(&output.data).and_then(|()| out.flush())
+        }
+        v1::output::Stream::Stderr => std::io::stderr().lock().write_all(&output.data),
+    };
+    wrote.map_err(|error| Failure::local("write output", error))
+}
+
+/// Reads standard input on a task of its own. The receiver hears of the detach keys.
+fn pump_stdin(sender: mpsc::Sender<Say>, keys: Vec<u8>, tty: bool) -> mpsc::Receiver<()> {
+    let (told, detached) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut stdin = tokio::io::stdin();
+        let mut detector = Detector::new(if tty { keys } else { Vec::new() });
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let length = match stdin.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(length) => length,
+            };
+            let (bytes, found) = detector.feed(&buffer[..length]);
+            if !bytes.is_empty() && sender.send(Say::Stdin(bytes)).await.is_err() {
+                return;
+            }
+            if found {
+                // The session ends by this word alone.
+                let _ = told.send(()).await;
+                return;
+            }
+        }
+        let _ = sender.send(Say::CloseStdin).await;
+        // The end of input is no detaching: the session goes on until the process ends.
+        std::mem::forget(told);
+    });
+    detached
+}
+
+/// Finds the detach keys in what is typed, and holds back what may be their beginning.
+struct Detector {
+    keys: Vec<u8>,
+    matched: usize,
+}
+
+impl Detector {
+    fn new(keys: Vec<u8>) -> Detector {
+        Detector { keys, matched: 0 }
+    }
+
+    /// What is to be passed on, and whether the keys were pressed.
+    fn feed(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
+        if self.keys.is_empty() {
+            return (bytes.to_vec(), false);
+        }
+        let mut out = Vec::with_capacity(bytes.len());
+        for byte in bytes {
+            if *byte == self.keys[self.matched] {
+                self.matched += 1;
+                if self.matched == self.keys.len() {
+                    return (out, true);
+                }
+                continue;
+            }
+            out.extend_from_slice(&self.keys[..self.matched]);
+            self.matched = usize::from(*byte == self.keys[0]);
+            if self.matched == 0 {
+                out.push(*byte);
+            }
+        }
+        (out, false)
+    }
+}
+
+/// The signals that a session passes on, and the terminal's changes of size.
+struct Signals {
+    resize: Option<Signal>,
+    proxied: Vec<(&'static str, Signal)>,
+}
+
+impl Signals {
+    fn new(proxy: bool, tty: bool) -> Result<Signals> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::local("listen for signals", error));
+        let mut proxied = Vec::new();
+        if proxy {
+            for (name, kind) in [
+                ("HUP", SignalKind::hangup()),
+                ("INT", SignalKind::interrupt()),
+                ("QUIT", SignalKind::quit()),
+                ("TERM", SignalKind::terminate()),
+                ("USR1", SignalKind::user_defined1()),
+                ("USR2", SignalKind::user_defined2()),
+            ] {
+                proxied.push((name, listen(kind)?));
+            }
+        }
+        let resize = if tty { Some(listen(SignalKind::window_change())?) } else { None };
+        Ok(Signals { resize, proxied })
+    }
+
+    async fn next(&mut self) -> Say {
+        std::future::poll_fn(|context| {
+            if let Some(resize) = &mut self.resize
+                && resize.poll_recv(context).is_ready()
+                && let Some(size) = terminal::size()
+            {
+                return std::task::Poll::Ready(Say::Resize(size));
+            }
+            for (name, signal) in &mut self.proxied {
+                if signal.poll_recv(context).is_ready() {
+                    return std::task::Poll::Ready(Say::Signal((*name).to_owned()));
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+}
+
+/// The sending half of a call, and the stream that carries it.
+pub fn channel<R: Send + 'static>(
+    first: R,
+    wrap: impl Fn(Say) -> R + Send + 'static,
+) -> (mpsc::Sender<Say>, impl tokio_stream::Stream<Item = R> + Send + 'static) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let rest = tokio_stream::wrappers::ReceiverStream::new(receiver).map(wrap);
+    (sender, tokio_stream::once(first).chain(rest))
+}
+
+/// docker's detach keys: `ctrl-p,ctrl-q` and the like; empty means none.
+pub fn detach_keys(text: &str) -> std::result::Result<Vec<u8>, String> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let key = |part: &str| match part.to_ascii_lowercase().strip_prefix("ctrl-") {
+        Some(rest) => match rest.as_bytes() {
+            [letter @ b'a'..=b'z'] => Ok(letter - b'a' + 1),
+            [b'@'] => Ok(0),
+            [b'['] => Ok(27),
+            [b'\\'] => Ok(28),
+            [b']'] => Ok(29),
+            [b'^'] => Ok(30),
+            [b'_'] => Ok(31),
+            _ => Err(format!("invalid detach keys ({text}): unknown character: '{part}'")),
+        },
+        None => match part.as_bytes() {
+            [byte] => Ok(*byte),
+            _ => Err(format!("invalid detach keys ({text}): unknown character: '{part}'")),
+        },
+    };
+    text.split(',').map(key).collect()
+}
+
+/// The exit code of a session, for those who were told of it.
+pub fn code(ended: Ended) -> Result<u8> {
+    match ended {
+        Ended::Exit(code) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
+        Ended::Detached => Ok(0),
+        Ended::Closed => {
+            Err(Failure::Daemon(Status::unavailable("the daemon ended the session; the container goes on")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_parsed_as_docker_does() {
+        assert_eq!(detach_keys("ctrl-p,ctrl-q"), Ok(vec![16, 17]));
+        assert_eq!(detach_keys("a,ctrl-["), Ok(vec![b'a', 27]));
+        assert!(detach_keys("ctrl-1").is_err());
+        assert!(detach_keys("ab").is_err());
+    }
+
+    #[test]
+    fn what_only_looks_like_the_keys_is_passed_on() {
+        let mut detector = Detector::new(vec![16, 17]);
+        assert_eq!(detector.feed(b"x\x10"), (b"x".to_vec(), false));
+        assert_eq!(detector.feed(b"y"), (b"\x10y".to_vec(), false));
+        assert_eq!(detector.feed(b"\x10\x10\x11z"), (b"\x10".to_vec(), true));
+    }
+}

@@ -1,0 +1,45 @@
+//! The daemon's sockets.
+
+use std::fs::Permissions;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use errors::{Context, Error, Kind, Result, WithKind};
+use nix::unistd::{Gid, Uid};
+use tokio::net::UnixListener;
+
+/// Makes the socket at `path` anew: a socket that an earlier daemon left is replaced, one that somebody answers on is not,
+/// and neither is anything that is no socket.
+pub async fn bind(path: &Path, uid: u32, gid: u32) -> Result<UnixListener> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(folder).context(|| format!("create {}", folder.display()))?;
+    clear(path).await?;
+    let listener = UnixListener::bind(path).context(|| format!("listen on {}", path.display()))?;
+    nix::unistd::chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+        .kind(Kind::Internal, || format!("chown {} to {uid}:{gid}", path.display()))?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o660))
+        .context(|| format!("chmod 0660 {}", path.display()))?;
+    Ok(listener)
+}
+
+async fn clear(path: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).context(|| format!("stat {}", path.display())),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(Error::precondition(format!("{} exists and is no socket", path.display())));
+        }
+        Ok(_) => {}
+    }
+    if tokio::net::UnixStream::connect(path).await.is_ok() {
+        return Err(Error::already_exists(format!("another daemon answers on {}", path.display())));
+    }
+    std::fs::remove_file(path).context(|| format!("remove the old socket {}", path.display()))
+}
+
+/// The socket on which shims report events.
+pub fn ttrpc_path(address: &Path) -> PathBuf {
+    let mut path = address.as_os_str().to_owned();
+    path.push(".ttrpc");
+    path.into()
+}

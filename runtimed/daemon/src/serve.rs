@@ -1,0 +1,113 @@
+//! The daemon's life: sockets first, so that clients queue rather than fail; then the rooms; then service until a signal.
+
+use errors::{Context, Error, Kind, Result, WithKind};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::wrappers::UnixListenerStream;
+
+use crate::config::Config;
+use crate::listen::{bind, ttrpc_path};
+use crate::notify::notify;
+use crate::wiring::{self, House};
+
+/// What clients of containerd's API are told: a line that serves every service which they call at that version.
+const CONTAINERD_API: &str = "1.7.27";
+/// How long calls that are under way may take once the daemon is to stop.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT. Containers go on.
+pub async fn serve(config: &Config) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context(|| "listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context(|| "listen for SIGINT")?;
+    let address = &config.grpc.address;
+    let grpc = bind(address, config.grpc.uid, config.grpc.gid).await?;
+    let ttrpc = bind(&ttrpc_path(address), 0, 0).await?;
+    let house = wiring::open(config).await?;
+    let mut events = serve_ttrpc(&house, ttrpc).await?;
+    notify("READY=1");
+    tracing::info!(address = %address.display(), version = telemetry::build::VERSION, "serving");
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; containers go on");
+        notify("STOPPING=1");
+    };
+    serve_grpc(config, &house, grpc, stop).await?;
+    if let Err(error) = events.shutdown().await {
+        tracing::warn!(%error, "the events' socket did not close well");
+    }
+    for path in [address.clone(), ttrpc_path(address)] {
+        std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
+    }
+    Ok(())
+}
+
+async fn serve_ttrpc(house: &House, listener: UnixListener) -> Result<ttrpc::asynchronous::Server> {
+    let mut server = ttrpc::asynchronous::Server::new()
+        .add_listener(listener.into())
+        .register_service(api::ttrpc_services(&house.rooms));
+    server.start().await.kind(Kind::Internal, || "serve the events' socket")?;
+    Ok(server)
+}
+
+async fn serve_grpc(
+    config: &Config,
+    house: &House,
+    listener: UnixListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let mut routes = tonic::service::Routes::builder();
+    api::add_services(&mut routes, &house.rooms, server(config, house));
+    engine::add(&mut routes, house.flows.clone(), about(config, house));
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    routes.add_service(health);
+    let (told, hear) = tokio::sync::oneshot::channel();
+    let serving = tonic::transport::Server::builder()
+        .http2_max_header_list_size(64 << 10)
+        .add_routes(routes.routes())
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+            stop.await;
+            let _ = told.send(());
+        });
+    let patience = async move {
+        // An error means that the server ended by itself; then there is nothing to wait for.
+        if hear.await.is_ok() {
+            tokio::time::sleep(GRACE).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        served = serving => served.map_err(|error| {
+            Error::with_source(Kind::Internal, format!("serve on {}", config.grpc.address.display()), error)
+        }),
+        () = patience => {
+            tracing::info!("calls that were under way are cut");
+            Ok(())
+        }
+    }
+}
+
+fn server(config: &Config, house: &House) -> api::Server {
+    api::Server {
+        version: CONTAINERD_API.to_owned(),
+        revision: telemetry::build::REVISION.to_owned(),
+        uuid: house.uuid.clone(),
+        root: config.root.clone(),
+    }
+}
+
+fn about(config: &Config, house: &House) -> engine::About {
+    engine::About {
+        version: telemetry::build::VERSION.to_owned(),
+        revision: telemetry::build::REVISION.to_owned(),
+        containerd_api: CONTAINERD_API.to_owned(),
+        id: house.uuid.clone(),
+        root: config.root.display().to_string(),
+        state: config.state.display().to_string(),
+        runtimes: config.runtime.shims.keys().cloned().collect(),
+    }
+}

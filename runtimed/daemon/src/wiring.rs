@@ -1,0 +1,156 @@
+//! The rooms, put together from the configuration.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use errors::{Context, Result};
+use flows::{Flows, Rooms, Settings};
+use image::{Images, Names, RegistryConfig};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::config::Config;
+use crate::listen::ttrpc_path;
+
+/// A daemon's rooms and flows, and the lock on its root folder.
+pub struct House {
+    /// The rooms.
+    pub rooms: Rooms,
+    /// The flows.
+    pub flows: Flows,
+    /// Made once for the root folder.
+    pub uuid: String,
+    /// Held as long as the daemon lives.
+    _lock: Flock<std::fs::File>,
+}
+
+/// Opens everything, finds what runs, and takes up where an earlier daemon stopped.
+pub async fn open(config: &Config) -> Result<House> {
+    private_folder(&config.root, 0o711)?;
+    private_folder(&config.state, 0o711)?;
+    let lock = lock(&config.root)?;
+    let uuid = uuid(&config.root)?;
+    let store = metadata::Store::open(&config.root.join("metadata"))?;
+    let events = events::Bus::new();
+    let content = content::Content::open(&config.root, store.clone(), events.clone())?;
+    let snapshotters = snapshot::Snapshotters::open(&config.root, store.clone(), events.clone())?;
+    let names = Names::new(store.clone(), events.clone());
+    let containers = container::Containers::new(store.clone(), events.clone());
+    let leases = lease::Leases::new(store.clone());
+    let images = Images::new(registry(config), names.clone(), content.clone(), snapshotters.clone());
+    let tasks = task::Tasks::open(shims(config), events.clone()).await?;
+    let heap = flows::gc::RoomsHeap::new(
+        store.clone(),
+        content.clone(),
+        snapshotters.clone(),
+        names.clone(),
+        containers.clone(),
+        leases.clone(),
+    );
+    let rooms = Rooms {
+        namespaces: namespace::Namespaces::new(store.clone(), events.clone()),
+        containers,
+        content,
+        snapshotters,
+        names,
+        images,
+        leases,
+        tasks,
+        collector: gc::Collector::start(Arc::new(heap)),
+        scratch: scratch(&config.root)?,
+        layer_limits: diff::Limits { bytes: config.layer.max_bytes, entries: config.layer.max_entries },
+        store,
+        events,
+    };
+    let flows = Flows::new(rooms.clone(), settings(config)?);
+    flows.recover().await.context(|| "take up what an earlier daemon left")?;
+    Ok(House { rooms, flows, uuid, _lock: lock })
+}
+
+fn settings(config: &Config) -> Result<Settings> {
+    Ok(Settings {
+        root: config.root.join("engine"),
+        state: config.state.join("engine"),
+        runtime: config.runtime.default.clone(),
+        snapshotter: config.container.snapshotter.clone(),
+        log_max_size: config.container.log_max_size,
+        log_max_files: config.container.log_max_files,
+        capabilities: crate::capabilities::own()?,
+        seccomp: config.container.seccomp,
+    })
+}
+
+fn registry(config: &Config) -> RegistryConfig {
+    let path = &config.registry.config_path;
+    RegistryConfig {
+        hosts_directory: (!path.as_os_str().is_empty()).then(|| path.clone()),
+        manifest_limit: config.registry.manifest_limit,
+        concurrency: config.registry.concurrency,
+        ..RegistryConfig::default()
+    }
+}
+
+fn shims(config: &Config) -> task::Config {
+    task::Config {
+        state: config.state.clone(),
+        root: config.root.clone(),
+        address: config.grpc.address.clone(),
+        ttrpc_address: ttrpc_path(&config.grpc.address),
+        binary: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("runtimed")),
+        runtimes: config.runtime.shims.clone(),
+        shim_timeout: Duration::from_secs(config.runtime.shim_timeout),
+        debug: matches!(config.log.level.as_str(), "debug" | "trace"),
+    }
+}
+
+/// One daemon a root folder: two would each sweep away what the other makes.
+fn lock(root: &Path) -> Result<Flock<std::fs::File>> {
+    let path = root.join("lock");
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .context(|| format!("open {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+        errors::Error::with_source(
+            errors::Kind::Unavailable,
+            format!("another daemon uses the root folder {}", root.display()),
+            error,
+        )
+    })
+}
+
+fn uuid(root: &Path) -> Result<String> {
+    let path = root.join("uuid");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if uuid::Uuid::parse_str(text.trim()).is_ok() => return Ok(text.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).context(|| format!("read {}", path.display()));
+        }
+        _ => {}
+    }
+    let made = uuid::Uuid::new_v4().to_string();
+    std::fs::write(&path, &made).context(|| format!("write {}", path.display()))?;
+    Ok(made)
+}
+
+/// Temporary mounts of an earlier daemon are taken down; nothing of them is needed.
+fn scratch(root: &Path) -> Result<PathBuf> {
+    let path = root.join("tmpmounts");
+    private_folder(&path, 0o700)?;
+    for entry in std::fs::read_dir(&path).context(|| format!("list {}", path.display()))?.flatten() {
+        let _ = nix::mount::umount2(&entry.path(), nix::mount::MntFlags::MNT_DETACH);
+        if let Err(error) = std::fs::remove_dir(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "a temporary mount point stays");
+        }
+    }
+    Ok(path)
+}
+
+fn private_folder(path: &Path, mode: u32) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(path).context(|| format!("create {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .context(|| format!("chmod {mode:o} {}", path.display()))
+}
