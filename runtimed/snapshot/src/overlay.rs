@@ -38,6 +38,7 @@ impl Overlay {
 
     fn probe(&self, root: &Path) -> Result<()> {
         let scratch = root.join("probe");
+        TemporaryMount::sweep(&scratch)?;
         match fs::remove_dir_all(&scratch) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).context(|| format!("remove {}", scratch.display()));

@@ -1,8 +1,7 @@
 //! One snapshotter's calls: the records, and the backend's files in step with them.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use errors::{Error, Kind as ErrorKind, Result};
 use events::Bus;
@@ -12,14 +11,11 @@ use metadata::{Store, Transaction};
 use proto_containerd::events::{SnapshotCommit, SnapshotPrepare, SnapshotRemove};
 
 use crate::backend::Backend;
-use crate::record::{self, CHILDREN, Read, Record, SNAPSHOTS, exists, missing};
+use crate::numbers::Numbers;
+use crate::plan::{self, Commit, Creation};
+use crate::record::{self, CHILDREN, Record, SNAPSHOTS};
 use crate::remover::Remover;
 use crate::{Info, Kind, Mount, Usage, sweep, tree};
-
-/// Names the snapshot that a preparation is for; when that exists already, there is nothing to prepare.
-const TARGET: &str = "containerd.io/snapshot.ref";
-/// Labels that ask for ids to be mapped, which is not served.
-const MAPPINGS: [&str; 2] = ["containerd.io/snapshot/uidmapping", "containerd.io/snapshot/gidmapping"];
 
 /// One snapshotter with its records. Publishes /snapshot/{prepare,commit,remove}. Cheap to clone.
 #[derive(Clone)]
@@ -29,19 +25,6 @@ pub struct Snapshotter {
     events: Bus,
     remover: Remover,
     numbers: Arc<Numbers>,
-}
-
-/// Hands out folder names, each once.
-struct Numbers {
-    next: AtomicU64,
-    /// Those whose folder is there, or about to be, and whose record is not yet.
-    busy: Mutex<BTreeSet<u64>>,
-}
-
-/// A number while its snapshot is being made.
-struct Number<'a> {
-    numbers: &'a Numbers,
-    id: u64,
 }
 
 impl Snapshotter {
@@ -60,9 +43,8 @@ impl Snapshotter {
             remover.remove(folder);
         }
         sweep::restore(&*backend, &store, &records)?;
-        let numbers =
-            Numbers { next: AtomicU64::new(highest.unwrap_or(0) + 1), busy: Mutex::new(BTreeSet::new()) };
-        Ok(Snapshotter { backend, store, events, remover, numbers: Arc::new(numbers) })
+        let numbers = Arc::new(Numbers::after(highest.unwrap_or(0)));
+        Ok(Snapshotter { backend, store, events, remover, numbers })
     }
 
     /// Its name.
@@ -163,20 +145,24 @@ impl Snapshotter {
         parent: &str,
         labels: Labels,
     ) -> Result<Vec<Mount>> {
-        let labels = check(key, labels)?;
-        let plan = Plan { names: self.names(namespace, key), kind, parent: parent.to_owned(), labels };
-        let parents = plan.check(&self.store.read())?;
+        let labels = plan::check(key, labels)?;
+        let creation =
+            Creation { names: self.names(namespace, key), kind, parent: parent.to_owned(), labels };
+        let parents = creation.check(&self.store.read())?;
         let this = self.clone();
-        to_end(async move { this.carry_out(plan, parents).await }).await
+        to_end(async move { this.carry_out(creation, parents).await }).await
     }
 
-    async fn carry_out(&self, plan: Plan, parents: Vec<u64>) -> Result<Vec<Mount>> {
-        let kind = plan.kind;
+    async fn carry_out(&self, creation: Creation, parents: Vec<u64>) -> Result<Vec<Mount>> {
+        let kind = creation.kind;
         let number = self.numbers.take();
         let id = number.id;
         let made = self.make(id, kind, parents.clone()).await;
         let recorded = match made {
-            Ok(()) => self.store.write(move |transaction| plan.record(transaction, id)).await,
+            Ok(()) => {
+                let parents = parents.clone();
+                self.store.write(move |transaction| creation.record(transaction, id, &parents)).await
+            }
             Err(error) => Err(error),
         };
         drop(number);
@@ -194,32 +180,16 @@ impl Snapshotter {
 
     /// Finishes the active snapshot `key` as `name`; durable (its files are synced) when this returns.
     pub async fn commit(&self, namespace: &Namespace, name: &str, key: &str, labels: Labels) -> Result<()> {
-        let labels = check(name, labels)?;
-        let names = self.names(namespace, key);
-        let target = name.to_owned();
-        check_commit(&self.store.read(), &names, &target)?;
-        let id = self.find(namespace, key)?.id;
+        let labels = plan::check(name, labels)?;
+        let commit = Commit { names: self.names(namespace, key), target: name.to_owned(), labels };
+        let id = commit.check(&self.store.read())?.id;
         let tree = self.backend.tree(id);
         let usage = blocking(move || {
             tree::sync(&tree)?;
             tree::usage(&tree)
         })
         .await?;
-        self.store
-            .write(move |transaction| {
-                let [namespace, snapshotter, key] = &names;
-                let old = check_commit(transaction, &names, &target)?;
-                let mut new = Record::new(old.id, Kind::Committed, &old.parent, labels);
-                new.usage = Some(usage);
-                transaction.delete(&SNAPSHOTS, &[namespace, snapshotter, key])?;
-                transaction.put(&SNAPSHOTS, &[namespace, snapshotter, &target], &new)?;
-                if !new.parent.is_empty() {
-                    transaction.delete(&CHILDREN, &[namespace, snapshotter, &new.parent, key])?;
-                    transaction.put(&CHILDREN, &[namespace, snapshotter, &new.parent, &target], &())?;
-                }
-                Ok(())
-            })
-            .await?;
+        self.store.write(move |transaction| commit.record(transaction, id, usage)).await?;
         let event = SnapshotCommit {
             key: key.to_owned(),
             name: name.to_owned(),
@@ -285,7 +255,7 @@ impl Snapshotter {
         blocking(move || {
             // In this order: a snapshot that is being made is busy, or has its record, by the time that is asked.
             let found = sweep::folders(&*this.backend)?;
-            let busy = this.numbers.lock().clone();
+            let busy = this.numbers.busy();
             let records = sweep::records(&this.store, this.backend.name())?;
             for folder in sweep::leftovers(&*this.backend, found, &busy, &records) {
                 this.remover.remove(folder);
@@ -298,88 +268,6 @@ impl Snapshotter {
 
     fn names(&self, namespace: &Namespace, key: &str) -> [String; 3] {
         [namespace.to_string(), self.name().to_owned(), key.to_owned()]
-    }
-}
-
-/// A snapshot about to be made.
-struct Plan {
-    /// Namespace, snapshotter, key.
-    names: [String; 3],
-    kind: Kind,
-    parent: String,
-    labels: Labels,
-}
-
-impl Plan {
-    /// May it be made? Returns its parents' numbers. Asked before the folder is made, and again in the transaction.
-    fn check(&self, reader: &impl Read) -> Result<Vec<u64>> {
-        let [namespace, snapshotter, key] = &self.names;
-        if let Some(target) = self.labels.get(TARGET)
-            && reader.get(&SNAPSHOTS, &[namespace, snapshotter, target])?.is_some()
-        {
-            return Err(Error::already_exists(format!("target snapshot {target:?}: already exists")));
-        }
-        if reader.get(&SNAPSHOTS, &[namespace, snapshotter, key])?.is_some() {
-            return Err(exists(key));
-        }
-        record::parents(reader, namespace, snapshotter, &self.parent)
-    }
-
-    fn record(self, transaction: &mut metadata::Transaction<'_>, id: u64) -> Result<()> {
-        self.check(transaction)?;
-        let [namespace, snapshotter, key] = &self.names;
-        let record = Record::new(id, self.kind, &self.parent, self.labels);
-        transaction.put(&SNAPSHOTS, &[namespace, snapshotter, key], &record)?;
-        if !self.parent.is_empty() {
-            transaction.put(&CHILDREN, &[namespace, snapshotter, &self.parent, key], &())?;
-        }
-        Ok(())
-    }
-}
-
-/// May the snapshot under `names` be committed as `target`?
-fn check_commit(reader: &impl Read, names: &[String; 3], target: &str) -> Result<Record> {
-    let [namespace, snapshotter, key] = names;
-    if reader.get(&SNAPSHOTS, &[namespace, snapshotter, target])?.is_some() {
-        return Err(exists(target));
-    }
-    let record = reader.get(&SNAPSHOTS, &[namespace, snapshotter, key])?.ok_or_else(|| missing(key))?;
-    if record.kind != Kind::Active {
-        return Err(Error::precondition(format!("snapshot {key:?} is not active: failed precondition")));
-    }
-    Ok(record)
-}
-
-fn check(key: &str, mut labels: Labels) -> Result<Labels> {
-    if key.is_empty() {
-        return Err(Error::invalid("snapshot key must not be empty: invalid argument"));
-    }
-    labels.retain(|_, value| !value.is_empty());
-    ids::validate_labels(&labels)?;
-    match MAPPINGS.into_iter().find(|label| labels.contains_key(*label)) {
-        Some(label) => Err(Error::unimplemented(format!(
-            "snapshot {key:?}: label {label} asks for mapped ids, which is not supported"
-        ))),
-        None => Ok(labels),
-    }
-}
-
-impl Numbers {
-    fn take(&self) -> Number<'_> {
-        let mut busy = self.lock();
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        busy.insert(id);
-        Number { numbers: self, id }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Number<'_> {
-    fn drop(&mut self) {
-        self.numbers.lock().remove(&self.id);
     }
 }
 

@@ -8,6 +8,9 @@ use errors::{Context, Result};
 use crate::Mount;
 use crate::mounter::{mount, unmount_all};
 
+/// Starts the names of the folders that are mounted on.
+const PREFIX: &str = "mount-";
+
 /// Mounts `mounts` in a temporary place and unmounts it when dropped.
 #[derive(Debug)]
 pub struct TemporaryMount {
@@ -25,7 +28,7 @@ impl TemporaryMount {
         crate::overlay::make_private(directory)?;
         let path = loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = directory.join(format!("mount-{}-{number}", std::process::id()));
+            let path = directory.join(format!("{PREFIX}{}-{number}", std::process::id()));
             match crate::overlay::make(&path, 0o700) {
                 // Left by an earlier process of this number.
                 Err(error) if error.is_already_exists() => {}
@@ -41,6 +44,23 @@ impl TemporaryMount {
             return Err(error);
         }
         Ok(TemporaryMount { path: path.into(), closed: false })
+    }
+
+    /// Unmounts and removes what earlier processes left below `directory`, which need not be there. For a daemon's
+    /// start, when nothing is mounted there yet; goes on past a failure and reports the first.
+    pub fn sweep(directory: &Path) -> Result<()> {
+        let entries = match std::fs::read_dir(directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.context(|| format!("read folder {}", directory.display()))?,
+        };
+        let mut first = Ok(());
+        for entry in entries {
+            let entry = entry.context(|| format!("read folder {}", directory.display()))?;
+            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                first = first.and(release(&entry.path()));
+            }
+        }
+        first
     }
 
     /// Where.
@@ -69,4 +89,27 @@ impl Drop for TemporaryMount {
 fn release(path: &Path) -> Result<()> {
     unmount_all(path)?;
     std::fs::remove_dir(path).context(|| format!("rmdir {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, scratch) = (folder.path().join("source"), folder.path().join("scratch"));
+        std::fs::create_dir(&source).unwrap();
+        std::fs::write(source.join("kept"), "").unwrap();
+        TemporaryMount::sweep(&scratch).unwrap();
+        let mount = Mount::bind(source.display().to_string(), &["rw", "rbind"]);
+        // As if the process had been killed.
+        std::mem::forget(TemporaryMount::new(&scratch, &[mount.clone(), mount]).unwrap());
+        std::fs::write(scratch.join("other"), "").unwrap();
+        TemporaryMount::sweep(&scratch).unwrap();
+        let left: Vec<_> =
+            std::fs::read_dir(&scratch).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["other"]);
+        assert!(source.join("kept").exists());
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2, unlinkat};
 use rustix::io::Errno;
 
 use crate::target::{names, stat};
@@ -42,7 +42,8 @@ fn prune(folder: BorrowedFd<'_>, name: &[u8], kept: &HashSet<u64>, depth: usize)
         }
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let below = match openat(folder, name, flags, Mode::empty()) {
+    // What is mounted there is not the tree's to lose.
+    let below = match openat2(folder, name, flags, Mode::empty(), ResolveFlags::NO_XDEV) {
         Ok(below) => below,
         Err(Errno::NOTDIR | Errno::LOOP) if is_kept => return Ok(()),
         Err(error) => return Err(error.into()),

@@ -2,6 +2,7 @@
 //! GNU long names and sparse files, V7.
 
 mod entry;
+mod libarchive;
 mod number;
 mod pax;
 mod reader;

@@ -6,11 +6,11 @@ use errors::{Context, Error, Result};
 use tar::Header;
 
 use super::sparse::{self, Extent, MAX_EXTENTS};
-use super::{BLOCK, Entry, Kind, MAX_EXTRA, Time, number, pax};
+use super::{BLOCK, Entry, Kind, MAX_EXTRA, Time, libarchive, number, pax};
 use crate::pipe::Stream;
 
-/// Longer names are no file system's.
-const MAX_NAME: usize = 64 << 10;
+/// The longest name that a call takes (`PATH_MAX`, path_resolution(7)).
+const MAX_NAME: usize = 4096;
 
 /// A tar stream, read entry by entry.
 pub(crate) struct Reader {
@@ -305,8 +305,9 @@ impl Extra {
             self.xattrs.insert(name.to_vec(), value.to_vec());
         } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
             // libarchive writes both; the other form needs no decoding.
-            let name = percent_decoded(name);
-            if let (false, Some(value)) = (self.xattrs.contains_key(&name), base64_decoded(value)) {
+            let name = libarchive::percent_decoded(name);
+            if let (false, Some(value)) = (self.xattrs.contains_key(&name), libarchive::base64_decoded(value))
+            {
                 self.xattrs.insert(name, value);
             }
         } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
@@ -383,68 +384,10 @@ fn id(value: u64, what: &str) -> Result<u32> {
         .ok_or_else(|| Error::invalid(format!("invalid tar header: {what} {value} is out of range")))
 }
 
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, tail)) = rest.split_first() {
-        let code = tail.get(..2).and_then(|code| std::str::from_utf8(code).ok());
-        match (first, code.and_then(|code| u8::from_str_radix(code, 16).ok())) {
-            (b'%', Some(byte)) => {
-                decoded.push(byte);
-                rest = &tail[2..];
-            }
-            _ => {
-                decoded.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    decoded
-}
-
-/// RFC 4648, with or without padding; `None` for what is none.
-fn base64_decoded(text: &[u8]) -> Option<Vec<u8>> {
-    let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'=').collect();
-    let mut decoded = Vec::with_capacity(text.len() * 3 / 4);
-    for group in text.chunks(4) {
-        let mut bits = 0u32;
-        for byte in group {
-            let six = match byte {
-                b'A'..=b'Z' => byte - b'A',
-                b'a'..=b'z' => byte - b'a' + 26,
-                b'0'..=b'9' => byte - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(six);
-        }
-        bits <<= 6 * (4 - group.len());
-        let bytes = bits.to_be_bytes();
-        decoded.extend_from_slice(bytes.get(1..group.len())?);
-    }
-    Some(decoded)
-}
-
 fn reading() -> &'static str {
     "read the layer"
 }
 
 fn truncated() -> Error {
     Error::invalid("layer is truncated: unexpected EOF")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn decodes_libarchives_attributes() {
-        assert_eq!(percent_decoded(b"user.a%3Db%"), b"user.a=b%");
-        assert_eq!(base64_decoded(b"aGVsbG8=").unwrap(), b"hello");
-        assert_eq!(base64_decoded(b"aGVsbG8").unwrap(), b"hello");
-        assert_eq!(base64_decoded(b"AQ==").unwrap(), [1]);
-        assert_eq!(base64_decoded(b"").unwrap(), b"");
-        assert_eq!(base64_decoded(b"a!"), None);
-    }
 }

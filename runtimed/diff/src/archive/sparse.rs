@@ -59,7 +59,7 @@ impl Records {
 
 /// Makes extents of offsets and lengths in turn.
 pub(crate) fn pair(numbers: &[u64]) -> Result<Vec<Extent>> {
-    if numbers.len() % 2 != 0 {
+    if !numbers.len().is_multiple_of(2) {
         return Err(Error::invalid("invalid sparse map: an offset without a length"));
     }
     Ok(numbers.chunks_exact(2).map(|pair| Extent { offset: pair[0], length: pair[1] }).collect())

@@ -1,14 +1,14 @@
 //! Removes a tree, however deep, with few descriptors and little stack.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use errors::{Context, Result};
-use rustix::fs::{AtFlags, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::{at, each_name, open_folder, open_root};
+use super::{at, each_name, open_root};
 
 /// Folders deeper than this are first moved up to the root: a container may have made a chain of any length.
 const REACH: usize = 64;
@@ -57,7 +57,7 @@ impl Removal<'_> {
         if depth >= REACH {
             return self.lift(folder, name);
         }
-        let below = open_folder(folder, name)?;
+        let below = open_own(folder, name)?;
         let moved = self.moved;
         self.empty(below.as_fd(), depth + 1)?;
         match unlinkat(folder, name, AtFlags::REMOVEDIR) {
@@ -82,10 +82,16 @@ impl Removal<'_> {
     }
 }
 
+/// Opens a folder of the tree; what is mounted there is not the tree's to lose (`EXDEV`).
+fn open_own(folder: BorrowedFd<'_>, name: &OsStr) -> std::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat2(folder, name, flags, Mode::empty(), ResolveFlags::NO_XDEV)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+    use rustix::fs::{mkdirat, openat};
 
     #[test]
     fn removes_what_is_deeper_than_any_path() {
@@ -113,5 +119,20 @@ mod tests {
         std::os::unix::fs::symlink(&kept, tree.join("link")).unwrap();
         remove(&tree).unwrap();
         assert!(kept.join("file").exists() && !tree.exists());
+    }
+
+    #[test]
+    fn spares_what_is_mounted_in_the_tree() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tree, kept) = (folder.path().join("tree"), folder.path().join("kept"));
+        std::fs::create_dir_all(tree.join("a/mounted")).unwrap();
+        std::fs::create_dir(&kept).unwrap();
+        std::fs::write(kept.join("file"), "").unwrap();
+        rustix::mount::mount_bind(&kept, tree.join("a/mounted")).unwrap();
+        let removed = remove(&tree);
+        crate::mounter::unmount_all(&tree.join("a/mounted")).unwrap();
+        removed.unwrap_err();
+        assert!(kept.join("file").exists());
+        remove(&tree).unwrap();
     }
 }
