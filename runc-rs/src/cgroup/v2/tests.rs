@@ -153,3 +153,82 @@ fn counters_are_read() {
     assert_eq!(stats.blkio.io_serviced_recursive[1].value, 4);
     assert!(stats.memory.psi.is_none());
 }
+
+/// A cgroup of the unified hierarchy that a version 1 host has besides, and a shell in it that runs what it is told.
+struct Real {
+    v2: V2,
+    shell: std::process::Child,
+}
+
+impl Real {
+    fn new(name: &str) -> Option<Self> {
+        use std::process::{Command, Stdio};
+        let hierarchies = Hierarchies::read().unwrap();
+        let (true, Some(mount)) = (nix::unistd::geteuid().is_root(), hierarchies.unified()) else {
+            eprintln!("not root, or no unified hierarchy: skipped");
+            return None;
+        };
+        // The test's own directory stands for the mount point: nothing above it is touched.
+        let top = mount.mountpoint.join(format!("runc-rs-test-{name}-{}", std::process::id()));
+        tree::make(&top).unwrap();
+        let v2 = V2::from_dir(top.clone(), top.join("c1"), false);
+        v2.create().unwrap();
+        let shell = Command::new("/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        v2.join(shell.id() as i32).unwrap();
+        Some(Self { v2, shell })
+    }
+
+    /// What the shell prints, one line, when it runs `line`.
+    fn ask(&mut self, line: &str) -> String {
+        use std::io::{BufRead, BufReader, Write};
+        writeln!(self.shell.stdin.as_ref().unwrap(), "{line}").unwrap();
+        let mut answer = String::new();
+        BufReader::new(self.shell.stdout.as_mut().unwrap()).read_line(&mut answer).unwrap();
+        answer.trim().to_owned()
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        let _ = self.v2.kill_all(SIGKILL);
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+        self.v2.destroy().unwrap();
+        tree::remove(&self.v2.mountpoint).unwrap();
+    }
+}
+
+#[test]
+fn a_real_cgroup_freezes_counts_and_is_killed() {
+    use std::os::unix::process::ExitStatusExt;
+    let Some(mut real) = Real::new("v2") else { return };
+    assert_eq!(real.v2.pids().unwrap(), [real.shell.id() as i32]);
+    assert!(real.v2.dir_fd().unwrap().is_some());
+    assert_eq!(real.ask("echo here"), "here");
+    real.v2.freeze(true).unwrap();
+    assert!(real.v2.frozen().unwrap());
+    real.v2.freeze(false).unwrap();
+    assert_eq!(real.ask("echo again"), "again");
+    assert_eq!(real.v2.stats().unwrap().pids.current, 1);
+    real.v2.freeze(true).unwrap();
+    real.v2.kill_all(SIGKILL).unwrap();
+    assert_eq!(real.shell.wait().unwrap().signal(), Some(SIGKILL));
+}
+
+#[test]
+fn the_kernel_runs_the_device_program() {
+    let Some(mut real) = Real::new("bpf") else { return };
+    let open = |path: &str| format!("(exec 3<{path}) 2>/dev/null && echo yes || echo no");
+    assert_eq!(real.ask(&open("/dev/loop-control")), "yes");
+    real.v2.set(&resources(r#"{"devices":[{"allow":false,"access":"rwm"}]}"#)).unwrap();
+    assert_eq!(
+        (real.ask(&open("/dev/loop-control")), real.ask(&open("/dev/zero"))),
+        ("no".into(), "yes".into())
+    );
+    // The new program takes the place of the old one: two would both have to agree.
+    let rules = r#"{"devices":[{"allow":true,"type":"c","major":10,"minor":237,"access":"r"}]}"#;
+    real.v2.set(&resources(rules)).unwrap();
+    assert_eq!(real.ask(&open("/dev/loop-control")), "yes");
+    let dir = fs::File::open(&real.v2.dir).unwrap();
+    assert_eq!(sys::bpf::device_filters(std::os::fd::AsFd::as_fd(&dir)).unwrap().len(), 1);
+}
