@@ -85,9 +85,9 @@ impl Images for ImagesService {
     ) -> Result<Response<wire::CreateImageResponse>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        let image = from_wire(request.image, request.source_date_epoch)?;
+        let (image, at) = from_wire(request.image, request.source_date_epoch)?;
         self.hold(&caller, &image).await?;
-        let image = self.names.create(&caller.namespace, image).await.map_err(refuse)?;
+        let image = self.names.create_at(&caller.namespace, image, at).await.map_err(refuse)?;
         Ok(Response::new(wire::CreateImageResponse { image: Some(to_wire(image)) }))
     }
 
@@ -99,9 +99,9 @@ impl Images for ImagesService {
         let mut request = request.into_inner();
         let mask = mask_paths(request.update_mask.take());
         self.complete(&caller, request.image.as_mut(), &mask)?;
-        let image = from_wire(request.image, request.source_date_epoch)?;
+        let (image, at) = from_wire(request.image, request.source_date_epoch)?;
         self.hold(&caller, &image).await?;
-        let image = self.names.update(&caller.namespace, image, &mask).await.map_err(refuse)?;
+        let image = self.names.update_at(&caller.namespace, image, &mask, at).await.map_err(refuse)?;
         Ok(Response::new(wire::UpdateImageResponse { image: Some(to_wire(image)) }))
     }
 
@@ -121,20 +121,25 @@ impl Images for ImagesService {
     }
 }
 
-fn from_wire(image: Option<wire::Image>, epoch: Option<prost_types::Timestamp>) -> Result<Image, Status> {
+/// The image, and the time that its creation or change gets: now, unless the client says otherwise.
+fn from_wire(
+    image: Option<wire::Image>,
+    epoch: Option<prost_types::Timestamp>,
+) -> Result<(Image, SystemTime), Status> {
     let image = required(image, "image")?;
     if image.name.is_empty() {
         return Err(invalid("Image.Name required"));
     }
     let target = required(image.target, "image.target")?;
     let at = epoch.map(system_time).transpose().map_err(refuse)?.unwrap_or_else(SystemTime::now);
-    Ok(Image {
+    let image = Image {
         name: image.name,
         labels: image.labels,
         target: descriptor_from_wire(target).map_err(refuse)?,
         created_at: at,
         updated_at: at,
-    })
+    };
+    Ok((image, at))
 }
 
 fn to_wire(image: Image) -> wire::Image {

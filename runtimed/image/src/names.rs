@@ -78,6 +78,11 @@ impl Names {
 
     /// Creates a name; `AlreadyExists` when it is taken.
     pub async fn create(&self, namespace: &Namespace, image: Image) -> Result<Image> {
+        self.create_at(namespace, image, SystemTime::now()).await
+    }
+
+    /// As [`Names::create`], with a time of the caller's choice (a source date epoch).
+    pub async fn create_at(&self, namespace: &Namespace, image: Image, now: SystemTime) -> Result<Image> {
         validate(&image)?;
         let space = namespace.clone();
         let created = self
@@ -87,7 +92,6 @@ impl Names {
                 if tx.get(&IMAGES, &key)?.is_some() {
                     return Err(Error::already_exists(format!("image {:?}: already exists", image.name)));
                 }
-                let now = SystemTime::now();
                 let created = Image { created_at: now, updated_at: now, ..image };
                 tx.put(&IMAGES, &[space.as_str(), created.name.as_str()], &Record::of(&created))?;
                 Ok(created)
@@ -99,6 +103,17 @@ impl Names {
 
     /// Changes the fields that `mask` names (labels, labels.K, target, annotations), or all when it is empty.
     pub async fn update(&self, namespace: &Namespace, image: Image, mask: &[String]) -> Result<Image> {
+        self.update_at(namespace, image, mask, SystemTime::now()).await
+    }
+
+    /// As [`Names::update`], with a time of the caller's choice (a source date epoch).
+    pub async fn update_at(
+        &self,
+        namespace: &Namespace,
+        image: Image,
+        mask: &[String],
+        now: SystemTime,
+    ) -> Result<Image> {
         if image.name.is_empty() {
             return Err(Error::invalid("image name is required for update"));
         }
@@ -110,7 +125,7 @@ impl Names {
                 let current = tx.get(&IMAGES, &key)?.ok_or_else(|| not_found(&image.name))?;
                 let mut updated = merged(current.into_image(&image.name), &image, &mask)?;
                 validate(&updated)?;
-                updated.updated_at = SystemTime::now();
+                updated.updated_at = now;
                 tx.put(&IMAGES, &key, &Record::of(&updated))?;
                 Ok(updated)
             })
@@ -297,6 +312,3 @@ fn set(map: &mut BTreeMap<String, String>, key: &str, value: Option<&String>) {
         None => map.remove(key),
     };
 }
-
-#[cfg(test)]
-mod tests;

@@ -36,6 +36,7 @@ impl Job<'_> {
         };
         let options = PullOptions {
             plain_http: resolver.default_scheme == "http",
+            labels: destination.labels.clone(),
             hold: Some(self.lease.hold()),
             ..Default::default()
         };
@@ -50,10 +51,10 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Makes the other names, and gives all of them the labels.
+    /// Makes the other names.
     async fn save(&self, image: Image, destination: &ImageStore) -> Result<()> {
         for name in names(destination, &image.target.digest.to_string()) {
-            if name != image.name || !destination.labels.is_empty() {
+            if name != image.name {
                 let named = Image { name: name.clone(), labels: destination.labels.clone(), ..image.clone() };
                 self.rooms.names.put(&self.caller.namespace, named).await?;
             }

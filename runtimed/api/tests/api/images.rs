@@ -82,3 +82,12 @@ async fn only_images_that_expire_are_leased() {
     images.create(leased(expiring, "l")).await.unwrap();
     assert_eq!(held(&daemon, "l"), ["images expiring"]);
 }
+
+#[tokio::test]
+async fn time_of_the_source_stands_in_for_now() {
+    let daemon = Daemon::start().await;
+    let epoch = prost_types::Timestamp { seconds: 1_000_000_000, nanos: 0 };
+    let request = CreateImageRequest { source_date_epoch: Some(epoch), ..create("a") };
+    let made = client(&daemon).create(asked(request)).await.unwrap().into_inner().image.unwrap();
+    assert_eq!((made.created_at, made.updated_at), (Some(epoch), Some(epoch)));
+}
