@@ -9,8 +9,6 @@ mod link;
 mod oci;
 mod take;
 mod tarindex;
-#[cfg(test)]
-mod tests;
 
 use std::io::Read;
 use std::sync::Arc;

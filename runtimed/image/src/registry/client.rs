@@ -1,6 +1,7 @@
 //! Requests: one at a time, with redirects followed by hand so that nothing secret goes to another host.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,7 +45,8 @@ pub(crate) struct Failure {
 /// The connections that need no files, kept between pulls.
 pub(crate) struct Clients {
     config: RegistryConfig,
-    kept: Mutex<HashMap<(bool, Tls), Http>>,
+    /// By: plain http, this machine, trust.
+    kept: Mutex<HashMap<(bool, bool, Tls), Http>>,
 }
 
 impl Clients {
@@ -58,30 +60,41 @@ impl Clients {
     pub(crate) fn http(&self, base: &Url, tls: &Tls) -> Result<Http> {
         let plain = base.scheme() == "http";
         let keep = tls.roots.is_empty() && tls.identities.is_empty();
-        let key = (plain && is_loopback(base.host_str().unwrap_or_default()), tls.clone());
+        let local = is_loopback(base.host_str().unwrap_or_default());
+        let key = (plain, local, tls.clone());
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if keep && let Some(http) = kept().get(&key) {
             return Ok(http.clone());
         }
-        let http = self.build(key.0, tls)?;
+        let http = self.build(plain, local, tls)?;
         if keep {
             kept().insert(key, http.clone());
         }
         Ok(http)
     }
 
-    fn build(&self, local: bool, tls: &Tls) -> Result<Http> {
+    fn build(&self, plain: bool, local: bool, tls: &Tls) -> Result<Http> {
         let idle_timeout = self.config.idle_timeout();
+        let mut built = self.builder(local, tls)?.build();
+        if plain && built.is_err() {
+            // A machine without any roots can still speak http; only a redirect to https will not be trusted there.
+            built = self.builder(local, tls)?.tls_certs_only([]).build();
+        }
+        let client =
+            built.kind(Kind::Internal, || "set up TLS for registries (are ca-certificates installed?)")?;
+        Ok(Http { client, idle_timeout })
+    }
+
+    fn builder(&self, local: bool, tls: &Tls) -> Result<reqwest::ClientBuilder> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(self.config.connect_timeout())
-            .read_timeout(idle_timeout)
+            .read_timeout(self.config.idle_timeout())
             .referer(false)
             .tls_danger_accept_invalid_certs(tls.skip_verify)
             .tcp_nodelay(true);
         if local {
-            // No proxy stands between this machine and itself, and no root is needed (a redirect to https elsewhere
-            // would need them, so only when they cannot matter are they left unread).
+            // No proxy stands between this machine and itself.
             builder = builder.no_proxy();
         }
         let mut roots = Vec::new();
@@ -93,20 +106,21 @@ impl Clients {
             builder = builder.tls_certs_merge(roots);
         }
         for (certificate, key) in &tls.identities {
-            let mut pem = read_file(certificate)?;
-            if let Some(key) = key {
-                pem.push(b'\n');
-                pem.extend(read_file(key)?);
-            }
-            let identity = Identity::from_pem(&pem);
-            builder =
-                builder.identity(identity.kind(Kind::InvalidArgument, || {
-                    format!("client certificate {}", certificate.display())
-                })?);
+            builder = builder.identity(identity(certificate, key.as_deref())?);
         }
-        let client = builder.build().kind(Kind::Internal, || "set up the registry client")?;
-        Ok(Http { client, idle_timeout })
+        Ok(builder)
     }
+}
+
+/// A client certificate with its key.
+fn identity(certificate: &Path, key: Option<&Path>) -> Result<Identity> {
+    let mut pem = read_file(certificate)?;
+    if let Some(key) = key {
+        pem.push(b'\n');
+        pem.extend(read_file(key)?);
+    }
+    Identity::from_pem(&pem)
+        .kind(Kind::InvalidArgument, || format!("client certificate {}", certificate.display()))
 }
 
 impl Sent {

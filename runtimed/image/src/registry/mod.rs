@@ -7,8 +7,6 @@ mod endpoint;
 mod fetch;
 mod hosts;
 mod resolve;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::path::PathBuf;

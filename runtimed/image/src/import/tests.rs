@@ -1,1 +1,0 @@
-//! Archives, honest and not.

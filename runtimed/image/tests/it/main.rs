@@ -1,0 +1,12 @@
+//! The image room against real registries and archives, and against a registry that misbehaves.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod archive;
+mod hostile;
+mod hosts;
+mod local;
+mod names;
+mod registry;
+mod stub;
+mod tools;
