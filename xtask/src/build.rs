@@ -1,0 +1,81 @@
+//! Building the programs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{packages, sh};
+
+/// Programs that resolve names of users and hosts with the C library's help, and so are linked dynamically.
+const DYNAMIC: &[(&str, &str)] = &[("runtimed", "runtimed"), ("rctl", "rctl")];
+/// Programs that are one file each: package and binary.
+const STATIC: &[(&str, &str)] =
+    &[("containerd-shim-runtimed-v2", "containerd-shim-runtimed-v2"), ("runc-rs", "runc-rs")];
+/// The target of static builds: naming it keeps their flags from build scripts and macros.
+const TARGET: &str = concat!(env!("XTASK_ARCH"), "-unknown-linux-gnu");
+
+/// Builds release binaries and gathers them in `target/dist`.
+pub fn release() -> Result<PathBuf> {
+    packages::install(packages::BUILD)?;
+    let root = sh::root();
+    let target = target_folder(&root);
+    let mut dynamic = cargo(&root);
+    dynamic.args(["build", "--release"]);
+    for (package, _) in DYNAMIC {
+        dynamic.args(["-p", package]);
+    }
+    sh::run(&mut dynamic)?;
+    let mut fixed = cargo(&root);
+    fixed.args(["build", "--release", "--target", TARGET]).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    for (package, _) in STATIC {
+        fixed.args(["-p", package]);
+    }
+    sh::run(&mut fixed)?;
+    let dist = target.join("dist");
+    std::fs::create_dir_all(&dist).with_context(|| format!("create {}", dist.display()))?;
+    for (_, binary) in DYNAMIC {
+        gather(&target.join("release").join(binary), &dist)?;
+    }
+    for (_, binary) in STATIC {
+        gather(&target.join(TARGET).join("release").join(binary), &dist)?;
+    }
+    Ok(dist)
+}
+
+/// Builds the programs as tests use them; returns their folder.
+pub fn debug() -> Result<PathBuf> {
+    packages::install(packages::BUILD)?;
+    let root = sh::root();
+    let mut command = cargo(&root);
+    command.arg("build");
+    for (package, _) in DYNAMIC.iter().chain(STATIC) {
+        command.args(["-p", package]);
+    }
+    sh::run(&mut command)?;
+    Ok(target_folder(&root).join("debug"))
+}
+
+/// cargo, in the repository, with the revision for those who ask a program for it.
+pub fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    if let Ok(revision) =
+        sh::read(Command::new("git").current_dir(root).args(["rev-parse", "--short=12", "HEAD"]))
+    {
+        command.env("RUNTIMED_REVISION", revision.trim());
+    }
+    command
+}
+
+fn target_folder(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
+/// A running program cannot be written to: the old file goes first.
+fn gather(binary: &Path, dist: &Path) -> Result<()> {
+    let to = dist.join(binary.file_name().unwrap_or_default());
+    let _ = std::fs::remove_file(&to);
+    std::fs::copy(binary, &to).with_context(|| format!("copy {} to {}", binary.display(), to.display()))?;
+    Ok(())
+}

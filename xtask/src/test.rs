@@ -1,0 +1,20 @@
+//! `cargo xtask test`: everything a change has to pass.
+
+use anyhow::Result;
+
+use crate::{build, check, packages, sh, tidy};
+
+/// Installs what is needed, checks the sources, builds the programs, runs every test.
+pub fn test(args: &[String]) -> Result<()> {
+    packages::install(packages::BUILD)?;
+    packages::install(packages::TEST)?;
+    check::format()?;
+    tidy::tidy()?;
+    check::lints()?;
+    let programs = build::debug()?;
+    let root = sh::root();
+    let mut command = build::cargo(&root);
+    // Tests that drive whole daemons compete for two cores: one test program after the other, as cargo runs them.
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(args).env("RUNTIMED_BIN_DIR", programs);
+    sh::run(&mut command)
+}
