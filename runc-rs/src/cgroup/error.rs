@@ -15,7 +15,7 @@ pub enum Error {
     #[error("systemd cgroup driver is not supported yet")]
     Systemd,
     /// A limit needs a controller that the host has not mounted or not enabled.
-    #[error("cannot set {what}: cgroup controller \"{controller}\" is not available")]
+    #[error("cannot set {controller} limit: container could not join or create cgroup ({what})")]
     NoController {
         /// The controller, e.g. `memory`.
         controller: String,
@@ -52,6 +52,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Several things failed, each of which was tried.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Error>),
     /// An operation did not come to its end in time.
     #[error("{0}")]
     Timeout(String),
@@ -66,6 +69,16 @@ impl Error {
     /// A value that cannot be used.
     pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Error::Invalid { field: field.into(), reason: reason.into() }
+    }
+
+    /// All failures of a job that goes on past one.
+    pub fn all(results: impl IntoIterator<Item = Result<()>>) -> Result<()> {
+        let mut errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Error::Several(errors)),
+        }
     }
 
     /// The kernel's error number, if it is a failed call.

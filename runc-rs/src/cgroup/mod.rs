@@ -155,17 +155,14 @@ pub fn check_unused(manager: &dyn Manager) -> Result<()> {
     }
 }
 
-/// Sends a signal to every process; one that is gone is no error. Goes on past an error and reports the last.
+/// Sends a signal to every process; one that is gone is no error.
 fn signal_each(pids: &[i32], number: i32) -> Result<()> {
-    let mut done = Ok(());
-    for pid in pids {
-        match sys::signal::kill(*pid, number) {
-            Ok(()) => {}
-            Err(e) if e.raw_os_error() == Some(Errno::ESRCH as i32) => {}
-            Err(e) => done = Err(Error::io(format!("kill({pid}, {number})"), "/proc", e)),
+    Error::all(pids.iter().map(|pid| match sys::signal::kill(*pid, number) {
+        Err(e) if e.raw_os_error() != Some(Errno::ESRCH as i32) => {
+            Err(Error::io(format!("kill({pid}, {number})"), format!("/proc/{pid}"), e))
         }
-    }
-    done
+        _ => Ok(()),
+    }))
 }
 
 #[cfg(test)]

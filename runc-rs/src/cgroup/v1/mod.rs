@@ -148,7 +148,9 @@ impl Manager for V1 {
         match (self.dir("freezer"), frozen) {
             (Some(dir), true) => freezer::freeze(&dir),
             (Some(dir), false) => freezer::thaw(&dir),
-            (None, _) => Err(Error::NoController { controller: "freezer".into(), what: "pause".into() }),
+            (None, _) => {
+                Err(Error::NotExist("cannot toggle freezer: cgroups not configured for container".into()))
+            }
         }
     }
 
@@ -194,8 +196,7 @@ impl Manager for V1 {
 
     fn destroy(&self) -> Result<()> {
         // Controllers mounted together share a directory, which is then simply gone the second time.
-        let results: Vec<_> = self.paths.borrow().values().map(|dir| tree::remove(dir)).collect();
-        results.into_iter().collect()
+        Error::all(self.paths.borrow().values().map(|dir| tree::remove(dir)))
     }
 
     fn paths(&self) -> BTreeMap<String, PathBuf> {

@@ -95,7 +95,9 @@ fn a_missing_controller_matters_only_when_it_is_needed() {
         (r#"{"network":{"classID":1}}"#, "net_cls", "network.classID"),
     ] {
         let text = v1.update(&resources(json)).unwrap_err().to_string();
-        assert_eq!(text, format!("cannot set {field}: cgroup controller \"{controller}\" is not available"));
+        let want =
+            format!("cannot set {controller} limit: container could not join or create cgroup ({field})");
+        assert_eq!(text, want);
     }
 }
 

@@ -78,10 +78,16 @@ fn a_missing_controller_is_named() {
     for (json, want) in [
         (
             r#"{"memory":{"limit":1}}"#,
-            "cannot set memory.limit: cgroup controller \"memory\" is not available",
+            "cannot set memory limit: container could not join or create cgroup (memory.limit)",
         ),
-        (r#"{"pids":{"limit":1}}"#, "cannot set pids.limit: cgroup controller \"pids\" is not available"),
-        (r#"{"cpu":{"quota":1}}"#, "cannot set cpu.quota: cgroup controller \"cpu\" is not available"),
+        (
+            r#"{"pids":{"limit":1}}"#,
+            "cannot set pids limit: container could not join or create cgroup (pids.limit)",
+        ),
+        (
+            r#"{"cpu":{"quota":1}}"#,
+            "cannot set cpu limit: container could not join or create cgroup (cpu.quota)",
+        ),
         (r#"{"unified":{"misc.max":"1"}}"#, "controller \"misc\" not available"),
         (r#"{"unified":{"../x":"1"}}"#, "must be a file name (no slashes)"),
         (r#"{"unified":{"x":"1"}}"#, "must be in the form CONTROLLER.PARAMETER"),
