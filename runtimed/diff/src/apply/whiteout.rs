@@ -1,7 +1,8 @@
 //! What a layer removes (`layer.md`, "Whiteouts"). They speak of the layers below: what this layer itself has brought
 //! stays, wherever in the stream the whiteout comes.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use errors::{Error, Result};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, chownat, mknodat};
@@ -27,7 +28,7 @@ impl Unpacker<'_> {
                 String::from_utf8_lossy(&entry.name)
             )));
         }
-        let folder = self.parent(path)?;
+        let Some(folder) = self.parent_of_removed(path, entry)? else { return Ok(()) };
         let folder = folder.as_fd();
         let found = stat(folder, name).map_err(|error| at(entry, "stat", error))?;
         if let Some(found) = &found {
@@ -52,13 +53,24 @@ impl Unpacker<'_> {
 
     /// Hides what lower layers have in the folder `path`, and takes away what is there that this layer did not bring.
     pub(crate) fn make_opaque(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
-        let folder = self.parent(path)?;
+        let Some(folder) = self.parent_of_removed(path, entry)? else { return Ok(()) };
         remove::empty(folder.as_fd(), &self.made).map_err(|error| at(entry, "empty", error))?;
         self.target.forget();
         match self.style {
             Style::Plain => Ok(()),
             Style::Overlay(mark) => sys::xattrat::set(folder.as_fd(), os(b""), mark.as_bytes(), b"y")
                 .map_err(|error| at(entry, "mark opaque", error.into())),
+        }
+    }
+
+    /// The folder that something is removed from; `None` when there is nothing that could be: it is not there, or, as
+    /// umoci has it, the layer itself put a file in its place.
+    fn parent_of_removed(&mut self, path: &[u8], entry: &Entry) -> Result<Option<Rc<OwnedFd>>> {
+        match self.target.folder(path) {
+            Ok(None) if self.style != Style::Plain => self.parent(path).map(Some),
+            Ok(found) => Ok(found),
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
+            Err(error) => Err(at(entry, "find the folder of", error)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod create;
 mod hostile;
+mod images;
 mod tools;
 mod whiteouts;
 
@@ -24,7 +25,10 @@ struct Tree {
 
 impl Tree {
     fn plain() -> Tree {
-        let folder = tempfile::tempdir().unwrap();
+        Tree::plain_in(tempfile::tempdir().unwrap())
+    }
+
+    fn plain_in(folder: TempDir) -> Tree {
         std::fs::create_dir(folder.path().join("root")).unwrap();
         let source = folder.path().join("root").display().to_string();
         let options = vec!["rw".to_owned(), "rbind".to_owned()];

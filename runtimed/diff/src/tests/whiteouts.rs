@@ -87,3 +87,15 @@ fn a_whiteout_without_a_name_is_refused() {
         assert_eq!(error.kind(), errors::Kind::InvalidArgument, "{name}");
     }
 }
+
+#[test]
+fn nothing_is_removed_from_what_is_no_folder_any_more() {
+    for tree in [Tree::plain(), Tree::overlay()] {
+        let entries = [file("a", "a file now"), file("a/.wh.b", ""), file("a/.wh..wh..opq", "")];
+        tree.apply(&layer(&entries)).unwrap();
+        assert_eq!(read(&tree.path("a")), "a file now");
+    }
+    let tree = Tree::plain();
+    tree.apply(&layer(&[file("never/was/.wh.x", ""), file("never/.wh..wh..opq", "")])).unwrap();
+    assert!(!tree.path("never").exists());
+}
