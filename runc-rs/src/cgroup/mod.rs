@@ -113,7 +113,7 @@ pub fn manager(cgroups_path: Option<&Path>, id: &str, systemd: bool) -> Result<B
     let hierarchies = Hierarchies::read()?;
     let named = cgroups_path.filter(|path| !path.as_os_str().is_empty());
     let path = named.unwrap_or(Path::new(id));
-    let lenient = named.is_none() && !geteuid().is_root();
+    let lenient = Leniency { rootless: is_rootless(), unnamed: named.is_none() };
     if mounts::clean(path).as_os_str().is_empty() {
         return Err(Error::invalid("linux.cgroupsPath", format!("{path:?} is the root of the hierarchy")));
     }
@@ -126,16 +126,43 @@ pub fn manager(cgroups_path: Option<&Path>, id: &str, systemd: bool) -> Result<B
 
 /// The cgroup of a container that exists, from what [`Manager::paths`] said when it was created.
 pub fn load(paths: &BTreeMap<String, PathBuf>) -> Result<Box<dyn Manager>> {
-    let lenient = !geteuid().is_root();
+    let lenient = Leniency { rootless: is_rootless(), unnamed: true };
     match paths.get("") {
-        Some(dir) if paths.len() == 1 => {
-            let hierarchies = Hierarchies::read()?;
-            let mountpoint =
-                hierarchies.unified().map_or_else(|| dir.clone(), |mount| mount.mountpoint.clone());
-            Ok(Box::new(v2::V2::from_dir(mountpoint, dir.clone(), lenient)))
-        }
+        Some(dir) if paths.len() == 1 => Ok(Box::new(v2::V2::from_dir(None, dir.clone(), lenient))),
         _ => Ok(Box::new(v1::V1::from_paths(paths.clone(), lenient))),
     }
+}
+
+/// What may fail without failing the container, since its user has no say over the host's cgroups.
+#[derive(Debug, Clone, Copy, Default)]
+struct Leniency {
+    /// The user has no privileges on the host.
+    rootless: bool,
+    /// The user did not ask for a certain cgroup.
+    unnamed: bool,
+}
+
+impl Leniency {
+    /// Whether the container may do without its cgroup, as long as no limit is asked for.
+    fn cgroup(self) -> bool {
+        self.rootless && self.unnamed
+    }
+
+    /// Whether device rules may stay undone: such a user cannot make device nodes either.
+    fn devices(self) -> bool {
+        self.rootless
+    }
+}
+
+/// Whether this process is without privileges on the host: no root, or root of a user namespace only.
+fn is_rootless() -> bool {
+    let maps = || file::read(Path::new("/proc/self"), "uid_map").unwrap_or_default();
+    !geteuid().is_root() || !maps_everything(&maps())
+}
+
+/// The map of the first user namespace: all 2^32-1 ids to themselves (user_namespaces(7)).
+fn maps_everything(map: &str) -> bool {
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Refuses a cgroup that somebody else uses or that stands still: a new container would share limits with strangers,

@@ -158,3 +158,10 @@ fn running_out_of_memory_is_noticed_and_so_is_the_end() {
     m.destroy().unwrap();
     assert_eq!(next_notice(&mut *watch), OomNotice::Gone);
 }
+
+#[test]
+fn root_of_a_namespace_is_not_root() {
+    assert!(maps_everything("         0          0 4294967295\n"));
+    assert!(!maps_everything("         0       1000          1\n         1     100000      65536\n"));
+    assert!(!maps_everything(""));
+}

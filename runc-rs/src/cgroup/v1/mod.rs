@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use oci::runtime::LinuxResources;
 
 use super::mounts::Hierarchies;
-use super::{Error, Manager, OomWatch, Result, SIGKILL, Stats, rdma, signal_each, tree};
+use super::{Error, Leniency, Manager, OomWatch, Result, SIGKILL, Stats, rdma, signal_each, tree};
 
 /// Controllers in the order in which they are joined. `name=systemd` only counts processes, and `""` is the unified
 /// hierarchy of a hybrid host.
@@ -49,13 +49,12 @@ const OPTIONAL: [&str; 3] = ["name=systemd", "misc", ""];
 #[derive(Debug)]
 pub struct V1 {
     paths: RefCell<BTreeMap<String, PathBuf>>,
-    /// An unprivileged user who named no path gets what he may have, and an error only for a limit that he asks for.
-    lenient: bool,
+    lenient: Leniency,
 }
 
 impl V1 {
     /// The cgroups of a new container.
-    pub fn new(hierarchies: &Hierarchies, path: &Path, lenient: bool) -> Result<Self> {
+    pub fn new(hierarchies: &Hierarchies, path: &Path, lenient: Leniency) -> Result<Self> {
         let mut paths = BTreeMap::new();
         for controller in CONTROLLERS {
             if let Some(mount) = hierarchies.v1(controller) {
@@ -67,7 +66,7 @@ impl V1 {
         {
             paths.insert(String::new(), dir);
         }
-        if !paths.contains_key("devices") && !lenient {
+        if !paths.contains_key("devices") && !lenient.devices() {
             // Without it nothing keeps a container from the host's disks.
             return Err(Error::NotExist("cgroup controller \"devices\" is not mounted".into()));
         }
@@ -75,7 +74,7 @@ impl V1 {
     }
 
     /// The cgroups of a container that exists.
-    pub fn from_paths(paths: BTreeMap<String, PathBuf>, lenient: bool) -> Self {
+    pub fn from_paths(paths: BTreeMap<String, PathBuf>, lenient: Leniency) -> Self {
         Self { paths: RefCell::new(paths), lenient }
     }
 
@@ -93,7 +92,7 @@ impl V1 {
         let paths = self.paths.borrow().clone();
         for (controller, dir) in in_order(&paths) {
             match act(controller, dir) {
-                Err(e) if OPTIONAL.contains(&controller) || (self.lenient && e.is_permission()) => {
+                Err(e) if OPTIONAL.contains(&controller) || (self.lenient.cgroup() && e.is_permission()) => {
                     self.paths.borrow_mut().remove(controller);
                 }
                 done => done?,
@@ -124,7 +123,7 @@ impl Manager for V1 {
         let rules = resources.devices().as_deref().unwrap_or_default();
         match devices::set(self.dir("devices").as_deref(), rules) {
             // A user namespace may neither make device nodes nor change these rules.
-            Err(_) if self.lenient => Ok(()),
+            Err(_) if self.lenient.devices() => Ok(()),
             done => done,
         }
     }

@@ -14,7 +14,7 @@ fn fake(files: &[(&str, &str, &str)]) -> (tempfile::TempDir, V1) {
         fs::write(dir.join(name), content).unwrap();
         paths.insert((*controller).to_owned(), dir);
     }
-    (root, V1::from_paths(paths, false))
+    (root, V1::from_paths(paths, Leniency::default()))
 }
 
 fn content(v1: &V1, controller: &str, name: &str) -> String {
@@ -170,7 +170,7 @@ fn real_device_rules() {
         return;
     }
     let name = format!("runc-rs-test-devices-{}", std::process::id());
-    let v1 = V1::new(&hierarchies, Path::new(&name), false).unwrap();
+    let v1 = V1::new(&hierarchies, Path::new(&name), Leniency::default()).unwrap();
     v1.create().unwrap();
     let set = v1.set(&resources(
         r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"b","major":7,"access":"r"}]}"#,

@@ -20,22 +20,23 @@ use oci::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
 
 use super::mounts::Hierarchies;
-use super::{Error, Manager, OomWatch, Result, SIGKILL, Stats, file, pids, rdma, signal_each, tree};
+use super::{
+    Error, Leniency, Manager, OomWatch, Result, SIGKILL, Stats, file, pids, rdma, signal_each, tree,
+};
 
 /// A container's cgroup on version 2.
 #[derive(Debug)]
 pub struct V2 {
-    /// Where the hierarchy is mounted.
-    mountpoint: PathBuf,
+    /// Where the hierarchy is mounted; only needed to make the cgroup.
+    mountpoint: Option<PathBuf>,
     dir: PathBuf,
-    /// An unprivileged user who named no path gets what he may have, and an error only for a limit that he asks for.
-    lenient: bool,
+    lenient: Leniency,
 }
 
 impl V2 {
     /// The cgroup of a new container. A relative path is taken from the parent of this process's own cgroup: that one
     /// has processes, so that no controller could be enabled below it.
-    pub fn new(hierarchies: &Hierarchies, path: &Path, lenient: bool) -> Result<Self> {
+    pub fn new(hierarchies: &Hierarchies, path: &Path, lenient: Leniency) -> Result<Self> {
         let mount = hierarchies.unified().ok_or_else(|| Error::NotExist("no cgroup2 mount".into()))?;
         let path = match (path.is_absolute(), hierarchies.own.get("").and_then(|own| own.parent())) {
             (false, Some(parent)) => {
@@ -45,26 +46,27 @@ impl V2 {
             _ => path.to_owned(),
         };
         let dir = hierarchies.locate(mount, "", &path)?;
-        Ok(Self { mountpoint: mount.mountpoint.clone(), dir, lenient })
+        Ok(Self { mountpoint: Some(mount.mountpoint.clone()), dir, lenient })
     }
 
     /// The cgroup of a container that exists.
-    pub fn from_dir(mountpoint: PathBuf, dir: PathBuf, lenient: bool) -> Self {
+    pub fn from_dir(mountpoint: Option<PathBuf>, dir: PathBuf, lenient: Leniency) -> Self {
         Self { mountpoint, dir, lenient }
     }
 }
 
 impl Manager for V2 {
     fn create(&self) -> Result<()> {
-        match create::create(&self.mountpoint, &self.dir) {
-            Err(e) if self.lenient && e.is_permission() => Ok(()),
+        let Some(mountpoint) = &self.mountpoint else { return tree::make(&self.dir) };
+        match create::create(mountpoint, &self.dir) {
+            Err(e) if self.lenient.cgroup() && e.is_permission() => Ok(()),
             done => done,
         }
     }
 
     fn join(&self, pid: i32) -> Result<()> {
         match tree::join(&self.dir, pid) {
-            Err(e) if self.lenient && (e.is_permission() || e.is_not_found()) => Ok(()),
+            Err(e) if self.lenient.cgroup() && (e.is_permission() || e.is_not_found()) => Ok(()),
             done => done,
         }
     }
@@ -73,19 +75,19 @@ impl Manager for V2 {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(&self.dir, flags, Mode::empty()) {
             Ok(fd) => Ok(Some(fd)),
-            Err(rustix::io::Errno::NOENT) if self.lenient => Ok(None),
+            Err(rustix::io::Errno::NOENT) if self.lenient.cgroup() => Ok(None),
             Err(e) => Err(Error::io("open", &self.dir, e)),
         }
     }
 
     fn set(&self, resources: &LinuxResources) -> Result<()> {
-        if self.lenient && !self.dir.exists() {
+        if self.lenient.cgroup() && !self.dir.exists() {
             return create::nothing_asked(resources);
         }
         self.update(resources)?;
         match devices::set(&self.dir, resources.devices().as_deref().unwrap_or_default()) {
             // A user namespace may neither make device nodes nor load programs.
-            Err(_) if self.lenient => Ok(()),
+            Err(_) if self.lenient.devices() => Ok(()),
             done => done,
         }
     }

@@ -16,7 +16,7 @@ fn fake(files: &[(&str, &str)]) -> (tempfile::TempDir, V2) {
     for (name, content) in files {
         fs::write(dir.join(name), content).unwrap();
     }
-    let v2 = V2::from_dir(root.path().to_owned(), dir, false);
+    let v2 = V2::from_dir(Some(root.path().to_owned()), dir, Leniency::default());
     (root, v2)
 }
 
@@ -112,11 +112,11 @@ fn controllers_are_enabled_down_to_the_parent() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("cgroup.controllers"), "cpu pids\n").unwrap();
     fs::write(root.path().join("cgroup.subtree_control"), "").unwrap();
-    let v2 = V2::from_dir(root.path().to_owned(), root.path().join("x"), false);
+    let v2 = V2::from_dir(Some(root.path().to_owned()), root.path().join("x"), Leniency::default());
     v2.create().unwrap();
     assert!(v2.exists());
     assert_eq!(fs::read_to_string(root.path().join("cgroup.subtree_control")).unwrap(), "+cpu +pids");
-    let strange = V2::from_dir(root.path().to_owned(), "/elsewhere/x".into(), false);
+    let strange = V2::from_dir(Some(root.path().to_owned()), "/elsewhere/x".into(), Leniency::default());
     assert!(strange.create().unwrap_err().to_string().contains("invalid cgroup path"));
 }
 
@@ -177,7 +177,7 @@ impl Real {
         // The test's own directory stands for the mount point: nothing above it is touched.
         let top = mount.mountpoint.join(format!("runc-rs-test-{name}-{}", std::process::id()));
         tree::make(&top).unwrap();
-        let v2 = V2::from_dir(top.clone(), top.join("c1"), false);
+        let v2 = V2::from_dir(Some(top.clone()), top.join("c1"), Leniency::default());
         v2.create().unwrap();
         let shell = Command::new("/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         v2.join(shell.id() as i32).unwrap();
@@ -200,7 +200,7 @@ impl Drop for Real {
         let _ = self.shell.kill();
         let _ = self.shell.wait();
         self.v2.destroy().unwrap();
-        tree::remove(&self.v2.mountpoint).unwrap();
+        tree::remove(self.v2.mountpoint.as_ref().unwrap()).unwrap();
     }
 }
 
