@@ -26,7 +26,7 @@ use errors::{Error, Kind, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::bundle::{Bootstrap, Bundle, Ended};
+use crate::bundle::{Bootstrap, Bundle};
 use crate::call::{Answer, Call};
 use crate::ledger::Ledger;
 use crate::process::{Proc, Reply, Seen};
@@ -78,7 +78,7 @@ enum Done {
     /// The pid of a new shim.
     ShimPid(Result<u32>),
     /// A process has ended, or will never be known to have.
-    Ended { exec_id: String, result: Result<(u32, SystemTime)> },
+    Ended { exec_id: String, pid: u32, result: Result<(u32, SystemTime)> },
     /// What came of a lost connection.
     Loss(Loss),
     /// The task and its shim are deleted, or not.
@@ -123,12 +123,12 @@ pub(crate) struct Actor {
     _log: Option<ShimLog>,
 }
 
-/// Enters `actor` into the table and lets it run.
-pub(crate) fn spawn(table: &Table, key: &Key, actor: Actor) {
+/// Enters `actor` into the table; it lives once the future is spawned.
+pub(crate) fn enter(table: &Table, key: &Key, actor: Actor) -> impl Future<Output = ()> + Send + use<> {
     let (requests, queue) = mpsc::channel(QUEUE);
     let address = if actor.phase == Phase::Lost { "" } else { actor.bootstrap.address.as_str() };
     table.ready(key, Handle { requests, ledger: actor.ledger.clone(), address: address.into() });
-    tokio::spawn(actor.run(queue));
+    actor.run(queue)
 }
 
 impl Actor {
@@ -178,19 +178,20 @@ impl Actor {
         actor
     }
 
-    /// Of a task that an earlier daemon created; `settled` is told when it is known how it is.
+    /// Of a task that an earlier daemon created, and of whose exit it may have told; `settled` is told when it is known how
+    /// it is.
     pub(crate) fn restored(
         table: &Arc<Table>,
         key: &Key,
         ledger: Ledger,
         bundle: Bundle,
         bootstrap: Bootstrap,
-        log: Option<ShimLog>,
+        reported: Option<Exit>,
         settled: oneshot::Sender<()>,
     ) -> Actor {
-        let mut actor = Actor::new(table, key, ledger, bundle, Proc::unknown());
+        let mut actor = Actor::new(table, key, ledger, bundle, init(reported));
         actor.bootstrap = bootstrap;
-        actor._log = log;
+        actor._log = open_log(&actor.bundle, key);
         actor.settled = Some(settled);
         // Not connected yet: exactly as if the connection had been lost.
         actor.begin_loss();
@@ -198,17 +199,8 @@ impl Actor {
     }
 
     /// Of a task whose shim is known to be dead.
-    pub(crate) fn lost(
-        table: &Arc<Table>,
-        key: &Key,
-        ledger: Ledger,
-        bundle: Bundle,
-        ended: &Ended,
-    ) -> Actor {
-        let exit = ended.exit();
-        let mut init = Proc::new(exit.pid, Status::Stopped, Io::default());
-        init.ended(exit.status, exit.at);
-        let mut actor = Actor::new(table, key, ledger, bundle, init);
+    pub(crate) fn lost(table: &Arc<Table>, key: &Key, ledger: Ledger, bundle: Bundle, exit: Exit) -> Actor {
+        let mut actor = Actor::new(table, key, ledger, bundle, init(Some(exit)));
         actor.phase = Phase::Lost;
         actor
     }
@@ -258,7 +250,7 @@ impl Actor {
             }
             Done::Identified(result) => self.on_identified(result),
             Done::ShimPid(result) => self.shim_pid = result.ok().or(self.shim_pid),
-            Done::Ended { exec_id, result } => self.on_ended(&exec_id, result),
+            Done::Ended { exec_id, pid, result } => self.on_ended(&exec_id, pid, result),
             Done::Loss(loss) => self.on_loss(loss),
             Done::Deleted(result) => return self.on_deleted(result),
             Done::Noted => {}
@@ -296,6 +288,9 @@ impl Actor {
         if let Some(answer) = early {
             let _ = reply.send(answer);
             return;
+        }
+        if let (Call::Start { .. }, Some(process)) = (&call, self.procs.get_mut(call.exec_id())) {
+            process.starting = true;
         }
         let conn = self.conn.clone();
         let id = self.key.1.clone();
@@ -388,15 +383,19 @@ impl Actor {
             return;
         }
         process.watched = true;
-        let exec_id = exec_id.to_owned();
+        let (exec_id, pid) = (exec_id.to_owned(), process.pid());
         self.jobs.spawn(async move {
             let result = conn.wait(&exec_id).await;
-            Done::Ended { exec_id, result }
+            Done::Ended { exec_id, pid, result }
         });
     }
 
-    fn on_ended(&mut self, exec_id: &str, result: Result<(u32, SystemTime)>) {
+    fn on_ended(&mut self, exec_id: &str, pid: u32, result: Result<(u32, SystemTime)>) {
         let Some(process) = self.procs.get_mut(exec_id) else { return };
+        if pid != 0 && pid != process.pid() {
+            // Of an earlier exec of that name.
+            return;
+        }
         process.watched = false;
         match result {
             Ok((status, at)) => {
@@ -477,6 +476,24 @@ impl Actor {
 
     fn init_exit(&self) -> Option<Exit> {
         self.procs.get("").and_then(Proc::exit)
+    }
+}
+
+/// Init as an earlier daemon left it.
+fn init(reported: Option<Exit>) -> Proc {
+    let Some(exit) = reported else { return Proc::unknown() };
+    let mut init = Proc::new(exit.pid, Status::Stopped, Io::default());
+    init.ended(exit.status, exit.at);
+    init
+}
+
+fn open_log(bundle: &Bundle, key: &Key) -> Option<ShimLog> {
+    match ShimLog::open(&bundle.log(), &key.0, &key.1) {
+        Ok(log) => Some(log),
+        Err(error) => {
+            tracing::warn!(id = %key.1, error = %error.chain(), "a shim's log is lost");
+            None
+        }
     }
 }
 

@@ -49,7 +49,7 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create) -> 
             let conn = made.conn.take();
             let actor =
                 Actor::created(table, key, ledger, bundle, conn, address, log, (pid, create.io.clone()));
-            actor::spawn(table, key, actor);
+            tokio::spawn(actor::enter(table, key, actor));
             Ok(pid)
         }
         Err(error) => {

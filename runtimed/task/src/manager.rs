@@ -112,8 +112,11 @@ impl Tasks {
         self.command(namespace, id, Call::Kill { exec_id: exec_id.to_owned(), signal, all }).await
     }
 
-    /// Adds a process; it runs once started.
+    /// Adds a process; it runs once started. Its id must not be the container's, since events tell init by that.
     pub async fn exec(&self, namespace: &Namespace, id: &ContainerId, exec: Exec) -> Result<()> {
+        if exec.exec_id == *id {
+            return Err(Error::already_exists(format!("id {id}: already exists")));
+        }
         self.command(namespace, id, Call::Exec(exec)).await
     }
 
@@ -193,9 +196,9 @@ impl Tasks {
     pub fn shim_event(&self, envelope: &Envelope) -> bool {
         let Some((id, told)) = read(envelope) else { return true };
         let key: Key = (envelope.namespace.clone(), id);
-        if let Told::Exited { exec_id, .. } = &told
+        if let Told::Exited { exec_id, pid, .. } = &told
             && let Some(ledger) = self.table.ledger(&key)
-            && !ledger.claim(exec_id)
+            && !ledger.claim(exec_id, *pid)
         {
             return false;
         }

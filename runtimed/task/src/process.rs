@@ -31,13 +31,20 @@ pub(crate) struct Proc {
     seen: Seen,
     /// A Wait call to the shim is under way.
     pub(crate) watched: bool,
+    /// A Start call to the shim was made.
+    pub(crate) starting: bool,
     waiting: Vec<Reply<Exit>>,
 }
 
 impl Proc {
     /// A process in `status`.
     pub(crate) fn new(pid: u32, status: Status, io: Io) -> Proc {
-        Proc { seen: Seen { pid, status, io, exit: None }, watched: false, waiting: Vec::new() }
+        Proc {
+            seen: Seen { pid, status, io, exit: None },
+            watched: false,
+            starting: false,
+            waiting: Vec::new(),
+        }
     }
 
     /// A process nothing is known of yet, such as one that an earlier daemon made.
@@ -48,6 +55,11 @@ impl Proc {
     /// What it does.
     pub(crate) fn status(&self) -> Status {
         self.seen.status
+    }
+
+    /// Its pid; 0 if it is not known.
+    pub(crate) fn pid(&self) -> u32 {
+        self.seen.pid
     }
 
     /// How it ended.

@@ -14,8 +14,6 @@ use tokio::task::JoinSet;
 
 use crate::actor::{self, Actor};
 use crate::bundle::{self, Bootstrap, Bundle, Ended};
-use crate::ledger::Ledger;
-use crate::shim_log::ShimLog;
 use crate::table::{Key, Table, blocking};
 use crate::types::Config;
 use crate::{shim_delete, shim_end};
@@ -33,12 +31,39 @@ enum Found {
 /// Restores all tasks; answers when each is known, or after `shim_timeout`. The rest goes on in the background.
 pub(crate) async fn restore(table: &Arc<Table>) -> Result<()> {
     let config = table.shared.config.clone();
-    let keys = blocking(move || scan(&config)).await?;
+    let found = blocking(move || scan(&config)).await?;
     let mut restored = JoinSet::new();
-    for key in keys {
+    let mut actors = Vec::new();
+    for (key, bundle, found) in found {
         let ledger = table.reserve(&key)?;
-        restored.spawn(restore_one(table.clone(), key, ledger));
+        match found {
+            Found::Lost(ended) => {
+                ledger.claim("", ended.exit().pid);
+                let actor = Actor::lost(table, &key, ledger, bundle, ended.exit());
+                actors.push(actor::enter(table, &key, actor));
+            }
+            Found::Shim(bootstrap, ended) => {
+                let reported = ended.map(|ended| ended.exit());
+                if let Some(exit) = reported {
+                    ledger.claim("", exit.pid);
+                }
+                let (settled, known) = oneshot::channel();
+                let actor = Actor::restored(table, &key, ledger, bundle, bootstrap, reported, settled);
+                actors.push(actor::enter(table, &key, actor));
+                // An actor that leaves is settled, too.
+                restored.spawn(async { known.await.unwrap_or_default() });
+            }
+            Found::HalfMade => {
+                let table = table.clone();
+                restored.spawn(async move {
+                    clean(&table.shared.config, &key, bundle).await;
+                    table.remove(&key);
+                });
+            }
+        }
     }
+    // Only now, since one must know of the others before it decides that nobody shares its shim.
+    actors.into_iter().for_each(|actor| drop(tokio::spawn(actor)));
     let all = async { while restored.join_next().await.is_some() {} };
     if tokio::time::timeout(table.shared.config.shim_timeout, all).await.is_err() {
         tracing::warn!(
@@ -48,51 +73,6 @@ pub(crate) async fn restore(table: &Arc<Table>) -> Result<()> {
     }
     restored.detach_all();
     Ok(())
-}
-
-async fn restore_one(table: Arc<Table>, key: Key, ledger: Ledger) {
-    let bundle = Bundle::of(&table.shared.config, &key.0, &key.1);
-    let place = bundle.clone();
-    let found = match blocking(move || look(&place)).await {
-        Ok(found) => found,
-        Err(error) => {
-            // Nothing is destroyed on the ground of what could not be read.
-            tracing::error!(namespace = %key.0, id = %key.1, error = %error.chain(), "read a bundle; it is left alone");
-            table.remove(&key);
-            return;
-        }
-    };
-    match found {
-        Found::Lost(ended) => {
-            ledger.claim("");
-            actor::spawn(&table, &key, Actor::lost(&table, &key, ledger, bundle, &ended));
-        }
-        Found::Shim(bootstrap, ended) => {
-            if ended.is_some() {
-                ledger.claim("");
-            }
-            let log = open_log(&bundle, &key);
-            let (settled, known) = oneshot::channel();
-            let actor = Actor::restored(&table, &key, ledger, bundle, bootstrap, log, settled);
-            actor::spawn(&table, &key, actor);
-            // An actor that leaves is settled, too.
-            let _ = known.await;
-        }
-        Found::HalfMade => {
-            clean(&table.shared.config, &key, bundle).await;
-            table.remove(&key);
-        }
-    }
-}
-
-fn open_log(bundle: &Bundle, key: &Key) -> Option<ShimLog> {
-    match ShimLog::open(&bundle.log(), &key.0, &key.1) {
-        Ok(log) => Some(log),
-        Err(error) => {
-            tracing::warn!(id = %key.1, error = %error.chain(), "a shim's log is lost");
-            None
-        }
-    }
 }
 
 /// Takes away what a creation left that nobody was told the success of.
@@ -120,10 +100,10 @@ fn look(bundle: &Bundle) -> Result<Found> {
     }
 }
 
-/// The names of all bundles; removes what earlier removals have left, and work folders without a bundle.
-fn scan(config: &Config) -> Result<Vec<Key>> {
+/// All bundles; removes what earlier removals have left, and work folders without a bundle.
+fn scan(config: &Config) -> Result<Vec<(Key, Bundle, Found)>> {
     let (bundles, works) = bundle::homes(config);
-    let mut keys = Vec::new();
+    let mut all = Vec::new();
     for namespace in names(&bundles)? {
         let folder = bundles.join(&namespace);
         sweep(&folder)?;
@@ -132,16 +112,24 @@ fn scan(config: &Config) -> Result<Vec<Key>> {
             continue;
         };
         for id in names(&folder)? {
-            match ContainerId::parse(&id) {
-                Ok(id) => keys.push((namespace.clone(), id)),
-                Err(_) => tracing::warn!(folder = %folder.display(), id, "not a task; it is left alone"),
+            let Ok(id) = ContainerId::parse(&id) else {
+                tracing::warn!(folder = %folder.display(), id, "not a task; it is left alone");
+                continue;
+            };
+            let bundle = Bundle::of(config, &namespace, &id);
+            match look(&bundle) {
+                Ok(found) => all.push(((namespace.clone(), id), bundle, found)),
+                // Nothing is destroyed on the ground of what could not be read.
+                Err(error) => {
+                    tracing::error!(%namespace, %id, error = %error.chain(), "read a bundle; it is left alone");
+                }
             }
         }
     }
     for namespace in names(&works)? {
         sweep_works(&works.join(&namespace), &bundles.join(&namespace))?;
     }
-    Ok(keys)
+    Ok(all)
 }
 
 /// Removes hidden folders: their removal was begun. Their mounts were gone before they were renamed.

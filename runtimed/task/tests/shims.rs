@@ -162,6 +162,42 @@ fn a_container_is_frozen_and_measured() {
 }
 
 #[test]
+fn containers_of_a_pod_share_a_shim() {
+    with_shims(|shim| async move {
+        let mut world = World::new(&shim).await;
+        let tasks = world.open().await;
+        let ns = &world.namespace.clone();
+        for id in ["pod", "a", "b"] {
+            let mut spec = world.spec(id, &["/bin/sleep", "1000"]);
+            spec["annotations"] = serde_json::json!({ "io.kubernetes.cri.sandbox-id": "pod" });
+            tasks.create(ns, &world.id(id), world.create_spec(id, spec)).await.unwrap();
+            tasks.start(ns, &world.id(id), "").await.unwrap();
+        }
+        assert_eq!(world.shim_pids().len(), 1);
+        let mut spec = world.spec("c", &["/bin/none"]);
+        spec["annotations"] = serde_json::json!({ "io.kubernetes.cri.sandbox-id": "pod" });
+        tasks.create(ns, &world.id("c"), world.create_spec("c", spec)).await.unwrap_err();
+        stop(&world, &tasks, "a").await;
+        world.die(tasks).await;
+        // Half made by the daemon that died: the shim never heard of it.
+        let address = std::fs::read(world.bundle("b").join("bootstrap.json")).unwrap();
+        let half = world.bundle("half");
+        std::fs::create_dir_all(half.join("rootfs")).unwrap();
+        std::fs::write(half.join("bootstrap.json"), address).unwrap();
+        std::fs::write(half.join("config.json"), "{}").unwrap();
+        std::fs::write(half.join("shim-binary-path"), shim.binary.to_str().unwrap()).unwrap();
+        let tasks = world.come_back().await;
+        let running = |process: &task::Process| process.status == Status::Running;
+        let listed = tasks.list(ns).await.unwrap();
+        assert!(listed.len() == 2 && listed.iter().all(running), "{listed:?}");
+        stop(&world, &tasks, "pod").await;
+        assert!(running(&tasks.get(ns, &world.id("b"), "").await.unwrap()));
+        stop(&world, &tasks, "b").await;
+        world.assert_clean();
+    });
+}
+
+#[test]
 fn a_failed_creation_leaves_nothing() {
     with_shims(|shim| async move {
         let world = World::new(&shim).await;

@@ -6,19 +6,22 @@ use proto_containerd::events::{TaskDelete, TaskExit};
 
 use super::{Actor, Done};
 use crate::bundle::Ended;
-use crate::types::Exit;
+use crate::types::{Exit, Status};
 
 impl Actor {
     /// The shim itself has reported an exit; whoever called has claimed it.
     pub(super) fn on_exit_event(&mut self, exec_id: &str, pid: u32, status: u32, at: SystemTime) {
         let Some(process) = self.procs.get_mut(exec_id) else { return };
-        let known = process.describe(&self.key.1, exec_id, self.bundle.path()).pid;
-        if known == 0 {
-            process.set_pid(pid);
-        } else if pid != 0 && pid != known {
+        let fits = match process.pid() {
+            // It may end before its start is answered.
+            0 => process.starting || process.status() != Status::Created,
+            known => pid == 0 || pid == known,
+        };
+        if !fits {
             // Of an earlier exec of that name.
             return;
         }
+        process.set_pid(pid.max(process.pid()));
         let exit = process.ended(status, at);
         if exec_id.is_empty() {
             self.note(exit, false);
@@ -36,7 +39,7 @@ impl Actor {
 
     /// Publishes an exit unless it was reported before; says whether it did.
     pub(super) fn publish_exit(&self, exec_id: &str, exit: Exit) -> bool {
-        if !self.ledger.claim(exec_id) {
+        if !self.ledger.claim(exec_id, exit.pid) {
             return false;
         }
         let (namespace, id) = &self.key;
