@@ -34,6 +34,15 @@ pub fn set(effective: Set, permitted: Set, inheritable: Set) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })
 }
 
+/// The permitted set.
+pub fn permitted() -> io::Result<Set> {
+    let header = Header { version: VERSION_3, pid: 0 };
+    let mut data = [Data { effective: 0, permitted: 0, inheritable: 0 }; 2];
+    // SAFETY: version 3 fills two data words, which are there.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    Ok(Set::from(data[0].permitted) | Set::from(data[1].permitted) << 32)
+}
+
 /// Removes one capability from the bounding set.
 pub fn drop_bounding(cap: u32) -> io::Result<()> {
     // SAFETY: plain numbers.

@@ -1,0 +1,85 @@
+//! `create`: a container whose init waits for `start`.
+
+use crate::cli::{Arity, Flag, Global, Matches, Verb};
+use crate::error::{Context, Result};
+use crate::stage::create::{self, Request};
+use crate::stage::parent;
+
+/// The flags that `create` and `run` share.
+pub const BUNDLE: Flag = Flag::value(
+    "bundle",
+    Some("b"),
+    "value",
+    "path to the root of the bundle directory, defaults to the current directory",
+);
+/// See [`BUNDLE`].
+pub const CONSOLE_SOCKET: Flag = Flag::value(
+    "console-socket",
+    None,
+    "value",
+    "path to an AF_UNIX socket which will receive a file descriptor referencing the master end of the console's pseudoterminal",
+);
+/// See [`BUNDLE`].
+pub const PIDFD_SOCKET: Flag = Flag::value(
+    "pidfd-socket",
+    None,
+    "value",
+    "path to an AF_UNIX socket which will receive a file descriptor referencing the init process",
+);
+/// See [`BUNDLE`].
+pub const PID_FILE: Flag =
+    Flag::value("pid-file", None, "value", "specify the file to write the process id to");
+/// See [`BUNDLE`].
+pub const NO_PIVOT: Flag = Flag::switch(
+    "no-pivot",
+    None,
+    "do not use pivot root to jail process inside rootfs. This should be used whenever the rootfs is on top of a ramdisk",
+);
+/// See [`BUNDLE`].
+pub const NO_NEW_KEYRING: Flag = Flag::switch(
+    "no-new-keyring",
+    None,
+    "do not create a new session keyring for the container. This will cause the container to inherit the calling processes session key",
+);
+/// See [`BUNDLE`].
+pub const PRESERVE_FDS: Flag = Flag::value(
+    "preserve-fds",
+    None,
+    "value",
+    "Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total) (default: 0)",
+);
+
+/// The verb.
+pub const VERB: Verb = Verb {
+    name: "create",
+    args: "<container-id>",
+    about: "create a container",
+    flags: &[BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS],
+    arity: Arity::Exact(1),
+    flags_stop: false,
+    run,
+};
+
+/// What the command line says, for `create` and `run`.
+pub fn request(matches: &Matches) -> Result<Request<'_>> {
+    // First of all, before anything is opened.
+    let preserve_fds = parent::preserve_fds(matches.number("preserve-fds")?.unwrap_or(0))?;
+    crate::sealed::ensure()?;
+    Ok(Request {
+        id: matches.id()?,
+        bundle: create::bundle(matches.value("bundle"))?,
+        console_socket: matches.value("console-socket").filter(|s| !s.is_empty()),
+        pidfd_socket: matches.value("pidfd-socket").filter(|s| !s.is_empty()),
+        pid_file: matches.value("pid-file").filter(|s| !s.is_empty()),
+        no_pivot: matches.flag("no-pivot"),
+        no_new_keyring: matches.flag("no-new-keyring"),
+        preserve_fds,
+        await_start: true,
+        foreground: false,
+    })
+}
+
+fn run(global: &Global, matches: &Matches) -> Result<i32> {
+    let done = request(matches).and_then(|request| create::create(global, &request));
+    done.context("runc create failed").map(|_| 0)
+}

@@ -1,0 +1,102 @@
+//! `delete`: what is left of a container, taken away.
+
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::cli::{Arity, Flag, Global, Matches, Verb};
+use crate::error::{Error, Result};
+use crate::log;
+use crate::process;
+use crate::stage::create::{hook_list, hook_state};
+use crate::state::{self, Container, Status, validate_id};
+use crate::steps::hooks;
+
+/// How long a killed process may take to end, as runc has it.
+const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// The verb.
+pub const VERB: Verb = Verb {
+    name: "delete",
+    args: "<container-id>",
+    about: "delete any resources held by the container often used with detached container",
+    flags: &[Flag::switch(
+        "force",
+        Some("f"),
+        "Forcibly deletes the container if it is still running (uses SIGKILL)",
+    )],
+    arity: Arity::Exact(1),
+    flags_stop: false,
+    run,
+};
+
+fn run(global: &Global, matches: &Matches) -> Result<i32> {
+    let (id, force) = (matches.id()?, matches.flag("force"));
+    let container = match Container::load(&global.root, id) {
+        Ok(container) => container,
+        Err(Error::NotExist) => {
+            // A creation that was cut off before it wrote anything leaves an empty directory.
+            validate_id(id)?;
+            state::remove(&global.root.join(id))?;
+            return if force { Ok(0) } else { Err(Error::NotExist) };
+        }
+        // A state that cannot be read says nothing to take back but itself.
+        Err(e) if force => {
+            log::warn(e.to_string());
+            validate_id(id)?;
+            state::remove(&global.root.join(id))?;
+            return Ok(0);
+        }
+        Err(e) => return Err(e),
+    };
+    match container.status()? {
+        Status::Stopped => {}
+        _ if force => kill_init(&container)?,
+        Status::Created => kill_init(&container)?,
+        status => {
+            let status = status.as_str();
+            return Err(Error::new(format!("cannot delete container {id} that is not stopped: {status}")));
+        }
+    }
+    destroy(&container)?;
+    Ok(0)
+}
+
+/// Kills init and waits until it has ended.
+fn kill_init(container: &Container) -> Result<()> {
+    let (pid, start) = (container.state.init_process_pid, container.state.init_process_start);
+    let Some(pidfd) = process::open(pid, start) else { return Ok(()) };
+    let _ = sys::signal::pidfd_kill(std::os::fd::AsFd::as_fd(&pidfd), Signal::SIGKILL as i32);
+    // A frozen process takes its death when it is thawed; version 2 does it by itself.
+    if let Ok(cgroup) = container.cgroup()
+        && cgroup.frozen().unwrap_or(false)
+    {
+        cgroup.freeze(false)?;
+    }
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    match poll(&mut fds, Some(&PATIENCE)) {
+        Ok(0) => Err(Error::new("container init still running")),
+        _ => Ok(()),
+    }
+}
+
+/// Takes away the cgroup with all that is in it, and the state directory; runs the `poststop` hooks. Goes on past a
+/// failure, and says the first one.
+pub fn destroy(container: &Container) -> Result<()> {
+    let emptied = container.cgroup().and_then(|cgroup| {
+        match cgroup.kill_all(Signal::SIGKILL as i32) {
+            Err(e) if !e.is_not_found() => log::warn(format!("kill processes of the cgroup: {e}")),
+            _ => {}
+        }
+        Ok(cgroup.destroy()?)
+    });
+    let hooks = container.spec().map(|spec| hook_list(&spec, |h| h.poststop()));
+    let removed = state::remove(&container.dir);
+    match hooks {
+        Ok(list) => {
+            let state = hook_state(container).json("stopped", Some(0));
+            hooks::run_leniently("poststop", &list, &state);
+        }
+        Err(e) => log::warn(format!("poststop hooks: {e}")),
+    }
+    emptied.and(removed)
+}

@@ -1,0 +1,206 @@
+//! `exec`: a further process in a container.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use oci::runtime::{LinuxCapabilities, Process as SpecProcess, Spec};
+
+use super::create::{CONSOLE_SOCKET, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS};
+use crate::cgroup;
+use crate::cli::{Arity, Flag, Global, Matches, Verb};
+use crate::error::{Context, Error, Result};
+use crate::plan::process::{Caps, Process};
+use crate::spec;
+use crate::stage::exec::{self, Request};
+use crate::stage::foreground::Foreground;
+use crate::stage::parent;
+use crate::state::{Container, Status};
+use crate::steps::seccomp;
+
+/// The verb.
+pub const VERB: Verb = Verb {
+    name: "exec",
+    args: "<container-id> <command> [command options]  || -p process.json <container-id>",
+    about: "execute new process inside the container",
+    flags: &[
+        CONSOLE_SOCKET,
+        PIDFD_SOCKET,
+        Flag::value("cwd", None, "value", "current working directory in the container"),
+        Flag::value("env", Some("e"), "value", "set environment variables"),
+        Flag::switch("tty", Some("t"), "allocate a pseudo-TTY"),
+        Flag::value("user", Some("u"), "value", "UID (format: <uid>[:<gid>])"),
+        Flag::value("additional-gids", Some("g"), "value", "additional gids"),
+        Flag::value("process", Some("p"), "value", "path to the process.json"),
+        Flag::switch("detach", Some("d"), "detach from the container's process"),
+        PID_FILE,
+        Flag::value(
+            "process-label",
+            None,
+            "value",
+            "set the asm process label for the process commonly used with selinux",
+        ),
+        Flag::value("apparmor", None, "value", "set the apparmor profile for the process"),
+        Flag::switch("no-new-privs", None, "set the no new privileges value for the process"),
+        Flag::value("cap", Some("c"), "value", "add a capability to the bounding set for the process"),
+        PRESERVE_FDS,
+        Flag::value(
+            "cgroup",
+            None,
+            "value",
+            "run the process in an (existing) sub-cgroup(s). Format is [<controller>:]<cgroup>",
+        ),
+        Flag::switch("ignore-paused", None, "allow exec in a paused container"),
+    ],
+    arity: Arity::Min(1),
+    flags_stop: true,
+    run,
+};
+
+fn run(global: &Global, matches: &Matches) -> Result<i32> {
+    start(global, matches).context("exec failed")
+}
+
+fn start(global: &Global, matches: &Matches) -> Result<i32> {
+    let preserve_fds = parent::preserve_fds(matches.number("preserve-fds")?.unwrap_or(0))?;
+    let container = Container::load(&global.root, matches.id()?)?;
+    check(&container, matches)?;
+    crate::sealed::ensure()?;
+    let spec = container.spec()?;
+    let process = process(&spec, matches)?;
+    let filter = spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()).map(seccomp::compile);
+    let filter = filter.transpose().map_err(|e| Error::new(e.to_string()))?;
+    let cgroup = cgroup(&container, matches)?;
+    let detach = matches.flag("detach");
+    let request = Request {
+        console_socket: matches.value("console-socket").filter(|s| !s.is_empty()),
+        pidfd_socket: matches.value("pidfd-socket").filter(|s| !s.is_empty()),
+        pid_file: matches.value("pid-file").filter(|s| !s.is_empty()),
+        detach,
+        preserve_fds,
+    };
+    let foreground = (!detach).then(|| Foreground::new(false)).transpose()?;
+    let started = exec::exec(&container, &process, filter.as_ref(), &*cgroup, &request)
+        .context("unable to start container process")?;
+    let Some(mut foreground) = foreground else { return Ok(0) };
+    if let Some(master) = started.master {
+        foreground.attach(master)?;
+    }
+    foreground.wait(started.pid)
+}
+
+fn check(container: &Container, matches: &Matches) -> Result<()> {
+    match container.status()? {
+        Status::Stopped => Err(Error::new("cannot exec in a stopped container")),
+        Status::Paused if !matches.flag("ignore-paused") => {
+            Err(Error::new("cannot exec in a paused container (use --ignore-paused to override)"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The process: from a file, or the container's own with what the flags change.
+fn process(spec: &Spec, matches: &Matches) -> Result<Process> {
+    if let Some(path) = matches.value("process").filter(|p| !p.is_empty()) {
+        return Process::from_spec(&spec::load_process(Path::new(path))?);
+    }
+    let args = &matches.args()[1..];
+    if args.is_empty() {
+        return Err(Error::new("process args cannot be empty"));
+    }
+    let own = spec.process().clone().ok_or_else(|| Error::new("process property must not be empty"))?;
+    let mut process = Process::from_spec(&changed(own, args, matches)?)?;
+    for name in matches.values("cap") {
+        let bit = Caps::bit(name)?;
+        process.capabilities.get_or_insert_default().add(bit);
+    }
+    Ok(process)
+}
+
+fn changed(mut process: SpecProcess, args: &[String], matches: &Matches) -> Result<SpecProcess> {
+    process.set_args(Some(args.to_vec()));
+    process.set_terminal(Some(matches.flag("tty")));
+    if let Some(cwd) = matches.value("cwd").filter(|c| !c.is_empty()) {
+        process.set_cwd(cwd.into());
+    }
+    if let Some(profile) = matches.value("apparmor") {
+        process.set_apparmor_profile(Some(profile.to_owned()));
+    }
+    if let Some(label) = matches.value("process-label") {
+        process.set_selinux_label(Some(label.to_owned()));
+    }
+    if matches.value("no-new-privs").is_some() {
+        process.set_no_new_privileges(Some(matches.flag("no-new-privs")));
+    }
+    if matches.value("cap").is_some() && process.capabilities().is_none() {
+        process.set_capabilities(Some(no_capabilities()));
+    }
+    let mut env = process.env().clone().unwrap_or_default();
+    env.extend(matches.values("env").map(str::to_owned));
+    process.set_env(Some(env));
+    user(&mut process, matches)?;
+    Ok(process)
+}
+
+fn no_capabilities() -> LinuxCapabilities {
+    let mut caps = LinuxCapabilities::default();
+    let none = std::collections::HashSet::new;
+    caps.set_bounding(Some(none()))
+        .set_effective(Some(none()))
+        .set_inheritable(Some(none()))
+        .set_permitted(Some(none()))
+        .set_ambient(Some(none()));
+    caps
+}
+
+fn user(process: &mut SpecProcess, matches: &Matches) -> Result<()> {
+    let number = |text: &str, what: &str| {
+        text.parse::<u32>()
+            .map_err(|_| Error::new(format!("parsing {text} as int for {what} failed: invalid syntax")))
+    };
+    let mut user = process.user().clone();
+    if let Some(text) = matches.value("user").filter(|u| !u.is_empty()) {
+        let (uid, gid) = text.split_once(':').map_or((text, None), |(uid, gid)| (uid, Some(gid)));
+        user.set_uid(number(uid, "uid")?);
+        if let Some(gid) = gid {
+            user.set_gid(number(gid, "gid")?);
+        }
+    }
+    let more: Vec<u32> =
+        matches.values("additional-gids").map(|g| number(g, "additional gid")).collect::<Result<_>>()?;
+    if !more.is_empty() {
+        let mut all = user.additional_gids().clone().unwrap_or_default();
+        all.extend(more);
+        user.set_additional_gids(Some(all));
+    }
+    process.set_user(user);
+    Ok(())
+}
+
+/// The container's cgroup, or one below it for the controllers that `--cgroup` names.
+fn cgroup(container: &Container, matches: &Matches) -> Result<Box<dyn cgroup::Manager>> {
+    let mut paths: BTreeMap<String, PathBuf> = container.state.cgroup_paths.clone();
+    for value in matches.values("cgroup") {
+        let (controllers, sub) = match value.split_once(':') {
+            Some((controllers, sub)) => (Some(controllers), sub),
+            None => (None, value),
+        };
+        let sub = crate::root::clean(Path::new(sub));
+        let below = sub.strip_prefix("/").unwrap_or(&sub);
+        let Some(controllers) = controllers else {
+            paths.values_mut().for_each(|path| *path = path.join(below));
+            continue;
+        };
+        for controller in controllers.split(',') {
+            let known = paths.get_mut(controller);
+            let path = known
+                .ok_or_else(|| Error::new(format!("unknown controller {controller} in --cgroup {value}")))?;
+            *path = path.join(below);
+        }
+    }
+    if matches.value("cgroup").is_some()
+        && let Some(missing) = paths.values().find(|path| !path.is_dir())
+    {
+        return Err(Error::new(format!("cgroup {} does not exist", missing.display())));
+    }
+    Ok(cgroup::load(&paths)?)
+}

@@ -1,0 +1,123 @@
+//! `kill`: a signal for init, or for every process.
+
+use std::os::fd::AsFd;
+use std::str::FromStr;
+
+use nix::sys::signal::Signal;
+
+use crate::cli::{Arity, Flag, Global, Matches, Verb};
+use crate::error::{Error, Result};
+use crate::process;
+use crate::state::{Container, Status};
+
+/// The verb.
+pub const VERB: Verb = Verb {
+    name: "kill",
+    args: "<container-id> [signal]",
+    about: "kill sends the specified signal (default: SIGTERM) to the container's init process",
+    // Obsolete in runc, and sent all the same.
+    flags: &[Flag::switch("all", Some("a"), "")],
+    arity: Arity::Range(1, 2),
+    flags_stop: false,
+    run,
+};
+
+const SIGRTMIN: i32 = 34;
+const SIGRTMAX: i32 = 64;
+
+fn run(global: &Global, matches: &Matches) -> Result<i32> {
+    let container = Container::load(&global.root, matches.id()?)?;
+    let signal = parse(matches.args().get(1).map_or("SIGTERM", String::as_str))?;
+    send(&container, signal, matches.flag("all"))?;
+    Ok(0)
+}
+
+fn send(container: &Container, signal: i32, all: bool) -> Result<()> {
+    let stopped = container.status()? == Status::Stopped;
+    let own_pids = container.state.config.namespaces.iter().any(|n| n.kind == "NEWPID" && n.path.is_empty());
+    // Without a pid namespace of its own, the others do not end with init.
+    if all || (signal == Signal::SIGKILL as i32 && !own_pids) {
+        match container.cgroup()?.kill_all(signal) {
+            Err(e) if !e.is_not_found() => return Err(e.into()),
+            _ => {}
+        }
+        if !stopped || !own_pids {
+            return if stopped && !all { Err(Error::NotRunning) } else { Ok(()) };
+        }
+        return Ok(());
+    }
+    if stopped {
+        return Err(Error::NotRunning);
+    }
+    let state = &container.state;
+    let pidfd = process::open(state.init_process_pid, state.init_process_start).ok_or(Error::NotRunning)?;
+    match sys::signal::pidfd_kill(pidfd.as_fd(), signal) {
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Err(Error::NotRunning),
+        other => {
+            other.map_err(|e| Error::call(format_args!("unable to signal init with signal {signal}"), e))
+        }
+    }?;
+    // A frozen process takes its death when it is thawed; version 2 does it by itself.
+    if signal == Signal::SIGKILL as i32 {
+        let cgroup = container.cgroup()?;
+        if cgroup.frozen().unwrap_or(false) {
+            cgroup.freeze(false)?;
+        }
+    }
+    Ok(())
+}
+
+/// A signal by number, or by name with or without `SIG`.
+fn parse(text: &str) -> Result<i32> {
+    let unknown = || Error::new(format!("unknown signal {text:?}"));
+    if let Ok(number) = text.parse::<i32>() {
+        return if (0..=SIGRTMAX).contains(&number) { Ok(number) } else { Err(unknown()) };
+    }
+    let upper = text.to_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(offset) = name.strip_prefix("RTMIN") {
+        return real_time(SIGRTMIN, offset).ok_or_else(unknown);
+    }
+    if let Some(offset) = name.strip_prefix("RTMAX") {
+        return real_time(SIGRTMAX, offset).ok_or_else(unknown);
+    }
+    let name = match name {
+        "CLD" => "CHLD",
+        "POLL" => "IO",
+        "IOT" => "ABRT",
+        "UNUSED" => "SYS",
+        other => other,
+    };
+    Signal::from_str(&format!("SIG{name}")).map(|s| s as i32).map_err(|_| unknown())
+}
+
+fn real_time(base: i32, offset: &str) -> Option<i32> {
+    let offset: i32 = if offset.is_empty() { 0 } else { offset.parse().ok()? };
+    Some(base + offset).filter(|n| (SIGRTMIN..=SIGRTMAX).contains(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_by_every_name() {
+        for (text, number) in [
+            ("9", 9),
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("sigterm", 15),
+            ("USR1", 10),
+            ("0", 0),
+            ("RTMIN+1", 35),
+            ("SIGRTMAX-2", 62),
+            ("CLD", 17),
+            ("64", 64),
+        ] {
+            assert_eq!(parse(text).unwrap(), number, "{text}");
+        }
+        for bad in ["65", "-1", "SIGNO", "", "RTMIN+99"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

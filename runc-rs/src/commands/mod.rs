@@ -1,0 +1,39 @@
+//! The verbs, a file each.
+
+use crate::cli::Verb;
+
+pub mod create;
+pub mod delete;
+pub mod events;
+pub mod exec;
+pub mod features;
+pub mod kill;
+pub mod list;
+pub mod pause;
+pub mod ps;
+pub mod resume;
+pub mod run;
+pub mod spec;
+pub mod start;
+pub mod state;
+mod units;
+pub mod update;
+
+/// Every verb, in the order of the help.
+pub const VERBS: &[&Verb] = &[
+    &create::VERB,
+    &delete::VERB,
+    &events::VERB,
+    &exec::VERB,
+    &features::VERB,
+    &kill::VERB,
+    &list::VERB,
+    &pause::VERB,
+    &ps::VERB,
+    &resume::VERB,
+    &run::VERB,
+    &spec::VERB,
+    &start::VERB,
+    &state::VERB,
+    &update::VERB,
+];

@@ -1,0 +1,226 @@
+//! The mounts of a container, checked and ordered (config.md, "Mounts").
+
+use std::path::{Path, PathBuf};
+
+use oci::runtime::{LinuxIdMapping, Mount as SpecMount, Spec};
+
+use super::options::{self, Options};
+use crate::error::{Error, Result};
+use crate::root;
+
+/// A mount inside the container's root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where: absolute and clean, inside the root.
+    pub destination: PathBuf,
+    /// What.
+    pub source: Source,
+    /// How.
+    pub options: Options,
+    /// Mounted writable, and made read-only when the root is complete: the runtime still puts files into it.
+    pub late_readonly: bool,
+    /// Id mapping of this mount, if it has one: (user mappings, group mappings).
+    pub id_maps: Option<(Vec<IdMap>, Vec<IdMap>)>,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file or directory of the host.
+    Bind {
+        /// Absolute path.
+        path: PathBuf,
+        /// With what is mounted below it.
+        recursive: bool,
+    },
+    /// A new file system.
+    Filesystem {
+        /// Its type.
+        fstype: String,
+        /// Its source, as the type understands it.
+        source: Option<String>,
+    },
+    /// The container's view of the cgroup hierarchies, whichever version the host has.
+    Cgroup,
+    /// Nothing new: other flags for what is mounted there.
+    Remount,
+}
+
+/// A range of user or group ids (config-linux.md, "User namespace mappings").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMap {
+    /// First id in the container.
+    pub container: u32,
+    /// First id on the host.
+    pub host: u32,
+    /// How many.
+    pub size: u32,
+}
+
+impl IdMap {
+    /// The ranges of a list of config.json.
+    pub fn all(list: Option<&Vec<LinuxIdMapping>>) -> Vec<IdMap> {
+        let one =
+            |m: &LinuxIdMapping| IdMap { container: m.container_id(), host: m.host_id(), size: m.size() };
+        list.into_iter().flatten().map(one).collect()
+    }
+
+    /// The lines of /proc/PID/uid_map (user_namespaces(7)).
+    pub fn lines(all: &[IdMap]) -> String {
+        all.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect()
+    }
+}
+
+/// Files below /proc that may be mounted over: what lxcfs provides, and two that sandboxes fake.
+const PROC_FILES: &[&str] = &[
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// Reads `mounts`; a relative source of a bind mount lies in the bundle.
+pub fn from_spec(spec: &Spec, bundle: &Path) -> Result<Vec<Mount>> {
+    let listed = spec.mounts().as_ref().into_iter().flatten();
+    listed.map(|m| mount(m, bundle)).collect()
+}
+
+/// Whether the runtime fills /dev: unless the host's, or another ready one, is bound there.
+pub fn fills_dev(mounts: &[Mount]) -> bool {
+    !mounts.iter().any(|m| m.destination == Path::new("/dev") && matches!(m.source, Source::Bind { .. }))
+}
+
+fn mount(m: &SpecMount, bundle: &Path) -> Result<Mount> {
+    let options = options::parse(m.options().as_deref().unwrap_or_default());
+    let destination = root::clean(m.destination());
+    let fstype = m.typ().clone().unwrap_or_default();
+    let source = source(m, &options, &fstype, bundle)?;
+    check_proc(&destination, &source)?;
+    let id_maps = id_maps(m, &options, &source, &destination)?;
+    let tmpfs = matches!(&source, Source::Filesystem { fstype, .. } if fstype == "tmpfs");
+    let late_readonly = options.attr.set & sys::mount::RDONLY != 0
+        && (tmpfs || (destination == Path::new("/dev") && matches!(source, Source::Filesystem { .. })));
+    Ok(Mount { destination, source, options, late_readonly, id_maps })
+}
+
+fn source(m: &SpecMount, options: &Options, fstype: &str, bundle: &Path) -> Result<Source> {
+    let given = m.source().as_ref().filter(|s| !s.as_os_str().is_empty());
+    if options.remount {
+        return Ok(Source::Remount);
+    }
+    if options.bind.is_some() || fstype == "bind" {
+        let path = given.ok_or_else(|| {
+            Error::new(format!("mount {}: a bind mount needs a source", m.destination().display()))
+        })?;
+        let recursive = options.bind.unwrap_or(false);
+        return Ok(Source::Bind { path: bundle.join(path), recursive });
+    }
+    match fstype {
+        "" => Err(Error::new(format!("mount {}: no type given", m.destination().display()))),
+        "cgroup" | "cgroup2" => Ok(Source::Cgroup),
+        fstype => {
+            let source = given.map(|s| s.to_string_lossy().into_owned());
+            Ok(Source::Filesystem { fstype: fstype.to_owned(), source })
+        }
+    }
+}
+
+fn id_maps(
+    m: &SpecMount,
+    options: &Options,
+    source: &Source,
+    destination: &Path,
+) -> Result<Option<(Vec<IdMap>, Vec<IdMap>)>> {
+    let (uids, gids) = (IdMap::all(m.uid_mappings().as_ref()), IdMap::all(m.gid_mappings().as_ref()));
+    if uids.is_empty() && gids.is_empty() && options.idmap.is_none() {
+        return Ok(None);
+    }
+    let at = destination.display();
+    if !matches!(source, Source::Bind { .. }) {
+        return Err(Error::new(format!("mount {at}: only bind mounts can be id-mapped")));
+    }
+    if uids.is_empty() || gids.is_empty() {
+        return Err(Error::new(format!(
+            "mount {at}: id-mapping needs uidMappings and gidMappings of the mount"
+        )));
+    }
+    Ok(Some((uids, gids)))
+}
+
+/// Nothing may cover a part of /proc, or what a program reads there could be a lie (CVE-2019-16884).
+fn check_proc(destination: &Path, source: &Source) -> Result<()> {
+    let Ok(below) = destination.strip_prefix("/proc") else { return Ok(()) };
+    if below.as_os_str().is_empty() {
+        return match source {
+            Source::Filesystem { fstype, .. } if fstype == "proc" => Ok(()),
+            // A bind mount there must turn out to be a procfs, which the step checks.
+            Source::Bind { .. } | Source::Remount => Ok(()),
+            _ => Err(Error::new("\"/proc\" cannot be mounted because it is not of type proc")),
+        };
+    }
+    if PROC_FILES.iter().any(|f| Path::new(f) == destination) {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "{:?} cannot be mounted because it is inside /proc",
+        destination.display().to_string()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(json: &str) -> Result<Mount> {
+        mount(&serde_json::from_str(json).unwrap(), Path::new("/bundle"))
+    }
+
+    #[test]
+    fn kinds_of_source() {
+        let bind = parsed(r#"{"destination":"/a/../b/","source":"data","options":["rbind","ro"]}"#).unwrap();
+        assert_eq!(bind.destination, Path::new("/b"));
+        assert_eq!(bind.source, Source::Bind { path: "/bundle/data".into(), recursive: true });
+        assert!(!bind.late_readonly);
+        let dev =
+            parsed(r#"{"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["ro","mode=755"]}"#)
+                .unwrap();
+        assert!(dev.late_readonly);
+        assert!(fills_dev(&[dev]));
+        let cgroup = parsed(r#"{"destination":"/sys/fs/cgroup","type":"cgroup","options":["ro"]}"#).unwrap();
+        assert_eq!(cgroup.source, Source::Cgroup);
+    }
+
+    #[test]
+    fn proc_is_not_covered() {
+        let text = |json: &str| parsed(json).unwrap_err().to_string();
+        assert_eq!(
+            text(r#"{"destination":"/proc/self/attr","type":"tmpfs"}"#),
+            "\"/proc/self/attr\" cannot be mounted because it is inside /proc"
+        );
+        assert!(text(r#"{"destination":"/x/../proc","type":"tmpfs"}"#).contains("not of type proc"));
+        assert!(parsed(r#"{"destination":"/proc/uptime","source":"/u","options":["bind"]}"#).is_ok());
+        assert!(parsed(r#"{"destination":"/proc","type":"proc"}"#).is_ok());
+    }
+
+    #[test]
+    fn errors_name_the_mount() {
+        assert!(parsed(r#"{"destination":"/x"}"#).unwrap_err().to_string().contains("/x"));
+        assert!(parsed(r#"{"destination":"/y","type":"bind"}"#).unwrap_err().to_string().contains("/y"));
+        let e = parsed(r#"{"destination":"/z","source":"/z","options":["bind","idmap"]}"#).unwrap_err();
+        assert!(e.to_string().contains("/z"), "{e}");
+    }
+
+    #[test]
+    fn id_map_lines() {
+        let maps =
+            [IdMap { container: 0, host: 1000, size: 10 }, IdMap { container: 10, host: 5000, size: 1 }];
+        assert_eq!(IdMap::lines(&maps), "0 1000 10\n10 5000 1\n");
+    }
+}

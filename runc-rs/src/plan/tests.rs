@@ -1,0 +1,159 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn config(change: impl FnOnce(&mut Value)) -> Spec {
+    let mut value = json!({
+        "ociVersion": "1.0.2",
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["sh"], "cwd": "/"},
+        "root": {"path": "rootfs"},
+        "hostname": "box",
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}
+        ],
+        "linux": {
+            "namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
+            "maskedPaths": ["/proc/kcore"],
+            "readonlyPaths": ["/proc/sys"]
+        }
+    });
+    change(&mut value);
+    serde_json::from_value(value).unwrap()
+}
+
+fn plan(change: impl FnOnce(&mut Value)) -> Result<Plan> {
+    let choices = Choices { await_start: true, ..Choices::default() };
+    create("c1", Path::new("/bundle"), &config(change), &choices)
+}
+
+fn refused(change: impl FnOnce(&mut Value)) -> String {
+    plan(change).unwrap_err().to_string()
+}
+
+fn position(plan: &Plan, wanted: impl Fn(&Step) -> bool) -> usize {
+    plan.steps.iter().position(wanted).unwrap()
+}
+
+#[test]
+fn order_of_a_plain_container() {
+    let plan = plan(|_| {}).unwrap();
+    assert_eq!(plan.rootfs, Path::new("/bundle/rootfs"));
+    let order = [
+        position(&plan, |s| matches!(s, Step::Loopback)),
+        position(&plan, |s| matches!(s, Step::BindRoot { .. })),
+        position(&plan, |s| matches!(s, Step::Mount(m) if m.destination == Path::new("/dev"))),
+        position(&plan, |s| matches!(s, Step::Device(_))),
+        position(&plan, |s| matches!(s, Step::RuntimeHooks)),
+        position(&plan, |s| matches!(s, Step::EnterRoot(Enter::Pivot))),
+        position(&plan, |s| matches!(s, Step::Hostname(_))),
+        position(&plan, |s| matches!(s, Step::ReadonlyPath(_))),
+        position(&plan, |s| matches!(s, Step::MaskedPaths(_))),
+        position(&plan, |s| matches!(s, Step::Ready)),
+        position(&plan, |s| matches!(s, Step::CloseDescriptors)),
+        position(&plan, |s| matches!(s, Step::Identity)),
+        position(&plan, |s| matches!(s, Step::FindProgram)),
+        position(&plan, |s| matches!(s, Step::AwaitStart)),
+        position(&plan, |s| matches!(s, Step::Execute)),
+    ];
+    assert!(order.is_sorted(), "{order:?}");
+    assert_eq!(plan.steps.last(), Some(&Step::Execute));
+}
+
+#[test]
+fn every_step_names_its_clause() {
+    for step in plan(|_| {}).unwrap().steps {
+        assert!(!step.clause().is_empty());
+        assert!(step.to_string().contains(step.clause()));
+    }
+}
+
+#[test]
+fn the_filter_is_loaded_when_there_is_still_the_right() {
+    let with = |no_new_privileges: bool| {
+        plan(|c| {
+            c["process"]["noNewPrivileges"] = json!(no_new_privileges);
+            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"});
+        })
+        .unwrap()
+    };
+    let before = with(false);
+    let seccomp = |p: &Plan| position(p, |s| matches!(s, Step::Seccomp));
+    let identity = |p: &Plan| position(p, |s| matches!(s, Step::Identity));
+    assert!(seccomp(&before) < identity(&before));
+    let after = with(true);
+    assert!(seccomp(&after) > identity(&after));
+}
+
+#[test]
+fn without_a_mount_namespace() {
+    let none = |c: &mut Value| {
+        c["linux"] = json!({"namespaces": [{"type": "uts"}]});
+        c["mounts"] = json!([]);
+    };
+    let plan = plan(none).unwrap();
+    assert!(plan.steps.contains(&Step::EnterRoot(Enter::Chroot)));
+    assert!(!plan.steps.iter().any(|s| matches!(s, Step::BindRoot { .. })));
+    let text = refused(|c| {
+        none(c);
+        c["linux"]["maskedPaths"] = json!(["/proc/kcore"]);
+    });
+    assert_eq!(text, "unable to restrict sys entries without a private MNT namespace");
+}
+
+#[test]
+fn devices_are_bound_in_a_user_namespace() {
+    let plan = plan(|c| {
+        c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+        c["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+    })
+    .unwrap();
+    assert!(plan.steps.iter().any(|s| matches!(s, Step::BindDevice(_))));
+    assert!(!plan.steps.iter().any(|s| matches!(s, Step::Device(_))));
+}
+
+#[test]
+fn a_tmpfs_is_made_read_only_late() {
+    let plan = plan(|c| c["mounts"][1]["options"] = json!(["ro", "mode=755"])).unwrap();
+    let late = position(&plan, |s| *s == Step::ReadonlyMount("/dev".into()));
+    assert!(late > position(&plan, |s| matches!(s, Step::EnterRoot(_))));
+}
+
+#[test]
+fn refusals() {
+    let push = |c: &mut Value, ns: Value| c["linux"]["namespaces"].as_array_mut().unwrap().push(ns);
+    assert!(refused(|c| push(c, json!({"type": "pid"}))).contains("duplicated ns"));
+    assert!(refused(|c| push(c, json!({"type": "user"}))).contains("no user and/or group mappings"));
+    assert!(refused(|c| push(c, json!({"type": "user", "path": "x"}))).contains("not absolute"));
+    assert_eq!(refused(|c| c["process"] = Value::Null), "process property must not be empty");
+    assert!(refused(|c| c["ociVersion"] = json!("2.0")).contains("2.0"));
+    assert!(refused(|c| c["linux"]["rootfsPropagation"] = json!("odd")).contains("odd"));
+    assert!(refused(|c| c["linux"]["sysctl"] = json!({"kernel.panic": "1"})).contains("kernel.panic"));
+    let text = refused(|c| c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 1, "size": 1}]));
+    assert!(text.contains("isn't enabled"));
+    let no_uts = refused(|c| c["linux"]["namespaces"] = json!([{"type": "mount"}]));
+    assert_eq!(no_uts, "unable to set hostname without a private UTS namespace");
+}
+
+#[test]
+fn what_is_not_carried_out_is_named() {
+    let field = |key: &str, value: Value| refused(|c| c["linux"][key] = value);
+    assert_eq!(field("intelRdt", json!({"closID": "x"})), "linux.intelRdt is not supported yet");
+    assert_eq!(field("netDevices", json!({"eth0": {}})), "linux.netDevices is not supported yet");
+    assert_eq!(field("mountLabel", json!("l")), "linux.mountLabel is not supported yet");
+}
+
+#[test]
+fn time_offsets_are_lines() {
+    let plan = plan(|c| {
+        c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "time"}));
+        c["linux"]["timeOffsets"] =
+            json!({"monotonic": {"secs": 5, "nanosecs": 1}, "boottime": {"secs": -3}});
+    })
+    .unwrap();
+    assert_eq!(plan.time_offsets, "boottime -3 0\nmonotonic 5 1\n");
+    assert!(
+        refused(|c| c["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 5}})).contains("isn't enabled")
+    );
+}

@@ -1,0 +1,121 @@
+//! The one conversation between a command and the process it starts: typed messages over a socket pair.
+
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Longer texts are cut: a packet must fit the socket's buffer.
+const MAX_TEXT: usize = 16 << 10;
+const MAX_PACKET: usize = 64 << 10;
+
+/// One message.
+///
+/// From the new process: `Forked`? `Mounted`? `Ready`, `Done`?, each but `Done` answered by `Go`; or `Failed` at any time.
+/// An end of file after `Ready` means that the program runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// An intermediate process has made the real one.
+    Forked {
+        /// Its process id, as the parent sees it.
+        pid: i32,
+    },
+    /// The mounts are there: cgroup limits and runtime hooks are due.
+    Mounted,
+    /// All is set up but for what takes rights away.
+    Ready,
+    /// Created, and waiting for `start`.
+    Done,
+    /// It did not work.
+    Failed {
+        /// Why.
+        text: String,
+        /// Whether the text stands for itself, as that of a missing program does.
+        plain: bool,
+    },
+    /// From the parent: go on.
+    Go,
+}
+
+/// One end of the conversation. Closed on exec.
+#[derive(Debug)]
+pub struct Channel {
+    fd: OwnedFd,
+}
+
+impl Channel {
+    /// Both ends.
+    pub fn pair() -> Result<(Self, Self)> {
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map(|(a, b)| (Channel { fd: a }, Channel { fd: b }))
+            .map_err(|e| Error::call("socketpair", e))
+    }
+
+    /// Sends a message.
+    pub fn send(&self, message: &Message) -> Result<()> {
+        let message = match message {
+            Message::Failed { text, plain } if text.len() > MAX_TEXT => {
+                let text = text.chars().take(MAX_TEXT / 4).collect();
+                &Message::Failed { text, plain: *plain }
+            }
+            other => other,
+        };
+        let packet = serde_json::to_vec(message).map_err(|e| Error::new(e.to_string()))?;
+        send(&self.fd, &packet, SendFlags::NOSIGNAL)
+            .map(drop)
+            .map_err(|e| Error::call(format_args!("send {message:?}"), e))
+    }
+
+    /// The next message; `None` when the other end is closed.
+    pub fn receive(&self) -> Result<Option<Message>> {
+        let mut packet = vec![0; MAX_PACKET];
+        let size = loop {
+            match recv(&self.fd, packet.as_mut_slice(), RecvFlags::empty()) {
+                Ok((_, size)) => break size,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                Err(e) => return Err(Error::call("receive from the other stage", e)),
+            }
+        };
+        if size == 0 {
+            return Ok(None);
+        }
+        serde_json::from_slice(packet.get(..size).unwrap_or_default())
+            .map(Some)
+            .map_err(|e| Error::new(format!("message of the other stage: {e}")))
+    }
+
+    #[cfg(test)]
+    pub fn as_raw(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Waits for the parent's word.
+    pub fn expect_go(&self) -> Result<()> {
+        match self.receive()? {
+            Some(Message::Go) => Ok(()),
+            Some(other) => Err(Error::new(format!("expected Go, got {other:?}"))),
+            None => Err(Error::new("the parent has gone away")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_whole_and_in_order() {
+        let (a, b) = Channel::pair().unwrap();
+        a.send(&Message::Forked { pid: 7 }).unwrap();
+        a.send(&Message::Failed { text: "x".repeat(1 << 20), plain: false }).unwrap();
+        assert_eq!(b.receive().unwrap(), Some(Message::Forked { pid: 7 }));
+        assert!(matches!(b.receive().unwrap(), Some(Message::Failed { text, .. }) if text.len() <= MAX_TEXT));
+        assert!(a.send(&Message::Go).is_ok() && b.expect_go().is_ok());
+        drop(a);
+        assert_eq!(b.receive().unwrap(), None);
+        assert!(b.expect_go().is_err());
+    }
+}

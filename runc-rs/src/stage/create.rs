@@ -1,0 +1,441 @@
+//! `create` and `run`, from config.json to an init that waits for `start` (or runs).
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::sys::stat::Mode as NixMode;
+use oci::runtime::{Hook, Spec};
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::channel::Channel;
+use super::fds;
+use super::init::{self, Setting};
+use super::parent::{self, Answers};
+use super::spawn::{Birth, Born, spawn};
+use crate::cgroup;
+use crate::cli::Global;
+use crate::error::{Context as _, Error, Result};
+use crate::plan::mounts::{IdMap, Source};
+use crate::plan::namespaces::{Kind, Namespaces};
+use crate::plan::{self, Choices, Plan, Step};
+use crate::process;
+use crate::procfs::Procfs;
+use crate::spec;
+use crate::state::{self, Config, Container, FIFO, MountEntry, NamespaceEntry, State};
+use crate::steps::hooks::{self, HookState};
+use crate::steps::{Context, InitHooks, mount, seccomp, security};
+
+/// What the command line says about a start.
+#[derive(Debug, Default)]
+pub struct Request<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// `--bundle`.
+    pub bundle: PathBuf,
+    /// `--console-socket`.
+    pub console_socket: Option<&'a str>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<&'a str>,
+    /// `--pid-file`.
+    pub pid_file: Option<&'a str>,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// Descriptors after the standard ones that are the program's.
+    pub preserve_fds: u32,
+    /// Whether init waits for a `start` of its own.
+    pub await_start: bool,
+    /// Whether the command stays with the container.
+    pub foreground: bool,
+}
+
+/// A container that has been created.
+pub struct Created {
+    /// Its state.
+    pub container: Container,
+    /// Its config.json.
+    pub spec: Spec,
+    /// The terminal's master, for a command that stays.
+    pub master: Option<OwnedFd>,
+}
+
+/// Creates a container. On failure nothing of it is left.
+pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
+    let config = request.bundle.join("config.json");
+    if !config.exists() {
+        return Err(Error::new(format!("JSON specification file {} not found", config.display())));
+    }
+    let loaded = spec::load(&config)?;
+    let choices = Choices {
+        no_pivot: request.no_pivot,
+        no_new_keyring: request.no_new_keyring,
+        host_net: joins_own_network(&loaded.spec)?,
+        await_start: request.await_start,
+    };
+    let plan = plan::create(request.id, &request.bundle, &loaded.spec, &choices)?;
+    check(&plan, request)?;
+    let program = loaded.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()).map(seccomp::compile);
+    let program = program.transpose().map_err(|e| Error::new(e.to_string()))?;
+    let dir = Container::reserve(&global.root, request.id)?;
+    let manager = cgroup::manager(plan.cgroups_path.as_deref(), request.id, global.systemd_cgroup);
+    let manager = manager.and_then(|manager| cgroup::check_unused(&*manager).map(|()| manager));
+    let manager = match manager {
+        Ok(manager) => manager,
+        Err(e) => {
+            state::remove(&dir)?;
+            return Err(e.into());
+        }
+    };
+    let state = first_state(&plan, &loaded.spec, &*manager, request);
+    let mut creation = Creation {
+        container: Container { dir, state },
+        spec: &loaded.spec,
+        plan: &plan,
+        request,
+        program: program.as_ref(),
+        manager,
+        pid: 0,
+        hooks_due: false,
+    };
+    match creation.go(&loaded.text) {
+        Ok(master) => Ok(Created { container: creation.container, spec: loaded.spec, master }),
+        Err(e) => {
+            creation.undo();
+            Err(e).context("unable to start container process")
+        }
+    }
+}
+
+/// A network namespace "joined" by path that is the runtime's own is the host's, whatever config.json calls it.
+fn joins_own_network(spec: &Spec) -> Result<bool> {
+    let namespaces = Namespaces::from_spec(spec)?;
+    let Some(path) = namespaces.path(Kind::Net) else { return Ok(false) };
+    let (Ok(there), Ok(here)) = (rustix::fs::stat(path), rustix::fs::stat("/proc/self/ns/net")) else {
+        return Ok(false);
+    };
+    Ok((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino))
+}
+
+fn check(plan: &Plan, request: &Request<'_>) -> Result<()> {
+    let detached = !request.foreground;
+    if plan.process.terminal && detached && request.console_socket.is_none() {
+        return Err(Error::new("cannot allocate tty if runc will detach without setting console socket"));
+    }
+    if request.console_socket.is_some() && !(plan.process.terminal && detached) {
+        return Err(Error::new("cannot use console socket if runc will not detach or allocate tty"));
+    }
+    let meta = std::fs::symlink_metadata(&plan.rootfs)
+        .with_context(|| format!("invalid rootfs: stat {}", plan.rootfs.display()))?;
+    if !meta.is_dir() {
+        return Err(Error::new(format!("invalid rootfs: {} is not a directory", plan.rootfs.display())));
+    }
+    security::check(&plan.process.apparmor, &plan.process.selinux)
+}
+
+/// What is written down before anything is made, so that `delete` finds what to undo.
+fn first_state(plan: &Plan, spec: &Spec, manager: &dyn cgroup::Manager, request: &Request<'_>) -> State {
+    let mut labels: Vec<String> =
+        spec.annotations().iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+    labels.sort();
+    labels.push(format!("bundle={}", plan.bundle.display()));
+    State {
+        id: plan.id.clone(),
+        init_process_pid: 0,
+        init_process_start: 0,
+        created: state::now(),
+        config: Config {
+            rootfs: plan.rootfs.clone(),
+            labels,
+            mounts: mount_entries(spec),
+            namespaces: namespace_entries(&plan.namespaces),
+            version: spec.version().clone(),
+            no_new_keyring: request.no_new_keyring,
+        },
+        rootless: false,
+        cgroup_paths: manager.paths(),
+        namespace_paths: BTreeMap::new(),
+        external_descriptors: Vec::new(),
+        intel_rdt_path: String::new(),
+    }
+}
+
+fn mount_entries(spec: &Spec) -> Vec<MountEntry> {
+    let text = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+    let entry = |m: &oci::runtime::Mount| MountEntry {
+        source: text(m.source()),
+        destination: m.destination().display().to_string(),
+        device: m.typ().clone().unwrap_or_default(),
+    };
+    spec.mounts().iter().flatten().map(entry).collect()
+}
+
+fn namespace_entries(namespaces: &Namespaces) -> Vec<NamespaceEntry> {
+    let new = namespaces.new.iter().map(|k| (*k, String::new()));
+    let joined = namespaces.join.iter().map(|(k, path)| (*k, path.display().to_string()));
+    new.chain(joined).map(|(kind, path)| NamespaceEntry { kind: kind.key().into(), path }).collect()
+}
+
+/// A creation under way.
+struct Creation<'a> {
+    container: Container,
+    spec: &'a Spec,
+    plan: &'a Plan,
+    request: &'a Request<'a>,
+    program: Option<&'a seccomp::Program>,
+    manager: Box<dyn cgroup::Manager>,
+    pid: i32,
+    hooks_due: bool,
+}
+
+impl Creation<'_> {
+    fn go(&mut self, config: &[u8]) -> Result<Option<OwnedFd>> {
+        Container::save_spec(&self.container.dir, config)?;
+        self.container.save()?;
+        let fifo = self.request.await_start.then(|| self.fifo()).transpose()?;
+        self.manager.create().context("unable to apply cgroup configuration")?;
+        let (ours, theirs) = self.console()?;
+        let born = self.spawn(fifo, theirs)?;
+        self.pid = born.pid;
+        self.prepare(&born)?;
+        let channel = born.channel;
+        channel.send(&super::channel::Message::Go)?;
+        parent::serve(&channel, self)?;
+        // The socket is read only now: what was sent waits in it.
+        ours.map(|socket| fds::receive(socket).context("receive the terminal's master")).transpose()
+    }
+
+    /// Before init may go on: its cgroup, its ids, its score.
+    fn prepare(&self, born: &Born) -> Result<()> {
+        if !born.in_cgroup {
+            self.manager.join(born.pid).context("unable to apply cgroup configuration")?;
+        }
+        let adj = self.plan.process.oom_score_adj;
+        if !self.plan.namespaces.is_new(Kind::User) && adj.is_none() {
+            return Ok(());
+        }
+        let procfs = Procfs::open()?;
+        parent::set_oom_score(&procfs, born.pid, adj)?;
+        if self.plan.namespaces.is_new(Kind::User) {
+            let pid = born.pid;
+            procfs.write(&format!("{pid}/gid_map"), IdMap::lines(&self.plan.gid_maps).as_bytes())?;
+            procfs.write(&format!("{pid}/uid_map"), IdMap::lines(&self.plan.uid_maps).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The pipe that init waits on. It is held open for both directions: reading ends only when `start` writes, and
+    /// `start` finds no reader once init is gone.
+    fn fifo(&self) -> Result<OwnedFd> {
+        let path = self.container.dir.join(FIFO);
+        let at = |e: std::io::Error| Error::call(format_args!("mkfifo {}", path.display()), e);
+        nix::unistd::mkfifo(&path, NixMode::from_bits_truncate(0o600)).map_err(|e| at(e.into()))?;
+        rustix::fs::open(&path, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| at(e.into()))
+    }
+
+    /// Where the terminal's master goes: to the console socket, or to this command itself.
+    fn console(&self) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+        if !self.plan.process.terminal {
+            return Ok((None, None));
+        }
+        if let Some(path) = self.request.console_socket {
+            return Ok((None, Some(fds::connect(path)?)));
+        }
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(|e| Error::call("socketpair", e))?;
+        Ok((Some(ours), Some(theirs)))
+    }
+
+    fn birth(&self) -> Result<Birth> {
+        let open = |(kind, path): &(Kind, PathBuf)| {
+            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .map(|fd| (*kind, fd))
+                .map_err(|e| Error::call(format_args!("open namespace {}", path.display()), e))
+        };
+        Ok(Birth {
+            new: self.plan.namespaces.new.clone(),
+            join: self.plan.namespaces.join.iter().map(open).collect::<Result<_>>()?,
+            time_offsets: self.plan.time_offsets.clone(),
+            cgroup: self.manager.dir_fd()?,
+        })
+    }
+
+    fn spawn(&self, fifo: Option<OwnedFd>, console: Option<OwnedFd>) -> Result<Born> {
+        let birth = self.birth()?;
+        let trees = self.trees()?;
+        let namespaces = &self.plan.namespaces;
+        let setting = Setting {
+            new_cgroup_namespace: namespaces.is_new(Kind::Cgroup),
+            user_namespace: namespaces.has(Kind::User),
+        };
+        let context = |channel: Channel| self.context(channel, fifo, console, trees);
+        spawn(birth, |channel| init::run(setting, &self.plan.steps, channel, context))
+    }
+
+    fn context(
+        &self,
+        channel: Channel,
+        fifo: Option<OwnedFd>,
+        console: Option<OwnedFd>,
+        trees: Vec<(PathBuf, OwnedFd)>,
+    ) -> Result<Context<'_>> {
+        let mut env = self.plan.process.env.clone();
+        env.extend(parent::handed_on());
+        Ok(Context {
+            process: &self.plan.process,
+            env,
+            seccomp: self.program,
+            keyring: format!("_ses.{}", self.plan.id),
+            rootfs: &self.plan.rootfs,
+            root: None,
+            procfs: Procfs::open()?,
+            user_namespace: self.plan.namespaces.has(Kind::User),
+            cgroup_namespace: self.plan.namespaces.has(Kind::Cgroup),
+            trees,
+            console,
+            fifo,
+            preserve_fds: self.request.preserve_fds,
+            hooks: InitHooks {
+                create_container: self.hooks(|h| h.create_container()),
+                start_container: self.hooks(|h| h.start_container()),
+                state: hook_state(&self.container),
+            },
+            channel: Some(channel),
+            program: None,
+        })
+    }
+
+    /// Sources of bind mounts that init, in a user namespace, may have no right to reach; and those that are id-mapped,
+    /// which takes rights over the file system.
+    fn trees(&self) -> Result<Vec<(PathBuf, OwnedFd)>> {
+        let all = self.plan.namespaces.is_new(Kind::User);
+        let mut trees = Vec::new();
+        for step in &self.plan.steps {
+            let Step::Mount(m) = step else { continue };
+            let Source::Bind { path, recursive } = &m.source else { continue };
+            if !all && m.id_maps.is_none() {
+                continue;
+            }
+            let tree = mount::open_source(path, *recursive)
+                .with_context(|| format!("error mounting {path:?} to rootfs at {:?}", m.destination))?;
+            if let Some((uids, gids)) = &m.id_maps {
+                let recursive = m.options.idmap.unwrap_or(false);
+                super::idmap::apply(&tree, recursive, uids, gids)
+                    .with_context(|| format!("id-map {path:?} for {:?}", m.destination))?;
+            }
+            trees.push((m.destination.clone(), tree));
+        }
+        Ok(trees)
+    }
+
+    fn hooks(&self, of: impl Fn(&oci::runtime::Hooks) -> &Option<Vec<Hook>>) -> Vec<Hook> {
+        hook_list(self.spec, of)
+    }
+
+    /// Takes back what has been made, whatever it was.
+    fn undo(&mut self) {
+        if self.pid > 0 {
+            parent::kill(self.pid);
+        }
+        let killed = self.manager.kill_all(nix::sys::signal::Signal::SIGKILL as i32);
+        if let Err(e) = killed.and_then(|()| self.manager.destroy())
+            && !e.is_not_found()
+        {
+            crate::log::warn(format!("remove cgroup: {e}"));
+        }
+        if self.hooks_due {
+            let state = hook_state(&self.container).json("stopped", Some(0));
+            hooks::run_leniently("poststop", &self.hooks(|h| h.poststop()), &state);
+        }
+        if let Err(e) = state::remove(&self.container.dir) {
+            crate::log::warn(e.to_string());
+        }
+    }
+}
+
+impl Answers for Creation<'_> {
+    fn mounted(&mut self) -> Result<()> {
+        // Even without limits, devices are denied but for the usual ones.
+        let resources = self.plan.resources.clone().unwrap_or_default();
+        self.manager.set(&resources).context("error setting cgroup config for procHooks process")?;
+        self.hooks_due = true;
+        let state = hook_state(&self.container).json("creating", Some(self.pid));
+        hooks::run_all("prestart", &self.hooks(|h| h.prestart()), &state)?;
+        hooks::run_all("createRuntime", &self.hooks(|h| h.create_runtime()), &state)
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        parent::set_rlimits(self.pid, &self.plan.process.rlimits)?;
+        let state = &mut self.container.state;
+        state.init_process_pid = self.pid;
+        state.init_process_start = process::stat(self.pid).map(|(start, _)| start).unwrap_or_default();
+        state.namespace_paths = Kind::ALL
+            .iter()
+            .map(|kind| (kind.key().to_owned(), format!("/proc/{}/ns/{}", self.pid, kind.file())))
+            .collect();
+        state.external_descriptors = (0..3).map(|fd| descriptor(self.pid, fd)).collect();
+        self.container.save()?;
+        if let Some(path) = self.request.pidfd_socket {
+            send_pidfd(path, "standard", self.pid)?;
+        }
+        if let Some(path) = self.request.pid_file {
+            parent::write_pid_file(path, self.pid)?;
+        }
+        Ok(())
+    }
+}
+
+fn descriptor(pid: i32, fd: u32) -> String {
+    let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}"));
+    link.map(|p| p.display().to_string()).unwrap_or_else(|_| "/dev/null".to_owned())
+}
+
+/// Sends a descriptor of the process to `--pidfd-socket`.
+pub fn send_pidfd(socket: &str, name: &str, pid: i32) -> Result<()> {
+    let pid = Pid::from_raw(pid).ok_or_else(|| Error::new("no process"))?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| Error::call("pidfd_open", e))?;
+    fds::send(fds::connect(socket)?, name.as_bytes(), pidfd.as_fd()).context("send pidfd")
+}
+
+/// The container's state as hooks read it.
+pub fn hook_state(container: &Container) -> HookState {
+    let annotations = container.annotations();
+    HookState {
+        version: container.state.config.version.clone(),
+        id: container.state.id.clone(),
+        status: String::new(),
+        pid: Some(container.state.init_process_pid),
+        bundle: container.bundle().to_owned(),
+        annotations: annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+    }
+}
+
+/// The hooks of one kind.
+pub fn hook_list(spec: &Spec, of: impl Fn(&oci::runtime::Hooks) -> &Option<Vec<Hook>>) -> Vec<Hook> {
+    spec.hooks().as_ref().and_then(|h| of(h).clone()).unwrap_or_default()
+}
+
+/// Runs the `poststart` hooks; a failure ends the container (runtime-spec 1.3, config.md, "Poststart").
+pub fn started(container: &Container, spec: &Spec) -> Result<()> {
+    let list = hook_list(spec, |h| h.poststart());
+    if list.is_empty() {
+        return Ok(());
+    }
+    let pid = container.state.init_process_pid;
+    let state = hook_state(container).json("running", Some(pid));
+    hooks::run_all("poststart", &list, &state).inspect_err(|_| {
+        let _ = sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL as i32);
+    })
+}
+
+/// The bundle's path, absolute: what relative paths of config.json start from.
+pub fn bundle(given: Option<&str>) -> Result<PathBuf> {
+    let given = given.filter(|b| !b.is_empty()).unwrap_or(".");
+    let path = std::fs::canonicalize(given).with_context(|| format!("bundle {given}"))?;
+    rustix::process::chdir(&path).map_err(|e| Error::call(format_args!("chdir {}", path.display()), e))?;
+    Ok(path)
+}

@@ -1,0 +1,194 @@
+//! `exec`: a further process in a container that is there.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::channel::{Channel, Message};
+use super::create::send_pidfd;
+use super::fds;
+use super::init::{self, Setting};
+use super::parent::{self, Answers};
+use super::spawn::{Birth, spawn};
+use crate::cgroup;
+use crate::error::{Context as _, Error, Result};
+use crate::plan;
+use crate::plan::namespaces::Kind;
+use crate::plan::process::Process;
+use crate::process;
+use crate::procfs::Procfs;
+use crate::root::Root;
+use crate::state::Container;
+use crate::steps::{Context, InitHooks, affinity, seccomp, security};
+
+/// What the command line says about an exec.
+#[derive(Debug, Default)]
+pub struct Request<'a> {
+    /// `--console-socket`.
+    pub console_socket: Option<&'a str>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<&'a str>,
+    /// `--pid-file`.
+    pub pid_file: Option<&'a str>,
+    /// `--detach`.
+    pub detach: bool,
+    /// Descriptors after the standard ones that are the program's.
+    pub preserve_fds: u32,
+}
+
+/// A process that runs in the container.
+pub struct Started {
+    /// Its id, as seen here.
+    pub pid: i32,
+    /// The terminal's master, for a command that stays.
+    pub master: Option<OwnedFd>,
+}
+
+/// Starts `process` in the container, in `cgroup`.
+pub fn exec(
+    container: &Container,
+    process: &Process,
+    filter: Option<&seccomp::Program>,
+    cgroup: &dyn cgroup::Manager,
+    request: &Request<'_>,
+) -> Result<Started> {
+    check(process, request)?;
+    let join = namespaces(container)?;
+    let user_namespace = join.iter().any(|(kind, _)| *kind == Kind::User);
+    let (ours, theirs) = console(process, request)?;
+    let steps = plan::exec(process, container.state.config.no_new_keyring, filter.is_some());
+    let birth = Birth { join, cgroup: cgroup.dir_fd()?, ..Birth::default() };
+    let keyring = format!("_ses.{}", container.state.id);
+    let setting = Setting { new_cgroup_namespace: false, user_namespace };
+    let context =
+        |channel: Channel| inside(process, filter, keyring, user_namespace, theirs, request, channel);
+    let born = spawn(birth, |channel| {
+        // A failure shows when the list is applied a second time, as a step.
+        let _ = process.cpu_affinity.0.as_deref().map(affinity::set);
+        init::run(setting, &steps, channel, context);
+    })?;
+    let mut exec = Exec { process, pid: born.pid, request };
+    let serve = || {
+        exec.begin(cgroup, born.in_cgroup)?;
+        born.channel.send(&Message::Go)?;
+        parent::serve(&born.channel, &mut exec)?;
+        ours.map(|socket| fds::receive(socket).context("receive the terminal's master")).transpose()
+    };
+    match serve() {
+        Ok(master) => Ok(Started { pid: born.pid, master }),
+        Err(e) => {
+            parent::kill(born.pid);
+            Err(e)
+        }
+    }
+}
+
+fn check(process: &Process, request: &Request<'_>) -> Result<()> {
+    if process.terminal && request.detach && request.console_socket.is_none() {
+        return Err(Error::new("cannot allocate tty if runc will detach without setting console socket"));
+    }
+    if request.console_socket.is_some() && !(process.terminal && request.detach) {
+        return Err(Error::new("cannot use console socket if runc will not detach or allocate tty"));
+    }
+    security::check(&process.apparmor, &process.selinux)
+}
+
+/// The namespaces of init that are not ours already. Init is looked at again afterwards: had it ended meanwhile, its id
+/// could be another's.
+fn namespaces(container: &Container) -> Result<Vec<(Kind, OwnedFd)>> {
+    let pid = container.state.init_process_pid;
+    let mut all = Vec::new();
+    for kind in Kind::ALL {
+        let path = format!("/proc/{pid}/ns/{}", kind.file());
+        let Ok(own) = rustix::fs::stat(format!("/proc/self/ns/{}", kind.file())) else { continue };
+        let at = |e| Error::call(format_args!("open namespace {path}"), e);
+        let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(at)?;
+        if rustix::fs::fstat(&fd)?.st_ino != own.st_ino {
+            all.push((kind, fd));
+        }
+    }
+    if !process::alive(pid, container.state.init_process_start) {
+        return Err(Error::NotRunning);
+    }
+    Ok(all)
+}
+
+fn console(process: &Process, request: &Request<'_>) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    if !process.terminal {
+        return Ok((None, None));
+    }
+    if let Some(path) = request.console_socket {
+        return Ok((None, Some(fds::connect(path)?)));
+    }
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(|e| Error::call("socketpair", e))?;
+    Ok((Some(ours), Some(theirs)))
+}
+
+fn inside<'a>(
+    process: &'a Process,
+    filter: Option<&'a seccomp::Program>,
+    keyring: String,
+    user_namespace: bool,
+    console: Option<OwnedFd>,
+    request: &Request<'_>,
+    channel: Channel,
+) -> Result<Context<'a>> {
+    let mut env = process.env.clone();
+    env.extend(parent::handed_on());
+    Ok(Context {
+        process,
+        env,
+        seccomp: filter,
+        keyring,
+        rootfs: Path::new("/"),
+        root: Some(Root::at(Path::new("/"))?),
+        procfs: Procfs::open()?,
+        user_namespace,
+        cgroup_namespace: false,
+        trees: Vec::new(),
+        console,
+        fifo: None,
+        preserve_fds: request.preserve_fds,
+        hooks: InitHooks::default(),
+        channel: Some(channel),
+        program: None,
+    })
+}
+
+struct Exec<'a> {
+    process: &'a Process,
+    pid: i32,
+    request: &'a Request<'a>,
+}
+
+impl Exec<'_> {
+    fn begin(&self, cgroup: &dyn cgroup::Manager, in_cgroup: bool) -> Result<()> {
+        if !in_cgroup {
+            cgroup.join(self.pid).context("error adding pid to cgroups")?;
+        }
+        if self.process.oom_score_adj.is_some() {
+            parent::set_oom_score(&Procfs::open()?, self.pid, self.process.oom_score_adj)?;
+        }
+        Ok(())
+    }
+}
+
+impl Answers for Exec<'_> {
+    fn mounted(&mut self) -> Result<()> {
+        Err(Error::new("an exec'd process mounts nothing"))
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        parent::set_rlimits(self.pid, &self.process.rlimits)?;
+        if let Some(path) = self.request.pidfd_socket {
+            send_pidfd(path, "setns", self.pid)?;
+        }
+        if let Some(path) = self.request.pid_file {
+            parent::write_pid_file(path, self.pid)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! Descriptors sent over sockets (unix(7), SCM_RIGHTS), as the console and pidfd sockets of the command line want them.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::io::{IoSlice, IoSliceMut};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+
+use crate::error::{Context, Error, Result};
+
+/// Sends one descriptor, with a name as payload.
+pub fn send(socket: impl AsFd, name: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+    let fds = [fd];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    sendmsg(socket, &[IoSlice::new(name)], &mut control, SendFlags::NOSIGNAL)
+        .map(drop)
+        .map_err(|e| Error::call("sendmsg", e))
+}
+
+/// Receives one descriptor.
+pub fn receive(socket: impl AsFd) -> Result<OwnedFd> {
+    let mut name = [0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(socket, &mut [IoSliceMut::new(&mut name)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        .map_err(|e| Error::call("recvmsg", e))?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut fds) = message
+            && let Some(fd) = fds.next()
+        {
+            return Ok(fd);
+        }
+    }
+    Err(Error::new("no descriptor was sent"))
+}
+
+/// Connects to a socket of the command line.
+pub fn connect(path: &str) -> Result<OwnedFd> {
+    UnixStream::connect(path).map(OwnedFd::from).with_context(|| format!("connect {path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_arrives() {
+        let (a, b) = UnixStream::pair().unwrap();
+        let file = std::fs::File::open("/dev/zero").unwrap();
+        send(&a, b"/dev/zero", file.as_fd()).unwrap();
+        let fd = receive(&b).unwrap();
+        assert_eq!(rustix::fs::fstat(&fd).unwrap().st_rdev, rustix::fs::fstat(&file).unwrap().st_rdev);
+        drop(a);
+        assert!(receive(&b).is_err());
+    }
+}

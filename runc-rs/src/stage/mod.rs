@@ -1,0 +1,13 @@
+//! The two stages of a start: the command (parent) and the new process (init, or an exec'd process), and what they say to
+//! each other.
+
+pub mod channel;
+pub mod create;
+pub mod exec;
+pub mod fds;
+pub mod foreground;
+pub mod idmap;
+pub mod init;
+pub mod parent;
+pub mod spawn;
+pub mod streams;

@@ -1,0 +1,161 @@
+//! The command's part of a start: answering the new process.
+
+use std::path::Path;
+
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use rustix::process::{Rlimit as RawRlimit, prlimit};
+
+use super::channel::{Channel, Message};
+use crate::error::{Context, Error, Result};
+use crate::plan::process::Rlimit;
+use crate::procfs::Procfs;
+
+/// What is due when the new process says where it is.
+pub trait Answers {
+    /// Its mounts are there.
+    fn mounted(&mut self) -> Result<()>;
+    /// It is set up.
+    fn ready(&mut self) -> Result<()>;
+}
+
+/// Answers until the program runs, or init waits for `start`.
+pub fn serve(channel: &Channel, answers: &mut impl Answers) -> Result<()> {
+    let mut ready = false;
+    loop {
+        match channel.receive()? {
+            Some(Message::Mounted) => answers.mounted()?,
+            Some(Message::Ready) => {
+                answers.ready()?;
+                ready = true;
+            }
+            Some(Message::Done) => return Ok(()),
+            None if ready => return Ok(()),
+            None => return Err(Error::new("container init ended before it was set up")),
+            Some(Message::Failed { text, plain: true }) => return Err(Error::new(text)),
+            Some(Message::Failed { text, plain: false }) => {
+                return Err(Error::new(text)).context("error during container init");
+            }
+            Some(other) => return Err(Error::new(format!("unexpected message {other:?}"))),
+        }
+        channel.send(&Message::Go)?;
+    }
+}
+
+/// Sets another process's resource limits: before it is let go, and from here, where the rights to raise them are.
+pub fn set_rlimits(pid: i32, limits: &[Rlimit]) -> Result<()> {
+    let bound = |n: u64| (n != u64::MAX).then_some(n);
+    for limit in limits {
+        let raw = RawRlimit { current: bound(limit.soft), maximum: bound(limit.hard) };
+        prlimit(rustix::process::Pid::from_raw(pid), limit.resource, raw)
+            .map_err(|e| Error::call(format_args!("error setting rlimit {:?}", limit.resource), e))?;
+    }
+    Ok(())
+}
+
+/// Sets how likely another process is to be killed for lack of memory.
+pub fn set_oom_score(procfs: &Procfs, pid: i32, score: Option<i32>) -> Result<()> {
+    match score {
+        Some(score) => procfs.write(&format!("{pid}/oom_score_adj"), score.to_string().as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// Writes a process id, so that a reader finds all of it or no file.
+pub fn write_pid_file(path: &str, pid: i32) -> Result<()> {
+    let path = Path::new(path);
+    let name = path.file_name().ok_or_else(|| Error::new(format!("invalid pid-file {path:?}")))?;
+    let temporary = path.with_file_name(format!(".{}", name.to_string_lossy()));
+    std::fs::write(&temporary, pid.to_string()).with_context(|| format!("open {}", temporary.display()))?;
+    std::fs::rename(&temporary, path).with_context(|| format!("rename {}", temporary.display()))
+}
+
+/// Ends a process that could not be set up, and waits until it is gone.
+pub fn kill(pid: i32) {
+    let _ = sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL as i32);
+    let _ = waitpid(Pid::from_raw(pid), None);
+}
+
+/// The descriptors after the standard ones that the program gets: those of `LISTEN_FDS`, and `--preserve-fds` more.
+/// Everything else is marked close-on-exec here and now (CVE-2024-21626), before this program opens anything.
+pub fn preserve_fds(asked: u32) -> Result<u32> {
+    let listen = std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    let count = listen
+        .checked_add(asked)
+        .filter(|n| *n <= 1 << 16)
+        .ok_or_else(|| Error::new("too many descriptors"))?;
+    for fd in 3..3 + count {
+        if !sys::fd::is_open(fd.cast_signed()) {
+            return Err(Error::new(format!("unable to stat preserved-fd {} (of {count})", fd - 3)));
+        }
+    }
+    sys::fd::cloexec_from(3 + count).context("close_range")?;
+    Ok(count)
+}
+
+/// Variables of the command's environment that are handed on.
+pub fn handed_on() -> Vec<String> {
+    match std::env::var("LISTEN_FDS") {
+        Ok(count) if count.parse::<u32>().is_ok_and(|n| n > 0) => {
+            vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()]
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Log(Vec<&'static str>);
+
+    impl Answers for Log {
+        fn mounted(&mut self) -> Result<()> {
+            self.0.push("mounted");
+            Ok(())
+        }
+        fn ready(&mut self) -> Result<()> {
+            self.0.push("ready");
+            Ok(())
+        }
+    }
+
+    fn talk(messages: &[Message]) -> (Result<()>, Vec<&'static str>) {
+        let (ours, theirs) = Channel::pair().unwrap();
+        for message in messages {
+            theirs.send(message).unwrap();
+        }
+        rustix::net::shutdown(theirs.as_raw(), rustix::net::Shutdown::Write).unwrap();
+        let mut log = Log::default();
+        (serve(&ours, &mut log), log.0)
+    }
+
+    #[test]
+    fn the_way_it_goes_well() {
+        let (result, log) = talk(&[Message::Mounted, Message::Ready]);
+        result.unwrap();
+        assert_eq!(log, ["mounted", "ready"]);
+        talk(&[Message::Mounted, Message::Ready, Message::Done]).0.unwrap();
+    }
+
+    #[test]
+    fn failures() {
+        let text = |m: &[Message]| talk(m).0.unwrap_err().to_string();
+        assert!(text(&[Message::Mounted]).contains("before it was set up"));
+        let failed = |plain| Message::Failed { text: "exec: \"x\": no".into(), plain };
+        assert_eq!(text(&[Message::Ready, failed(true)]), "exec: \"x\": no");
+        assert_eq!(text(&[failed(false)]), "error during container init: exec: \"x\": no");
+        assert!(text(&[Message::Go]).contains("unexpected"));
+    }
+
+    #[test]
+    fn pid_files_have_no_line_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
+        write_pid_file(path.to_str().unwrap(), 42).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"42");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(write_pid_file("/no/such/dir/pid", 1).unwrap_err().to_string().contains("/no/such/dir"));
+    }
+}

@@ -1,0 +1,188 @@
+//! Carrying the plan's steps out, inside the new process: a file each kind.
+
+pub mod affinity;
+pub mod cgroup_mount;
+pub mod console;
+pub mod copy_up;
+pub mod device;
+pub mod hooks;
+pub mod identity;
+pub mod keyring;
+pub mod mount;
+pub mod paths;
+pub mod pivot;
+pub mod policy;
+pub mod program;
+pub mod seccomp;
+pub mod security;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use oci::runtime::Hook;
+
+use crate::error::{Context as _, Error, Result};
+use crate::plan::process::Process;
+use crate::plan::{Enter, Step};
+use crate::procfs::Procfs;
+use crate::root::Root;
+use crate::stage::channel::{Channel, Message};
+
+/// The hooks that init runs itself, and the state that they read.
+#[derive(Debug, Default)]
+pub struct InitHooks {
+    /// `createContainer`.
+    pub create_container: Vec<Hook>,
+    /// `startContainer`.
+    pub start_container: Vec<Hook>,
+    /// The container's state for a given status, as hooks read it.
+    pub state: hooks::HookState,
+}
+
+/// What init has at hand, and what earlier steps have left for later ones.
+pub struct Context<'a> {
+    /// The program to become.
+    pub process: &'a Process,
+    /// Its environment, completed on the way.
+    pub env: Vec<String>,
+    /// The compiled filter.
+    pub seccomp: Option<&'a seccomp::Program>,
+    /// Name of the session keyring.
+    pub keyring: String,
+    /// The root file system on the host, and then `/`.
+    pub rootfs: &'a Path,
+    /// The root by descriptor.
+    pub root: Option<Root>,
+    /// A /proc to write to.
+    pub procfs: Procfs,
+    /// Whether a user namespace of the container's own is in force.
+    pub user_namespace: bool,
+    /// Whether a cgroup namespace of the container's own is in force.
+    pub cgroup_namespace: bool,
+    /// Trees of bind mounts that the parent has opened, by destination.
+    pub trees: Vec<(PathBuf, OwnedFd)>,
+    /// Where the terminal's master is sent.
+    pub console: Option<OwnedFd>,
+    /// The pipe that `start` writes to.
+    pub fifo: Option<OwnedFd>,
+    /// How many descriptors after the standard ones are the program's.
+    pub preserve_fds: u32,
+    /// Hooks.
+    pub hooks: InitHooks,
+    /// The way to the parent; gone once it has been told that all is well.
+    pub channel: Option<Channel>,
+    /// The program's path, once found.
+    pub program: Option<PathBuf>,
+}
+
+impl Context<'_> {
+    /// The root by descriptor.
+    pub fn root(&self) -> Result<&Root> {
+        self.root.as_ref().ok_or_else(|| Error::new("the root file system is not open yet"))
+    }
+
+    /// Tells the parent and waits for its word to go on.
+    fn sync(&self, message: &Message) -> Result<()> {
+        let channel = self.channel.as_ref().ok_or_else(|| Error::new("the parent is gone"))?;
+        channel.send(message)?;
+        channel.expect_go()
+    }
+}
+
+/// Carries one step out.
+pub fn run(step: &Step, context: &mut Context<'_>) -> Result<()> {
+    match step {
+        Step::Keyring => keyring::join(&context.keyring, context.user_namespace),
+        Step::Loopback => sys::net::loopback_up().context("bring up the loopback interface"),
+        Step::BindRoot { .. } | Step::EnterRoot(_) | Step::RootPropagation(_) => root(step, context),
+        Step::Mount(_) | Step::Device(_) | Step::BindDevice(_) | Step::Symlink { .. } => fill(step, context),
+        Step::ReadonlyMount(_) | Step::ReadonlyPath(_) | Step::MaskedPaths(_) => restrict(step, context),
+        Step::RuntimeHooks => context.sync(&Message::Mounted),
+        Step::CreateContainerHooks => hooks::run_all(
+            "createContainer",
+            &context.hooks.create_container,
+            &context.hooks.state.json("creating", None),
+        ),
+        Step::StartContainerHooks => start_container_hooks(context),
+        Step::WorkingDirectory(path) => context.root()?.make_dir(&crate::root::clean(path), 0o755).map(drop),
+        Step::Console { mount } => console::set_up(context, *mount),
+        Step::Ready => context.sync(&Message::Ready),
+        Step::Environment => identity::complete_environment(context),
+        Step::CloseDescriptors => sys::fd::cloexec_from(3 + context.preserve_fds).context("close_range"),
+        Step::Seccomp => load_filter(context),
+        Step::Identity => identity::assume(context),
+        Step::FindProgram => program::find(context),
+        Step::AwaitStart => program::await_start(context),
+        Step::Execute => program::execute(context),
+        _ => policy(step, context),
+    }
+}
+
+/// Steps about the root as a whole.
+fn root(step: &Step, context: &mut Context<'_>) -> Result<()> {
+    match step {
+        Step::BindRoot { propagation } => pivot::bind_root(context, *propagation),
+        Step::EnterRoot(Enter::Pivot) => pivot::pivot(context),
+        Step::EnterRoot(Enter::Move) => pivot::move_root(context),
+        Step::EnterRoot(Enter::Chroot) => pivot::change_root(context),
+        Step::RootPropagation(propagation) => mount::propagate(context.root()?, *propagation),
+        _ => Ok(()),
+    }
+}
+
+/// Steps that put something into the root.
+fn fill(step: &Step, context: &mut Context<'_>) -> Result<()> {
+    match step {
+        Step::Mount(m) => mount::mount(context, m),
+        Step::Device(d) => device::make(context.root()?, d),
+        Step::BindDevice(d) => device::bind(context.root()?, d),
+        Step::Symlink { target, path } => device::link(context.root()?, target, path),
+        _ => Ok(()),
+    }
+}
+
+/// Steps that take something away.
+fn restrict(step: &Step, context: &mut Context<'_>) -> Result<()> {
+    match step {
+        Step::ReadonlyMount(path) => paths::readonly_mount(context.root()?, path),
+        Step::ReadonlyPath(path) => paths::readonly(context.root()?, path),
+        Step::MaskedPaths(all) => paths::mask(context.root()?, all),
+        _ => Ok(()),
+    }
+}
+
+/// Steps that set something of the kernel's.
+fn policy(step: &Step, context: &mut Context<'_>) -> Result<()> {
+    match step {
+        Step::Hostname(name) => policy::hostname(name),
+        Step::Domainname(name) => policy::domainname(name),
+        Step::Sysctl { path, value } => policy::sysctl(&context.procfs, path, value),
+        Step::Apparmor(profile) => security::apparmor(&context.procfs, profile),
+        Step::Selinux(label) => security::selinux(&context.procfs, label),
+        Step::NoNewPrivileges => security::no_new_privileges(),
+        Step::Scheduler(attr) => policy::scheduler(*attr),
+        Step::IoPriority { class, level } => policy::io_priority(*class, *level),
+        Step::MemoryPolicy { mode, nodes } => policy::memory(*mode, nodes),
+        Step::Personality(domain) => policy::personality(*domain),
+        Step::CpuAffinity(list) => affinity::set(list),
+        _ => Ok(()),
+    }
+}
+
+fn load_filter(context: &Context<'_>) -> Result<()> {
+    match context.seccomp {
+        Some(program) => program.load().map_err(|e| Error::new(e.to_string())),
+        None => Ok(()),
+    }
+}
+
+fn start_container_hooks(context: &mut Context<'_>) -> Result<()> {
+    // A hook without an environment of its own gets the container's: runc's habit.
+    for hook in &mut context.hooks.start_container {
+        if hook.env().is_none() {
+            hook.set_env(Some(context.env.clone()));
+        }
+    }
+    let state = context.hooks.state.json("created", Some(std::process::id().cast_signed()));
+    hooks::run_all("startContainer", &context.hooks.start_container, &state)
+}
