@@ -1,7 +1,9 @@
 //! The store as its callers see it, on a real folder.
 
 mod blobs;
+mod full;
 mod ingests;
+mod model;
 mod restart;
 
 use std::path::PathBuf;

@@ -2,11 +2,14 @@
 //! GNU long names and sparse files, V7.
 
 mod entry;
+mod extra;
+mod header;
 mod libarchive;
 mod number;
 mod pax;
 mod reader;
 mod sparse;
+mod sparse_map;
 mod writer;
 
 pub(crate) use entry::{Entry, Kind, Time};

@@ -5,12 +5,10 @@ use std::io::Read;
 use errors::{Context, Error, Result};
 use tar::Header;
 
-use super::sparse::{self, Extent, MAX_EXTENTS};
-use super::{BLOCK, Entry, Kind, MAX_EXTRA, Time, libarchive, number, pax};
+use super::extra::Extra;
+use super::header::{check_name, check_sum, id, kind};
+use super::{BLOCK, Entry, Kind, MAX_EXTRA, Time, number, sparse};
 use crate::pipe::Stream;
-
-/// The longest name that a call takes (`PATH_MAX`, path_resolution(7)).
-const MAX_NAME: usize = 4096;
 
 /// A tar stream, read entry by entry.
 pub(crate) struct Reader {
@@ -18,31 +16,20 @@ pub(crate) struct Reader {
     /// Bytes of the current entry's data that are still to come, and the padding behind them.
     data: u64,
     padding: u64,
-}
-
-/// What the extra headers before an entry say.
-#[derive(Default)]
-struct Extra {
-    name: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    mtime: Option<Time>,
-    xattrs: std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
-    sparse: sparse::Records,
-    sparse_name: Option<Vec<u8>>,
+    /// Bytes that extra headers before the current entry may still have.
+    extra_left: u64,
 }
 
 impl Reader {
     /// Reads from the stream's beginning.
     pub(crate) fn new(stream: Stream) -> Reader {
-        Reader { stream, data: 0, padding: 0 }
+        Reader { stream, data: 0, padding: 0, extra_left: 0 }
     }
 
     /// The next entry; `None` at the end. Data of the last one that were not read are skipped.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         let mut extra = Extra::default();
+        self.extra_left = MAX_EXTRA;
         loop {
             self.skip_data()?;
             let Some(header) = self.header()? else {
@@ -121,7 +108,7 @@ impl Reader {
     }
 
     /// Reads a block; `false` when the stream ended before it.
-    fn block(&mut self, block: &mut [u8; BLOCK]) -> Result<bool> {
+    pub(super) fn block(&mut self, block: &mut [u8; BLOCK]) -> Result<bool> {
         let mut filled = 0;
         while filled < BLOCK {
             match self.stream.read(&mut block[filled..]).context(reading)? {
@@ -135,9 +122,9 @@ impl Reader {
 
     /// Reads a header's data into memory.
     fn extra(&mut self, size: u64, what: &str) -> Result<Vec<u8>> {
-        if size > MAX_EXTRA {
-            return Err(Error::invalid(format!("tar {what} of {size} bytes is longer than {MAX_EXTRA}")));
-        }
+        self.extra_left = self.extra_left.checked_sub(size).ok_or_else(|| {
+            Error::invalid(format!("tar {what} of {size} bytes: extra headers are longer than {MAX_EXTRA}"))
+        })?;
         self.begin_data(size);
         let mut bytes = Vec::new();
         self.data(|piece| {
@@ -154,33 +141,11 @@ impl Reader {
         Ok(name)
     }
 
-    fn entry(&mut self, header: &Header, flag: u8, size: u64, extra: Extra) -> Result<Entry> {
-        let old = header.as_old();
+    fn entry(&mut self, header: &Header, flag: u8, size: u64, mut extra: Extra) -> Result<Entry> {
         let stored = extra.size.unwrap_or(size);
-        let name = extra.sparse_name.or(extra.name).unwrap_or_else(|| header.path_bytes().into_owned());
-        check_name(&name)?;
-        let link = extra
-            .link
-            .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned))
-            .unwrap_or_default();
-        check_name(&link)?;
-        let kind = kind(header, flag, &name)?;
-        let mut entry = Entry {
-            kind,
-            mode: (number::field(&old.mode, "mode")? & 0o7777) as u32,
-            uid: id(extra.uid.map_or_else(|| number::unsigned(&old.uid, "uid"), Ok)?, "uid")?,
-            gid: id(extra.gid.map_or_else(|| number::unsigned(&old.gid, "gid"), Ok)?, "gid")?,
-            mtime: match extra.mtime {
-                Some(mtime) => mtime,
-                None => Time { seconds: number::field(&old.mtime, "mtime")?, nanoseconds: 0 },
-            },
-            size: 0,
-            link,
-            xattrs: extra.xattrs,
-            sparse: None,
-            name,
-        };
-        if kind == Kind::File {
+        let records = std::mem::take(&mut extra.sparse);
+        let mut entry = describe(header, flag, extra)?;
+        if entry.kind == Kind::File {
             entry.size = stored;
         }
         if flag == b'S' {
@@ -191,7 +156,7 @@ impl Reader {
         }
         // Links, devices and folders have no data, whatever their size field says: some writers leave the target's there.
         self.begin_data(if (b'1'..=b'6').contains(&flag) { 0 } else { stored });
-        self.sparse_from_records(&mut entry, extra.sparse)?;
+        self.sparse_from_records(&mut entry, records)?;
         if let Some(extents) = &entry.sparse {
             sparse::check(extents, entry.size, self.data)?;
         }
@@ -212,182 +177,38 @@ impl Reader {
         entry.size = records.size.ok_or_else(|| Error::invalid("sparse file without its real size"))?;
         Ok(())
     }
-
-    /// The four pieces in GNU's old header, and the blocks of 21 behind it.
-    fn old_sparse_map(&mut self, gnu: &tar::GnuHeader) -> Result<Vec<Extent>> {
-        let mut extents = Vec::new();
-        let mut take = |piece: &tar::GnuSparseHeader| -> Result<()> {
-            if piece.offset[0] != 0 && piece.numbytes[0] != 0 {
-                extents.push(Extent {
-                    offset: number::unsigned(&piece.offset, "sparse offset")?,
-                    length: number::unsigned(&piece.numbytes, "sparse length")?,
-                });
-            }
-            if extents.len() > MAX_EXTENTS {
-                return Err(Error::invalid(format!("sparse file in more than {MAX_EXTENTS} pieces")));
-            }
-            Ok(())
-        };
-        gnu.sparse.iter().try_for_each(&mut take)?;
-        let mut more = gnu.is_extended();
-        while more {
-            let mut block = tar::GnuExtSparseHeader::new();
-            if !self.block(block.as_mut_bytes())? {
-                return Err(truncated());
-            }
-            block.sparse().iter().try_for_each(&mut take)?;
-            more = block.is_extended();
-        }
-        Ok(extents)
-    }
-
-    /// Version 1.0: decimal numbers, a line each, padded to whole blocks, before the data proper.
-    fn map_in_data(&mut self) -> Result<Vec<Extent>> {
-        let mut numbers: Vec<u64> = Vec::new();
-        let mut digits = Vec::new();
-        let mut wanted = 1;
-        while numbers.len() < wanted {
-            let mut block = Vec::with_capacity(BLOCK);
-            self.data_up_to(BLOCK as u64, |piece| {
-                block.extend_from_slice(piece);
-                Ok(())
-            })?;
-            if block.len() < BLOCK {
-                return Err(truncated());
-            }
-            for byte in block {
-                if numbers.len() == wanted {
-                    break;
-                }
-                if byte != b'\n' {
-                    digits.push(byte);
-                    if digits.len() > 20 {
-                        return Err(Error::invalid("invalid sparse map: number too long"));
-                    }
-                    continue;
-                }
-                numbers.push(number::decimal(&digits, "GNU.sparse map")?);
-                digits.clear();
-                if numbers.len() == 1 {
-                    if numbers[0] > MAX_EXTENTS as u64 {
-                        return Err(Error::invalid(format!("sparse file in more than {MAX_EXTENTS} pieces")));
-                    }
-                    wanted = 1 + 2 * numbers[0] as usize;
-                }
-            }
-        }
-        sparse::pair(&numbers[1..])
-    }
 }
 
-impl Extra {
-    /// Of several records of one key the last counts; an empty value takes an earlier one back.
-    fn take_pax(&mut self, bytes: &[u8]) -> Result<()> {
-        let present = |value: &[u8]| (!value.is_empty()).then(|| value.to_vec());
-        for (key, value) in pax::records(bytes)? {
-            match key {
-                b"path" => self.name = present(value),
-                b"linkpath" => self.link = present(value),
-                b"size" => self.size = optional(value, "size")?,
-                b"uid" => self.uid = optional(value, "uid")?,
-                b"gid" => self.gid = optional(value, "gid")?,
-                b"mtime" if value.is_empty() => self.mtime = None,
-                b"mtime" => self.mtime = Some(number::time(value, "mtime")?),
-                b"GNU.sparse.name" => self.sparse_name = present(value),
-                _ => self.take_prefixed(key, value)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn take_prefixed(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-            self.xattrs.insert(name.to_vec(), value.to_vec());
-        } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
-            // libarchive writes both; the other form needs no decoding.
-            let name = libarchive::percent_decoded(name);
-            if let (false, Some(value)) = (self.xattrs.contains_key(&name), libarchive::base64_decoded(value))
-            {
-                self.xattrs.insert(name, value);
-            }
-        } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
-            self.sparse.take(key, value)?;
-        }
-        Ok(())
-    }
-}
-
-fn optional(value: &[u8], key: &str) -> Result<Option<u64>> {
-    if value.is_empty() { Ok(None) } else { number::decimal(value, key).map(Some) }
-}
-
-fn kind(header: &Header, flag: u8, name: &[u8]) -> Result<Kind> {
-    let device = || -> Result<(u32, u32)> {
-        let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
-            (Some(ustar), _) => (ustar.dev_major, ustar.dev_minor),
-            (_, Some(gnu)) => (gnu.dev_major, gnu.dev_minor),
-            _ => return Ok((0, 0)),
-        };
-        let part = |bytes: &[u8], what| id(number::unsigned(bytes, what)?, what);
-        Ok((part(&major, "device major")?, part(&minor, "device minor")?))
-    };
-    Ok(match flag {
-        // V7 knew folders by their names.
-        b'0' | b'\0' | b'7' if name.ends_with(b"/") => Kind::Folder,
-        b'0' | b'\0' | b'7' | b'S' => Kind::File,
-        b'1' => Kind::HardLink,
-        b'2' => Kind::Symlink,
-        b'3' => device().map(|(major, minor)| Kind::CharDevice { major, minor })?,
-        b'4' => device().map(|(major, minor)| Kind::BlockDevice { major, minor })?,
-        b'5' => Kind::Folder,
-        b'6' => Kind::Fifo,
-        other => {
-            return Err(Error::invalid(format!(
-                "unhandled tar header type {:?} of {:?}",
-                char::from(other),
-                String::from_utf8_lossy(name)
-            )));
-        }
+/// The entry as header and extra headers have it, without what there is to say about its data.
+fn describe(header: &Header, flag: u8, extra: Extra) -> Result<Entry> {
+    let old = header.as_old();
+    let name = extra.sparse_name.or(extra.name).unwrap_or_else(|| header.path_bytes().into_owned());
+    let link =
+        extra.link.or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default();
+    check_name(&name)?;
+    check_name(&link)?;
+    Ok(Entry {
+        kind: kind(header, flag, &name)?,
+        mode: (number::field(&old.mode, "mode")? & 0o7777) as u32,
+        uid: id(extra.uid.map_or_else(|| number::unsigned(&old.uid, "uid"), Ok)?, "uid")?,
+        gid: id(extra.gid.map_or_else(|| number::unsigned(&old.gid, "gid"), Ok)?, "gid")?,
+        mtime: match extra.mtime {
+            Some(mtime) => mtime,
+            None => Time { seconds: number::field(&old.mtime, "mtime")?, nanoseconds: 0 },
+        },
+        size: 0,
+        link,
+        xattrs: extra.xattrs,
+        sparse: None,
+        name,
     })
-}
-
-/// The sum of all bytes, with its own field as blanks; some old writers summed signed bytes.
-fn check_sum(header: &Header) -> Result<()> {
-    let said = number::field(&header.as_old().cksum, "checksum")?;
-    let (mut unsigned, mut signed) = (0i64, 0i64);
-    for (index, byte) in header.as_bytes().iter().enumerate() {
-        let byte = if (148..156).contains(&index) { b' ' } else { *byte };
-        unsigned += i64::from(byte);
-        signed += i64::from(byte as i8);
-    }
-    if said != unsigned && said != signed {
-        return Err(Error::invalid(format!("invalid tar header: checksum {said} is not {unsigned}")));
-    }
-    Ok(())
-}
-
-fn check_name(name: &[u8]) -> Result<()> {
-    if name.contains(&0) {
-        return Err(Error::invalid(format!("tar name {:?} holds a NUL", name.escape_ascii().to_string())));
-    }
-    if name.len() > MAX_NAME {
-        return Err(Error::invalid(format!("tar name of {} bytes is longer than {MAX_NAME}", name.len())));
-    }
-    Ok(())
-}
-
-fn id(value: u64, what: &str) -> Result<u32> {
-    // The last one means "leave as it is" to chown(2).
-    u32::try_from(value)
-        .ok()
-        .filter(|id| *id != u32::MAX)
-        .ok_or_else(|| Error::invalid(format!("invalid tar header: {what} {value} is out of range")))
 }
 
 fn reading() -> &'static str {
     "read the layer"
 }
 
-fn truncated() -> Error {
+/// The stream ended too early.
+pub(super) fn truncated() -> Error {
     Error::invalid("layer is truncated: unexpected EOF")
 }

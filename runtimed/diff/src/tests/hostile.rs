@@ -229,6 +229,14 @@ fn extra_headers_are_bounded() {
     let error = Tree::plain().apply(&layer(&[(entry, Vec::new())])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.chain().contains("longer than 1048576"), "{}", error.chain());
+
+    // Also when they come in many pieces.
+    let mut entry = file("a", "").0;
+    entry.xattrs.insert(b"user.big".to_vec(), vec![b'x'; 300 << 10]);
+    let once = layer(&[(entry, Vec::new())]);
+    let extra = &once[..once.len() - 3 * 512];
+    let error = Tree::plain().apply(&[extra, extra, extra, &once].concat()).unwrap_err();
+    assert!(error.chain().contains("longer than 1048576"), "{}", error.chain());
 }
 
 #[test]
@@ -277,4 +285,23 @@ proptest! {
         let _ = tree.apply(&layer(&entries));
         prop_assert_eq!(std::fs::read_dir(tree.folder.path()).unwrap().count(), 1);
     }
+}
+
+#[test]
+fn a_full_disk_is_told_as_such() {
+    let tree = Tree::plain();
+    let small = "size=1m";
+    rustix::mount::mount(
+        "tmpfs",
+        tree.root(),
+        "tmpfs",
+        rustix::mount::MountFlags::empty(),
+        std::ffi::CString::new(small).unwrap().as_c_str(),
+    )
+    .unwrap();
+    let applied = tree.apply(&layer(&[file("small", "x"), file("big", &"x".repeat(2 << 20))]));
+    rustix::mount::unmount(tree.root(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    let error = applied.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(error.chain().contains("write \"big\""), "{}", error.chain());
 }
