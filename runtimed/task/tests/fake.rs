@@ -13,13 +13,14 @@ use async_trait::async_trait;
 use errors::Kind;
 use events::Envelope;
 use harness::{Shim, World, next, soon, until};
+use ids::Namespace;
 use prost_types::Any;
 use proto_containerd::events::TaskExit;
 use proto_containerd::{pack, unpack};
 use proto_shim::Empty;
 use proto_shim::task::v3;
 use proto_shim::types::Status as WireStatus;
-use task::{Create, Status};
+use task::{Create, Exec, Io, Status};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -85,6 +86,10 @@ impl v3::Task for Fake {
     }
 
     async fn shutdown(&self, _: &TtrpcContext, _: v3::ShutdownRequest) -> ttrpc::Result<Empty> {
+        Ok(Empty::default())
+    }
+
+    async fn exec(&self, _: &TtrpcContext, _: v3::ExecProcessRequest) -> ttrpc::Result<Empty> {
         Ok(Empty::default())
     }
 
@@ -163,6 +168,17 @@ fn script(root: &std::path::Path, socket: &std::path::Path) -> PathBuf {
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
+}
+
+/// What a shim says when a process has ended.
+fn exit_event(ns: &Namespace, name: &str, pid: u32, exit_status: u32) -> Envelope {
+    let event = TaskExit { container_id: "c".into(), id: name.into(), pid, exit_status, exited_at: None };
+    Envelope {
+        timestamp: SystemTime::now(),
+        namespace: ns.clone(),
+        topic: "/tasks/exit".into(),
+        event: pack(&event),
+    }
 }
 
 #[tokio::test]
@@ -257,18 +273,7 @@ async fn an_exit_is_let_through_once() {
     let tasks = stage.world.open().await;
     let (ns, id) = (&stage.world.namespace, &stage.world.id("c"));
     tasks.create(ns, id, stage.create()).await.unwrap();
-    let exit = |name: &str| Envelope {
-        timestamp: SystemTime::now(),
-        namespace: ns.clone(),
-        topic: "/tasks/exit".into(),
-        event: pack(&TaskExit {
-            container_id: "c".into(),
-            id: name.into(),
-            pid: 77,
-            exit_status: 5,
-            exited_at: None,
-        }),
-    };
+    let exit = |name: &str| exit_event(ns, name, 77, 5);
     assert!(tasks.shim_event(&exit("e")));
     assert!(!tasks.shim_event(&exit("e")));
     assert!(tasks.shim_event(&exit("c")));
@@ -293,4 +298,47 @@ async fn a_shim_that_does_not_answer_is_not_asked_without_end() {
     let error = soon(asking.join_next()).await.unwrap().unwrap().unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(error.message().contains("unanswered"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_reported_exit_is_not_forgotten_with_the_shim() {
+    let mut stage = Stage::new(false).await;
+    let tasks = stage.world.open().await;
+    let (ns, id) = (&stage.world.namespace.clone(), &stage.world.id("c"));
+    tasks.create(ns, id, stage.create()).await.unwrap();
+    tasks.start(ns, id, "").await.unwrap();
+    assert!(tasks.shim_event(&exit_event(ns, "c", 77, 5)));
+    let noted = stage.world.bundle("c").join("reported.json");
+    soon(async {
+        while !noted.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    stage.world.die(tasks).await;
+    stage.shut_door().await;
+    let mut events = stage.world.subscribe();
+    let tasks = stage.world.come_back().await;
+    let listed = tasks.list(ns).await.unwrap();
+    assert_eq!((listed[0].status, listed[0].exit.unwrap().status), (Status::Stopped, 5));
+    assert_eq!(soon(tasks.delete(ns, id)).await.unwrap().status, 5);
+    let event = soon(events.next()).await.unwrap().unwrap();
+    assert_eq!(event.topic, "/tasks/delete");
+    stage.world.assert_clean();
+}
+
+#[tokio::test]
+async fn a_late_event_of_an_earlier_exec_is_not_the_next_ones() {
+    let stage = Stage::new(false).await;
+    let tasks = stage.world.open().await;
+    let (ns, id) = (&stage.world.namespace, &stage.world.id("c"));
+    tasks.create(ns, id, stage.create()).await.unwrap();
+    let exec = || Exec { exec_id: stage.world.id("e"), spec: Any::default(), io: Io::default() };
+    tasks.exec(ns, id, exec()).await.unwrap();
+    assert!(tasks.shim_event(&exit_event(ns, "e", 50, 1)));
+    assert_eq!(tasks.start(ns, id, "e").await.unwrap(), 77);
+    assert!(tasks.shim_event(&exit_event(ns, "e", 77, 2)));
+    assert_eq!(soon(tasks.wait(ns, id, "e")).await.unwrap().status, 2);
+    let same = Exec { exec_id: id.clone(), ..exec() };
+    assert_eq!(tasks.exec(ns, id, same).await.unwrap_err().kind(), Kind::AlreadyExists);
 }
