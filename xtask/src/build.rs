@@ -5,7 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{packages, sh};
+use harness::sh;
+
+use crate::packages;
+use crate::root::root;
 
 /// Programs that resolve names of users and hosts with the C library's help, and so are linked dynamically.
 const DYNAMIC: &[(&str, &str)] = &[("runtimed", "runtimed"), ("rctl", "rctl")];
@@ -18,7 +21,7 @@ const TARGET: &str = concat!(env!("XTASK_ARCH"), "-unknown-linux-gnu");
 /// Builds release binaries and gathers them in `target/dist`.
 pub fn release() -> Result<PathBuf> {
     packages::install(packages::BUILD)?;
-    let root = sh::root();
+    let root = root();
     let target = target_folder(&root);
     let mut dynamic = cargo(&root);
     dynamic.args(["build", "--release"]);
@@ -46,7 +49,7 @@ pub fn release() -> Result<PathBuf> {
 /// Builds the programs as tests use them; returns their folder.
 pub fn debug() -> Result<PathBuf> {
     packages::install(packages::BUILD)?;
-    let root = sh::root();
+    let root = root();
     let mut command = cargo(&root);
     command.arg("build");
     for (package, _) in DYNAMIC.iter().chain(STATIC) {

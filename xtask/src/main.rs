@@ -3,11 +3,8 @@
 mod build;
 mod check;
 mod demo;
-mod image;
 mod packages;
-mod registry;
-mod scene;
-mod sh;
+mod root;
 mod test;
 mod tidy;
 

@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 
-use crate::{build, check, packages, sh, tidy};
+use harness::sh;
+
+use crate::root::root;
+use crate::{build, check, packages, tidy};
 
 /// Installs what is needed, checks the sources, builds the programs, runs every test.
 pub fn test(args: &[String]) -> Result<()> {
@@ -12,7 +15,7 @@ pub fn test(args: &[String]) -> Result<()> {
     tidy::tidy()?;
     check::lints()?;
     let programs = build::debug()?;
-    let root = sh::root();
+    let root = root();
     let mut command = build::cargo(&root);
     // Tests that drive whole daemons compete for two cores: one test program after the other, as cargo runs them.
     command.args(["test", "--workspace", "--no-fail-fast"]).args(args).env("RUNTIMED_BIN_DIR", programs);

@@ -6,7 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, sh};
+use harness::sh;
+
+use crate::build;
+use crate::root::root;
 
 const FRONTS: &[&str] = &["api", "engine"];
 const ROOMS: &[&str] = &[
@@ -49,7 +52,7 @@ pub fn tidy() -> Result<()> {
 
 /// Crate to what it depends on, tests' dependencies left out.
 fn edges() -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let text = sh::read(build::cargo(&sh::root()).args(["metadata", "--format-version", "1", "--no-deps"]))?;
+    let text = sh::read(build::cargo(&root()).args(["metadata", "--format-version", "1", "--no-deps"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&text).context("read cargo's metadata")?;
     let mut edges = BTreeMap::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
@@ -116,12 +119,12 @@ fn check_crate(name: &str, dependencies: &BTreeSet<String>, broken: &mut Vec<Str
 }
 
 fn sources() -> Result<Vec<String>> {
-    let list = sh::read(Command::new("git").current_dir(sh::root()).args(["ls-files", "*.rs"]))?;
+    let list = sh::read(Command::new("git").current_dir(root()).args(["ls-files", "*.rs"]))?;
     Ok(list.lines().map(str::to_owned).collect())
 }
 
 fn check_source(file: &str, broken: &mut Vec<String>) -> Result<()> {
-    let path = sh::root().join(file);
+    let path = root().join(file);
     if !path.exists() {
         return Ok(());
     }

@@ -34,8 +34,8 @@ const TOOLS: &[&str] = &[
     "libncursesw6",
 ];
 
-/// Makes an image of two layers in the OCI layout `layout` under `tag`.
-pub fn make(scratch: &Path, layout: &Path, tag: &str) -> Result<()> {
+/// Makes an image of two layers, a shell and the usual tools, in the OCI layout `layout` under `tag`.
+pub fn debian(scratch: &Path, layout: &Path, tag: &str) -> Result<()> {
     let downloads = scratch.join("packages");
     std::fs::create_dir_all(&downloads)?;
     let image = format!("{}:{tag}", layout.display());
@@ -62,6 +62,37 @@ pub fn make(scratch: &Path, layout: &Path, tag: &str) -> Result<()> {
         "--config.label",
         "made.from=debian",
     ])
+}
+
+/// Makes a small image of one layer, busybox, in the OCI layout `layout` under `tag`. Needs Debian's busybox-static and umoci.
+pub fn busybox(scratch: &Path, layout: &Path, tag: &str) -> Result<()> {
+    let root = scratch.join("busybox");
+    let bin = root.join("bin");
+    std::fs::create_dir_all(&bin)?;
+    for folder in ["tmp", "etc", "root", "proc", "sys", "dev"] {
+        std::fs::create_dir_all(root.join(folder))?;
+    }
+    std::fs::copy("/bin/busybox", bin.join("busybox")).context("copy busybox")?;
+    let applets = sh::read(Command::new("/bin/busybox").arg("--list"))?;
+    for applet in applets.lines().filter(|applet| *applet != "busybox") {
+        std::os::unix::fs::symlink("busybox", bin.join(applet))?;
+    }
+    accounts(&root)?;
+    let image = format!("{}:{tag}", layout.display());
+    umoci(&["init", "--layout", &layout.display().to_string()])?;
+    umoci(&["new", "--image", &image])?;
+    umoci(&["insert", "--image", &image, &root.display().to_string(), "/"])?;
+    umoci(&["config", "--image", &image, "--config.cmd", "sh", "--config.label", "made.from=busybox"])
+}
+
+/// The small image as an archive that `docker load` and `rctl load` read; returns its path.
+pub fn busybox_archive(scratch: &Path) -> Result<std::path::PathBuf> {
+    let (layout, archive) = (scratch.join("busybox-layout"), scratch.join("busybox.tar"));
+    busybox(scratch, &layout, "1")?;
+    let from = format!("oci:{}:1", layout.display());
+    let to = format!("docker-archive:{}:busybox:latest", archive.display());
+    sh::read(Command::new("skopeo").args(["copy", "--quiet", "--insecure-policy", &from, &to]))?;
+    Ok(archive)
 }
 
 /// Downloads packages and unpacks them, without running anything of theirs.

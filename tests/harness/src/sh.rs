@@ -1,14 +1,8 @@
 //! Running other programs.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail};
-
-/// The repository's root.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
-}
 
 /// Runs to success, with this program's own streams.
 pub fn run(command: &mut Command) -> Result<()> {
