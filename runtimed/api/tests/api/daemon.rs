@@ -26,6 +26,8 @@ pub struct Daemon {
     pub channel: Channel,
     pub root: TempDir,
     server: JoinHandle<()>,
+    /// Takes the shims' events until it is dropped.
+    _shims: ttrpc::asynchronous::Server,
 }
 
 /// Holds nothing, so nothing is ever collected.
@@ -62,7 +64,8 @@ impl Daemon {
             Server::builder().add_routes(routes).serve_with_incoming(UnixListenerStream::new(listener));
         let server = tokio::spawn(async move { serving.await.unwrap() });
         let channel = connect(socket).await;
-        Daemon { rooms, channel, root, server }
+        let _shims = shims(&rooms, root.path()).await;
+        Daemon { rooms, channel, root, server, _shims }
     }
 
     pub fn namespace(&self) -> Namespace {
@@ -74,6 +77,19 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// Where the shims' events are taken.
+pub fn ttrpc_address(root: &Path) -> PathBuf {
+    root.join("api.sock.ttrpc")
+}
+
+async fn shims(rooms: &Rooms, root: &Path) -> ttrpc::asynchronous::Server {
+    let address = format!("unix://{}", ttrpc_address(root).display());
+    let server = ttrpc::asynchronous::Server::new().bind(&address).unwrap();
+    let mut server = server.register_service(api::ttrpc_services(rooms));
+    server.start().await.unwrap();
+    server
 }
 
 async fn connect(socket: PathBuf) -> Channel {
@@ -116,10 +132,10 @@ fn tasks(root: &Path) -> task::Config {
         state: root.join("state"),
         root: root.join("root"),
         address: root.join("api.sock"),
-        ttrpc_address: root.join("api.sock.ttrpc"),
+        ttrpc_address: ttrpc_address(root),
         binary: "/bin/false".into(),
         runtimes: Default::default(),
-        shim_timeout: Duration::from_secs(5),
+        shim_timeout: Duration::from_secs(20),
         debug: false,
     }
 }

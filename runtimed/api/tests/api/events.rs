@@ -9,7 +9,7 @@ use proto_containerd::{pack, unpack};
 use proto_shim::events_ttrpc;
 use tonic::{Code, Request, Streaming};
 
-use crate::daemon::{Daemon, NAMESPACE, asked};
+use crate::daemon::{Daemon, NAMESPACE, asked, ttrpc_address};
 
 async fn subscribe(daemon: &Daemon, filters: &[&str]) -> Streaming<Envelope> {
     let filters = filters.iter().map(|&text| text.to_owned()).collect();
@@ -71,13 +71,7 @@ async fn bad_events_are_refused() {
 async fn shim_forwards_over_ttrpc() {
     let daemon = Daemon::start().await;
     let mut stream = subscribe(&daemon, &[]).await;
-    let address = format!("unix://{}", daemon.root.path().join("ttrpc.sock").display());
-    let mut server = ttrpc::asynchronous::Server::new().bind(&address).unwrap();
-    for (name, service) in api::ttrpc_services(&daemon.rooms) {
-        server = server.register_service([(name, service)].into());
-    }
-    server.start().await.unwrap();
-
+    let address = format!("unix://{}", ttrpc_address(daemon.root.path()).display());
     let client = ttrpc::asynchronous::Client::connect(&address).await.unwrap();
     let shim = events_ttrpc::EventsClient::new(client);
     let event = pack(&exit());
@@ -98,5 +92,4 @@ async fn shim_forwards_over_ttrpc() {
     let refused = shim.forward(ttrpc::context::with_timeout(5_000_000_000), &empty).await.unwrap_err();
     let ttrpc::Error::RpcStatus(status) = refused else { panic!("{refused}") };
     assert_eq!(status.code(), ttrpc::Code::INVALID_ARGUMENT);
-    server.shutdown().await.unwrap();
 }

@@ -12,6 +12,7 @@ mod general;
 mod images;
 mod leases;
 mod namespaces;
+mod running;
 mod snapshots;
 mod tasks;
 mod transfer;
