@@ -77,17 +77,16 @@ impl Bundle {
 
     /// Runs the container to its end; standard output, then standard error, then the code.
     pub fn run(&self) -> (String, String, i32) {
-        self.write_config();
-        texts(&self.runc(&["run", "--bundle", self.dir.path().to_str().unwrap(), &self.id]))
+        let bundle = self.write_config();
+        texts(&self.runc(&["run", "--bundle", &bundle, &self.id]))
     }
 
     /// Starts the container and leaves it running.
     pub fn run_detached(&self) {
-        self.write_config();
-        let bundle = self.dir.path().to_str().unwrap();
+        let bundle = self.write_config();
         // Its output must not be a pipe of ours: we would wait for the container.
         let status = self
-            .command(&["run", "--detach", "--bundle", bundle, &self.id])
+            .command(&["run", "--detach", "--bundle", &bundle, &self.id])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(self.dir.path().join("stderr")).unwrap())
@@ -97,8 +96,10 @@ impl Bundle {
         assert!(status.success(), "{said}");
     }
 
-    fn write_config(&self) {
+    /// Writes config.json; where the bundle is.
+    pub fn write_config(&self) -> String {
         fs::write(self.dir.path().join("config.json"), self.config.to_string()).unwrap();
+        self.dir.path().to_str().unwrap().to_owned()
     }
 
     /// A verb on the container that must succeed; its output.

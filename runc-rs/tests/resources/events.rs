@@ -10,6 +10,15 @@ use crate::bundle::Bundle;
 
 const RUNC: &str = "/usr/sbin/runc";
 
+/// Figures that are left out when they are nought, which a short life may make them.
+const MAY_BE_ZERO: [&str; 5] = [
+    "/memory/cache",
+    "/memory/kernelTCP/usage",
+    "/memory/kernel/max",
+    "/cpu/usage/total",
+    "/memory/swap/max",
+];
+
 /// Every key of a document, as paths.
 fn keys(value: &Value, at: &str, found: &mut Vec<String>) {
     if let Value::Object(map) = value {
@@ -39,7 +48,11 @@ fn the_keys_are_runcs() {
     }
     let (Some(ours), Some(mut theirs)) = (Bundle::new(&args), Bundle::of(runc, &args)) else { return };
     theirs.config["ociVersion"] = json!("1.0.2");
-    assert_eq!(stats_keys(&ours), stats_keys(&theirs));
+    let (ours, theirs) = (stats_keys(&ours), stats_keys(&theirs));
+    let only = |a: &[String], b: &[String]| -> Vec<String> {
+        a.iter().filter(|key| !b.contains(key) && !MAY_BE_ZERO.contains(&key.as_str())).cloned().collect()
+    };
+    assert_eq!((only(&ours, &theirs), only(&theirs, &ours)), (Vec::new(), Vec::new()));
 }
 
 #[test]
@@ -59,7 +72,8 @@ fn a_stopped_container_has_no_events() {
 fn following_ends_with_the_container() {
     let Some(b) = Bundle::new(&["sleep", "100"]) else { return };
     b.run_detached();
-    let mut follow = b.command(&["events", "--interval", "20ms", &b.id]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut follow =
+        b.command(&["events", "--interval", "20ms", &b.id]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
     for line in lines.by_ref().take(3) {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();

@@ -65,15 +65,16 @@ fn a_limit_without_its_controller_is_named() {
     }
     b.config["linux"]["resources"]["network"] = json!({ "classID": 5 });
     let (_, err, code) = b.run();
-    assert!(code == 1 && err.contains("cannot set net_cls limit") && err.contains("network.classID"), "{err}");
+    assert!(
+        code == 1 && err.contains("cannot set net_cls limit") && err.contains("network.classID"),
+        "{err}"
+    );
 }
 
 #[test]
 fn the_systemd_driver_is_named() {
     let Some(b) = Bundle::new(&["echo"]) else { return };
-    let _ = b.run();
-    let bundle = tempfile::tempdir().unwrap();
-    std::fs::write(bundle.path().join("config.json"), b.config.to_string()).unwrap();
-    let said = b.fails(&["--systemd-cgroup", "run", "-b", bundle.path().to_str().unwrap(), "other"]);
+    let bundle = b.write_config();
+    let said = b.fails(&["--systemd-cgroup", "run", "-b", &bundle, &b.id]);
     assert!(said.contains("systemd cgroup driver is not supported yet"), "{said}");
 }
