@@ -73,6 +73,11 @@ fn message(event: &Any, path: &[&str]) -> Option<String> {
 }
 
 fn ask<M: Asked>(event: &Any, path: &[&str]) -> Option<String> {
+    // Asked of every type for every event: the name decides without a copy.
+    let name = event.type_url.rsplit('/').next()?;
+    if name.strip_suffix(M::NAME)?.strip_suffix('.')? != M::PACKAGE {
+        return None;
+    }
     // A message that does not decode has no fields.
     unpack::<M>(event).ok().flatten()?.ask(path)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use errors::{Context, Error, Kind, Result};
 
 use crate::key::Sort;
-use crate::lock::Lock;
+use crate::lock::{Lock, patiently};
 use crate::value::{self, Head};
 
 /// A value, or `None` for a deletion.
@@ -44,12 +44,9 @@ impl Disk {
             .context(|| format!("create the store's directory {directory:?}"))?;
         let lock = Lock::take(directory)?;
         remove_unfinished_snapshots(directory)?;
-        let map = sled::Config::new()
-            .path(directory)
-            .cache_capacity(CACHE)
-            .flush_every_ms(None)
-            .open()
-            .map_err(|error| opening(directory, error))?;
+        let config = sled::Config::new().path(directory).cache_capacity(CACHE).flush_every_ms(None);
+        // sled has a lock of its own, on its log.
+        let map = patiently(|| config.open(), is_locked).map_err(|error| opening(directory, error))?;
         let log = File::open(directory.join("db")).context(|| format!("open the log in {directory:?}"))?;
         let disk = Disk { map, log, directory: directory.to_owned(), _lock: lock };
         disk.check_format(fresh)?;
@@ -218,6 +215,11 @@ fn opening(directory: &Path, error: sled::Error) -> Error {
         _ => "",
     };
     Error::with_source(kind(&error), format!("open the store in {directory:?}{advice}"), error)
+}
+
+/// sled says so in words alone.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
 fn kind(error: &sled::Error) -> Kind {

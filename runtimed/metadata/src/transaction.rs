@@ -72,11 +72,13 @@ impl<'a> Transaction<'a> {
         view::next_parts(self, table, prefix)
     }
 
-    /// Writes a record.
+    /// Writes a record. One that is there already, the same, costs no write.
     pub fn put<V: Serialize>(&mut self, table: &Table<V>, key: &[&str], value: &V) -> Result<()> {
         let key = key::compose(table.sort(), table.name(), key)?;
         let value = value::encode(table.name(), value)?;
-        self.change(key, Some(value));
+        if self.value(&key)?.as_ref() != Some(&value) {
+            self.change(key, Some(value));
+        }
         Ok(())
     }
 

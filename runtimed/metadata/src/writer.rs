@@ -87,8 +87,9 @@ pub(crate) fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>) {
 /// Writes the group, unless the store is broken, and answers.
 fn finish(group: Group, shared: &Shared, broken: &mut Option<Error>) {
     let written = match &broken {
-        Some(error) if !group.changes.is_empty() => Err(again(error)),
-        _ => group.write(shared),
+        // Also for those that changed nothing: what they saw may not be on disk.
+        Some(error) => Err(again(error)),
+        None => group.write(shared),
     };
     if let Err(error) = &written
         && broken.is_none()

@@ -110,6 +110,18 @@ async fn alone_a_transaction_sees_what_readers_see() {
     assert_eq!(*written.wait_for(|count| *count >= 160).await.unwrap(), 160);
 }
 
+#[tokio::test]
+async fn writing_the_same_again_costs_no_write() {
+    let (_directory, store) = open();
+    let written = store.written();
+    for _ in 0..3 {
+        store.write(|transaction| transaction.put(&COUNTERS, &["n"], &1)).await.unwrap();
+    }
+    assert_eq!(*written.borrow(), 1);
+    store.write(|transaction| transaction.put(&COUNTERS, &["n"], &2)).await.unwrap();
+    assert_eq!(*written.borrow(), 2);
+}
+
 #[test]
 fn a_second_opener_is_told_so() {
     let (directory, store) = open();
