@@ -50,6 +50,10 @@ pub enum Command {
     Kill(kill::Args),
     /// Remove one or more containers
     Rm(rm::Args),
+    /// Return low-level information on containers or images
+    Inspect(inspect::Args),
+    /// Load images from an archive
+    Load(load::Args),
     /// Attach standard input, output and error to a running container
     Attach(attach::Args),
     /// Block until one or more containers stop, then print their exit codes

@@ -4,7 +4,9 @@ pub mod attach;
 pub mod create;
 pub mod exec;
 pub mod images;
+pub mod inspect;
 pub mod kill;
+pub mod load;
 pub mod logs;
 pub mod pause;
 pub mod ps;
@@ -41,6 +43,8 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Restart(args) => restart::run(&context, args).await,
         Command::Kill(args) => kill::run(&context, args).await,
         Command::Rm(args) => rm::run(&context, args).await,
+        Command::Inspect(args) => inspect::run(&context, args).await,
+        Command::Load(args) => load::run(&context, args).await,
         Command::Attach(args) => attach::run(&context, args).await,
         Command::Wait(args) => wait::run(&context, args).await,
         Command::Pause(args) => pause::run(&context, args).await,

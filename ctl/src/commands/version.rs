@@ -13,7 +13,7 @@ pub struct Args {}
 pub async fn run(context: &Context, _: Args) -> Result<u8> {
     println!("Client: rctl");
     println!(" Version:        {}", env!("CARGO_PKG_VERSION"));
-    println!(" OS/Arch:        {}/{}", std::env::consts::OS, std::env::consts::ARCH);
+    println!(" OS/Arch:        {}/{}", std::env::consts::OS, arch());
     println!();
     let client = context.client().await?;
     let server = client.engine_system().version(v1::VersionRequest {}).await?.into_inner();
@@ -24,4 +24,13 @@ pub async fn run(context: &Context, _: Args) -> Result<u8> {
     println!(" Kernel:         {}", server.kernel);
     println!(" containerd API: {}", server.containerd_api);
     Ok(0)
+}
+
+/// GOARCH, as the daemon and docker's users spell it.
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }

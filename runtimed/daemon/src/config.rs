@@ -143,7 +143,12 @@ impl Default for Runtime {
 
 impl Default for Container {
     fn default() -> Container {
-        Container { snapshotter: "overlayfs".to_owned(), seccomp: true, log_max_size: 20 << 20, log_max_files: 5 }
+        Container {
+            snapshotter: "overlayfs".to_owned(),
+            seccomp: true,
+            log_max_size: 20 << 20,
+            log_max_files: 5,
+        }
     }
 }
 
@@ -182,18 +187,27 @@ impl Config {
 
     /// Refuses values that cannot work.
     pub fn check(&self) -> Result<()> {
-        for (key, path) in [("root", &self.root), ("state", &self.state), ("grpc.address", &self.grpc.address)] {
+        for (key, path) in
+            [("root", &self.root), ("state", &self.state), ("grpc.address", &self.grpc.address)]
+        {
             if !path.is_absolute() {
-                return Err(Error::invalid(format!("{key} must be an absolute path, not {:?}", path.display())));
+                return Err(Error::invalid(format!(
+                    "{key} must be an absolute path, not {:?}",
+                    path.display()
+                )));
             }
         }
         if self.root == self.state {
             return Err(Error::invalid("root and state must not be the same folder"));
         }
         if !["text", "json"].contains(&self.log.format.as_str()) {
-            return Err(Error::invalid(format!("log.format must be text or json, not {:?}", self.log.format)));
+            return Err(Error::invalid(format!(
+                "log.format must be text or json, not {:?}",
+                self.log.format
+            )));
         }
-        telemetry::Level::parse(&self.log.level).map_err(|text| Error::invalid(format!("log.level: {text}")))?;
+        telemetry::Level::parse(&self.log.level)
+            .map_err(|text| Error::invalid(format!("log.level: {text}")))?;
         if self.runtime.shim_timeout == 0 {
             return Err(Error::invalid("runtime.shim_timeout must be at least 1 second"));
         }
@@ -212,7 +226,8 @@ impl Config {
 fn read(path: &Path) -> Result<String> {
     let file = std::fs::File::open(path).context(|| format!("open {}", path.display()))?;
     let mut text = String::new();
-    let length = file.take(LIMIT + 1).read_to_string(&mut text).context(|| format!("read {}", path.display()))?;
+    let length =
+        file.take(LIMIT + 1).read_to_string(&mut text).context(|| format!("read {}", path.display()))?;
     if length as u64 > LIMIT {
         return Err(Error::invalid(format!("{} is larger than {LIMIT} bytes", path.display())));
     }

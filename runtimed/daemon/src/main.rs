@@ -2,6 +2,7 @@
 
 mod args;
 mod capabilities;
+mod cgroups;
 mod config;
 mod listen;
 mod notify;
@@ -35,7 +36,8 @@ fn run(args: &Args) -> Result<()> {
         Some(Command::Config { verb: ConfigVerb::Default }) => print(config::DEFAULT),
         Some(Command::Config { verb: ConfigVerb::Check }) => args.configuration().map(drop),
         Some(Command::Config { verb: ConfigVerb::Dump }) => {
-            let text = toml::to_string(&args.configuration()?).kind(Kind::Internal, || "write the configuration")?;
+            let text =
+                toml::to_string(&args.configuration()?).kind(Kind::Internal, || "write the configuration")?;
             print(&text)
         }
         Some(Command::Publish { namespace, topic }) => {

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::path::Path;
 
 use errors::{Context, Error, Kind, Result, WithKind};
-use proto_containerd::services::events::PublishRequest;
 use prost::Message;
+use proto_containerd::services::events::PublishRequest;
 
 /// The most bytes of an event.
 const LIMIT: u64 = 16 << 20;
@@ -14,7 +14,8 @@ const LIMIT: u64 = 16 << 20;
 pub async fn publish(address: &Path, namespace: &str, topic: &str) -> Result<()> {
     let mut bytes = Vec::new();
     std::io::stdin().take(LIMIT).read_to_end(&mut bytes).context(|| "read the event from stdin")?;
-    let event = prost_types::Any::decode(bytes.as_slice()).kind(Kind::InvalidArgument, || "decode the event")?;
+    let event =
+        prost_types::Any::decode(bytes.as_slice()).kind(Kind::InvalidArgument, || "decode the event")?;
     let client = client::Client::connect(address, namespace).await?;
     let request = PublishRequest { topic: topic.to_owned(), event: Some(event) };
     client.events().publish(request).await.map(drop).map_err(|status| {

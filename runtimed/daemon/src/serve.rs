@@ -5,6 +5,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::UnixListenerStream;
 
+use crate::cgroups;
 use crate::config::Config;
 use crate::listen::{bind, ttrpc_path};
 use crate::notify::notify;
@@ -38,6 +39,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     if let Err(error) = events.shutdown().await {
         tracing::warn!(%error, "the events' socket did not close well");
     }
+    cgroups::tidy(&house.rooms);
     for path in [address.clone(), ttrpc_path(address)] {
         std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
     }

@@ -1,0 +1,1 @@
+//! Whole flows through all four programs: see `tests/`.

@@ -1,0 +1,93 @@
+//! The daemon dies; containers do not notice, and nothing is forgotten.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use harness::{Scene, image};
+
+/// A scene with the small image loaded as `busybox`.
+fn scene() -> Result<Scene> {
+    let scene = Scene::start()?;
+    let scratch = scene.root().join("scratch");
+    std::fs::create_dir(&scratch)?;
+    let archive = image::busybox_archive(&scratch)?;
+    scene.ok(&["load", "--input", &archive.display().to_string()])?;
+    Ok(scene)
+}
+
+#[test]
+fn a_container_goes_on_without_the_daemon() -> Result<()> {
+    let mut scene = scene()?;
+    scene.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "ticker",
+        "busybox",
+        "sh",
+        "-c",
+        "while :; do echo tick; sleep 0.02; done",
+    ])?;
+    let pid = inspect(&scene, "/0/State/Pid")?;
+    let log = inspect(&scene, "/0/LogPath")?;
+    let lines = || -> Result<usize> { Ok(std::fs::read_to_string(log.trim_matches('"'))?.lines().count()) };
+    scene.kill_daemon()?;
+    let before = lines()?;
+    std::thread::sleep(Duration::from_millis(300));
+    ensure!(lines()? > before, "the output stopped with the daemon");
+    scene.start_daemon()?;
+    ensure!(inspect(&scene, "/0/State/Pid")? == pid, "it is another process");
+    ensure!(scene.ok(&["exec", "ticker", "echo", "here"])? == "here\n");
+    scene.ok(&["rm", "--force", "ticker"])?;
+    scene.finish()
+}
+
+#[test]
+fn an_exit_that_was_missed_is_known_afterwards() -> Result<()> {
+    let mut scene = scene()?;
+    scene.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "short",
+        "busybox",
+        "sh",
+        "-c",
+        "echo last words; sleep 0.3; exit 23",
+    ])?;
+    scene.ok(&["run", "-d", "--rm", "--name", "gone", "busybox", "sleep", "0.3"])?;
+    scene.kill_daemon()?;
+    std::thread::sleep(Duration::from_millis(600));
+    scene.start_daemon()?;
+    ensure!(scene.ok(&["wait", "short"])? == "23\n");
+    ensure!(scene.ok(&["logs", "short"])? == "last words\n");
+    let ended: String = inspect_of(&scene, "short", "/0/State/FinishedAt")?;
+    ensure!(!ended.starts_with("\"0001"), "{ended}");
+    let all = scene.ok(&["ps", "--all"])?;
+    ensure!(!all.contains("gone"), "{all}");
+    scene.ok(&["rm", "short"])?;
+    scene.finish()
+}
+
+#[test]
+fn names_images_and_stopped_containers_are_still_there() -> Result<()> {
+    let mut scene = scene()?;
+    scene.ok(&["create", "--name", "waiting", "busybox", "echo", "at last"])?;
+    scene.ok(&["tag", "busybox", "other:1"])?;
+    scene.kill_daemon()?;
+    scene.start_daemon()?;
+    ensure!(scene.ok(&["start", "--attach", "waiting"])? == "at last\n");
+    ensure!(scene.rctl(&["create", "--name", "waiting", "busybox"])?.code == 1);
+    ensure!(scene.ok(&["images"])?.contains("other"));
+    scene.ok(&["rm", "waiting"])?;
+    scene.finish()
+}
+
+fn inspect(scene: &Scene, pointer: &str) -> Result<String> {
+    inspect_of(scene, "ticker", pointer)
+}
+
+fn inspect_of(scene: &Scene, name: &str, pointer: &str) -> Result<String> {
+    let all: serde_json::Value = serde_json::from_str(&scene.ok(&["inspect", name])?)?;
+    Ok(all.pointer(pointer).cloned().unwrap_or_default().to_string())
+}

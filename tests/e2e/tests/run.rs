@@ -1,0 +1,144 @@
+//! `rctl run` and what comes after it.
+
+use anyhow::{Result, ensure};
+use harness::{Scene, image};
+
+/// A scene with the small image loaded as `busybox`.
+fn scene() -> Result<Scene> {
+    let scene = Scene::start()?;
+    let scratch = scene.root().join("scratch");
+    std::fs::create_dir(&scratch)?;
+    let archive = image::busybox_archive(&scratch)?;
+    scene.ok(&["load", "--input", &archive.display().to_string()])?;
+    Ok(scene)
+}
+
+#[test]
+fn a_first_container_needs_no_registry() -> Result<()> {
+    let scene = Scene::start()?;
+    let said = scene.ok(&["run", "--rm", "hello"])?;
+    ensure!(said.starts_with("Hello from runtimed!"), "{said}");
+    ensure!(scene.ok(&["ps", "--all", "--quiet"])?.is_empty(), "a container is left");
+    scene.ok(&["rmi", "hello"])?;
+    scene.finish()
+}
+
+#[test]
+fn output_input_and_exit_codes_come_through() -> Result<()> {
+    let scene = scene()?;
+    let run = |args: &[&str]| scene.rctl(&[&["run", "--rm", "busybox"], args].concat());
+    let both = run(&["sh", "-c", "echo out; echo err >&2; exit 3"])?;
+    ensure!((both.code, both.stdout.as_str(), both.stderr.as_str()) == (3, "out\n", "err\n"), "{both:?}");
+    let killed = run(&["sh", "-c", "kill -TERM $$; sleep 5"])?;
+    ensure!(killed.code == 0 || killed.code == 143, "{killed:?}");
+    ensure!(run(&["no-such-program"])?.code == 127);
+    ensure!(run(&["/etc"])?.code == 126);
+    ensure!(scene.rctl(&["run", "--no-such-flag", "busybox"])?.code == 125);
+    let big = "0123456789abcdef".repeat(64 << 10);
+    let echoed = scene.rctl_with(&["run", "--rm", "-i", "busybox", "cat"], big.as_bytes())?;
+    ensure!(echoed.stdout == big, "a megabyte went in, {} bytes came out", echoed.stdout.len());
+    scene.finish()
+}
+
+#[test]
+fn many_short_containers_lose_no_output_and_no_code() -> Result<()> {
+    let scene = scene()?;
+    std::thread::scope(|threads| {
+        let runs: Vec<_> = (0..12)
+            .map(|n| {
+                let scene = &scene;
+                threads.spawn(move || {
+                    let script = format!("echo line {n}; exit {n}");
+                    (n, scene.rctl(&["run", "--rm", "busybox", "sh", "-c", &script]))
+                })
+            })
+            .collect();
+        for run in runs {
+            let (n, outcome) = run.join().expect("the thread runs to its end");
+            let outcome = outcome?;
+            ensure!(
+                outcome.code == n && outcome.stdout == format!("line {n}\n"),
+                "{outcome:?}\n{}",
+                scene.log()
+            );
+        }
+        Ok(())
+    })?;
+    scene.finish()
+}
+
+#[test]
+fn a_container_lives_its_life() -> Result<()> {
+    let scene = scene()?;
+    let script = "trap 'echo bye; exit 7' TERM; echo hi; while :; do sleep 0.05; done";
+    scene.ok(&["run", "-d", "--name", "web", "-e", "A=b", "-l", "k=v", "busybox", "sh", "-c", script])?;
+    let listed = scene.ok(&["ps"])?;
+    ensure!(listed.contains("web") && listed.contains("Up "), "{listed}");
+    let taken = scene.rctl(&["run", "--name", "web", "busybox", "true"])?;
+    ensure!(taken.code == 125 && taken.stderr.contains("is already in use by container"), "{taken:?}");
+    let exec = scene.rctl(&["exec", "-e", "C=d", "web", "sh", "-c", "echo $A $C; exit 5"])?;
+    ensure!(exec.code == 5 && exec.stdout == "b d\n", "{exec:?}");
+    ensure!(scene.rctl_with(&["exec", "-i", "web", "cat"], b"typed")?.stdout == "typed");
+    let refused = scene.rctl(&["rm", "web"])?;
+    ensure!(
+        refused.code == 1
+            && refused.stderr.contains("cannot remove container \"/web\": container is running"),
+        "{refused:?}"
+    );
+    scene.ok(&["pause", "web"])?;
+    ensure!(scene.ok(&["ps"])?.contains("(Paused)"));
+    scene.ok(&["unpause", "web"])?;
+    scene.ok(&["stop", "web"])?;
+    ensure!(scene.ok(&["logs", "web"])? == "hi\nbye\n");
+    ensure!(scene.ok(&["wait", "web"])? == "7\n");
+    ensure!(scene.ok(&["ps", "--all"])?.contains("Exited (7)"));
+    scene.ok(&["start", "web"])?;
+    scene.ok(&["kill", "web"])?;
+    ensure!(scene.ok(&["wait", "web"])? == "137\n");
+    scene.ok(&["rm", "web"])?;
+    ensure!(scene.rctl(&["inspect", "web"])?.code == 1);
+    scene.finish()
+}
+
+#[test]
+fn limits_and_rights_are_what_was_asked_for() -> Result<()> {
+    let scene = scene()?;
+    let run = |args: &[&str]| scene.ok(&[&["run", "--rm"], args].concat());
+    let memory = run(&[
+        "--memory",
+        "64m",
+        "busybox",
+        "sh",
+        "-c",
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null",
+    ])?;
+    ensure!(memory.trim() == "67108864", "{memory}");
+    ensure!(run(&["-u", "1000:1001", "busybox", "id"])?.starts_with("uid=1000 gid=1001"));
+    ensure!(run(&["-w", "/tmp", "busybox", "pwd"])? == "/tmp\n");
+    ensure!(run(&["--hostname", "box", "busybox", "hostname"])? == "box\n");
+    let caps =
+        run(&["--cap-drop", "ALL", "--cap-add", "CHOWN", "busybox", "grep", "CapEff", "/proc/self/status"])?;
+    ensure!(caps.trim().ends_with("0000000000000001"), "{caps}");
+    ensure!(scene.rctl(&["run", "--rm", "--read-only", "busybox", "touch", "/x"])?.code == 1);
+    ensure!(
+        run(&["--ulimit", "nofile=100:200", "busybox", "sh", "-c", "ulimit -n; ulimit -Hn"])? == "100\n200\n"
+    );
+    ensure!(
+        run(&[
+            "--tmpfs",
+            "/scratch",
+            "busybox",
+            "sh",
+            "-c",
+            "echo x > /scratch/y; mount | grep -c ' /scratch type tmpfs'"
+        ])? == "1\n"
+    );
+    let shared = scene.root().join("shared");
+    std::fs::create_dir(&shared)?;
+    std::fs::write(shared.join("file"), "from outside")?;
+    let volume = format!("{}:/in:ro", shared.display());
+    ensure!(run(&["-v", &volume, "busybox", "cat", "/in/file"])? == "from outside");
+    ensure!(scene.rctl(&["run", "--rm", "-v", &volume, "busybox", "touch", "/in/new"])?.code == 1);
+    ensure!(run(&["--net", "none", "busybox", "sh", "-c", "ls /sys/class/net"])? == "lo\n");
+    scene.finish()
+}

@@ -1,0 +1,1 @@
+//! Real peers and clients that this project did not write: see `tests/`.
