@@ -122,7 +122,7 @@ impl<R: Read> TarStream<R> {
         let rest = self.left.saturating_add(self.padding);
         let skipped =
             io::copy(&mut (&mut self.inner).take(rest), &mut io::sink()).context(|| "read the archive")?;
-        if skipped < self.left {
+        if skipped < rest {
             return Err(cut_off());
         }
         (self.left, self.padding) = (0, 0);
@@ -283,5 +283,21 @@ mod tests {
         header.set_cksum();
         let error = TarStream::new(&header.as_bytes()[..]).next().unwrap_err();
         assert!(error.chain().contains("more than"), "{error:?}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_archives_do_no_harm(at in 0usize..3000, byte: u8, content in proptest::collection::vec(0u8.., 0..900)) {
+            let mut bytes = archive(|builder| {
+                add(builder, &"d/".repeat(80), b"");
+                add(builder, "f", &content);
+            });
+            let length = bytes.len();
+            bytes[at % length] = byte;
+            let mut stream = TarStream::new(&bytes[..]);
+            while let Ok(Some(entry)) = stream.next() {
+                let _ = stream.read_small(&entry.path, 1 << 20);
+            }
+        }
     }
 }

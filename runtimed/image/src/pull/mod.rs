@@ -8,6 +8,7 @@ mod feed;
 mod layer;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use errors::{Error, Kind, Result, WithKind};
@@ -19,7 +20,7 @@ pub(crate) use feed::{Arrival, Feed};
 
 use crate::images::{Hold, Shared, image_config};
 use crate::progress::{ProgressSink, tell_name};
-use crate::registry::{Access, Credentials, Session};
+use crate::registry::{Access, Credentials, Login, Session};
 use crate::unpack::{self, Source};
 use crate::{Descriptor, Image, ImageConfig, Platform};
 use documents::Found;
@@ -37,6 +38,10 @@ pub struct PullOptions {
     pub insecure: bool,
     /// Credentials.
     pub credentials: Option<Credentials>,
+    /// A folder of `HOST/hosts.toml` instead of the configured one.
+    pub hosts_directory: Option<PathBuf>,
+    /// Header fields for the registry itself; mirrors and hosts that it redirects to do not see them.
+    pub headers: Vec<(String, String)>,
     /// Unpack into this snapshotter; `None` leaves it packed.
     pub unpack: Option<String>,
     /// Labels for the name.
@@ -68,8 +73,7 @@ pub(crate) async fn pull(
     if let Some(snapshotter) = &options.unpack {
         shared.snapshotters.get(snapshotter)?;
     }
-    let access = Access { plain_http: options.plain_http, insecure: options.insecure };
-    let session = shared.registries.session(reference, access, options.credentials.clone()).await?;
+    let session = shared.registries.session(reference, options.login()).await?;
     let pull = Arc::new(Pull {
         shared: shared.clone(),
         namespace: namespace.clone(),
@@ -91,6 +95,17 @@ pub(crate) async fn pull(
     let image = shared.names.put(namespace, image).await?;
     tell_name(&pull.progress, name, "saved");
     Ok(image)
+}
+
+impl PullOptions {
+    fn login(&self) -> Login {
+        Login {
+            access: Access { plain_http: self.plain_http, insecure: self.insecure },
+            credentials: self.credentials.clone(),
+            hosts_directory: self.hosts_directory.clone(),
+            headers: self.headers.clone(),
+        }
+    }
 }
 
 impl Pull {

@@ -120,4 +120,18 @@ mod tests {
             assert!(parse(bad).len() <= 1, "{bad}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_parsed_without_harm(text in "\\PC*") {
+            parse(&text);
+        }
+
+        #[test]
+        fn what_is_quoted_is_read_back(value in "[ -~]*") {
+            let quoted: String = value.chars().flat_map(|c| ['\\', c]).collect();
+            let challenges = parse(&format!("Bearer realm=\"{quoted}\""));
+            proptest::prop_assert_eq!(&challenges[0].parameters["realm"], &value);
+        }
+    }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use errors::{Context, Error, Kind, Result, WithKind};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
-use reqwest::{Certificate, Identity, Method, Response, StatusCode, Url};
+use reqwest::{Identity, Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::RegistryConfig;
 use super::hosts::{Tls, is_loopback, read_file};
+use super::tls::client_config;
 
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 10;
@@ -97,16 +98,12 @@ impl Clients {
             // No proxy stands between this machine and itself.
             builder = builder.no_proxy();
         }
-        let mut roots = Vec::new();
-        for path in &tls.roots {
-            let bundle = Certificate::from_pem_bundle(&read_file(path)?);
-            roots.extend(bundle.kind(Kind::InvalidArgument, || format!("certificate {}", path.display()))?);
-        }
-        if !roots.is_empty() {
-            builder = builder.tls_certs_merge(roots);
-        }
-        for (certificate, key) in &tls.identities {
-            builder = builder.identity(identity(certificate, key.as_deref())?);
+        if tls.skip_verify {
+            for (certificate, key) in &tls.identities {
+                builder = builder.identity(identity(certificate, key.as_deref())?);
+            }
+        } else if !tls.roots.is_empty() || !tls.identities.is_empty() {
+            builder = builder.tls_backend_preconfigured(client_config(tls)?);
         }
         Ok(builder)
     }

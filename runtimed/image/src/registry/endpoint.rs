@@ -8,7 +8,7 @@ use ids::Reference;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
 
-use super::Credentials;
+use super::Login;
 use super::auth::Authorizer;
 use super::challenge::{self, Challenge};
 use super::client::{Failure, Http, Sent, host_of};
@@ -41,19 +41,15 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(
-        http: Http,
-        host: Host,
-        reference: &Reference,
-        credentials: &Option<Credentials>,
-    ) -> Result<Endpoint> {
+    pub(crate) fn new(http: Http, host: Host, reference: &Reference, login: &Login) -> Result<Endpoint> {
         let mut headers = HeaderMap::new();
-        for (name, value) in &host.headers {
+        let callers = login.headers.iter().filter(|_| host.own);
+        for (name, value) in host.headers.iter().chain(callers) {
             let wrong = || format!("host {}: header {name:?}", host.base);
             let name = HeaderName::try_from(name).kind(Kind::InvalidArgument, wrong)?;
             headers.append(name, HeaderValue::try_from(value).kind(Kind::InvalidArgument, wrong)?);
         }
-        let credentials = credentials.clone().filter(|_| host.own);
+        let credentials = login.credentials.clone().filter(|_| host.own);
         Ok(Endpoint {
             http,
             headers,
@@ -123,18 +119,22 @@ impl Endpoint {
 
 impl Session {
     /// Calls `ask` on the endpoints that `able` lets through until one answers, in rounds as long as a failure may pass.
+    /// The one at `start`, counted round, comes first.
     pub(crate) async fn first<'a, T, F>(
         &'a self,
+        start: usize,
         able: impl Fn(&Endpoint) -> bool,
         ask: impl Fn(&'a Arc<Endpoint>) -> F,
     ) -> Result<T>
     where
         F: Future<Output = Result<T, Failure>>,
     {
+        let able: Vec<&Arc<Endpoint>> = self.endpoints.iter().filter(|endpoint| able(endpoint)).collect();
+        let order = || able.iter().cycle().skip(start % able.len().max(1)).take(able.len());
         let mut worst: Option<Error> = None;
         for attempt in 0..self.attempts {
             let (mut transient, mut wait) = (false, pause(attempt));
-            for endpoint in self.endpoints.iter().filter(|endpoint| able(endpoint)) {
+            for endpoint in order() {
                 match ask(endpoint).await {
                     Ok(answer) => return Ok(answer),
                     Err(failure) => {

@@ -117,9 +117,11 @@ impl BlobStream {
         Ok(())
     }
 
-    /// An answer that gives the blob from the current offset on.
+    /// An answer that gives the blob from the current offset on; after a break without headway from another host first.
     async fn open(&self) -> Result<Answer> {
-        self.session.first(|endpoint| endpoint.host.pull, |endpoint| self.open_at(endpoint)).await
+        self.session
+            .first(self.fruitless as usize, |endpoint| endpoint.host.pull, |endpoint| self.open_at(endpoint))
+            .await
     }
 
     async fn open_at(&self, endpoint: &Arc<Endpoint>) -> Result<Answer, Failure> {

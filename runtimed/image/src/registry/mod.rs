@@ -7,6 +7,7 @@ mod endpoint;
 mod fetch;
 mod hosts;
 mod resolve;
+mod tls;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -99,6 +100,15 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// How one caller comes to a registry.
+#[derive(Default)]
+pub(crate) struct Login {
+    pub(crate) access: Access,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) hosts_directory: Option<PathBuf>,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
 /// The way to registries, for all pulls.
 pub(crate) struct Registries {
     config: RegistryConfig,
@@ -110,25 +120,19 @@ impl Registries {
         Registries { clients: Arc::new(Clients::new(config.clone())), config }
     }
 
-    /// Finds the hosts of the reference's registry. `credentials` go to the registry itself alone.
-    pub(crate) async fn session(
-        &self,
-        reference: &Reference,
-        access: Access,
-        credentials: Option<Credentials>,
-    ) -> Result<Session> {
-        let (directory, domain) = (self.config.hosts_directory.clone(), reference.domain().to_owned());
-        let clients = self.clients.clone();
+    /// Finds the hosts of the reference's registry. Credentials and header fields go to the registry itself alone.
+    pub(crate) async fn session(&self, reference: &Reference, login: Login) -> Result<Session> {
+        let directory = login.hosts_directory.clone().or_else(|| self.config.hosts_directory.clone());
+        let (domain, access, clients) = (reference.domain().to_owned(), login.access, self.clients.clone());
         let found = tokio::task::spawn_blocking(move || {
             let hosts = hosts_for(directory.as_deref(), &domain, access)?;
             let with_client = |host: Host| Ok((clients.http(&host.base, &host.tls)?, host));
             hosts.into_iter().map(with_client).collect::<Result<Vec<(Http, Host)>>>()
         });
         let found = found.await.kind(Kind::Internal, || "find the registry's hosts")??;
-        let endpoint = |(http, host)| Endpoint::new(http, host, reference, &credentials).map(Arc::new);
-        let endpoints = found.into_iter().map(endpoint);
+        let endpoint = |(http, host)| Endpoint::new(http, host, reference, &login).map(Arc::new);
         Ok(Session {
-            endpoints: endpoints.collect::<Result<_>>()?,
+            endpoints: found.into_iter().map(endpoint).collect::<Result<_>>()?,
             reference: reference.clone(),
             manifest_limit: self.config.manifest_limit(),
             attempts: self.config.attempts(),

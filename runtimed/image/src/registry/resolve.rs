@@ -24,7 +24,7 @@ impl Session {
     /// What the reference points to; with the document, if it had to be fetched to know.
     pub(crate) async fn resolve(&self) -> Result<(Descriptor, Option<Bytes>)> {
         let resolved =
-            self.first(|endpoint| endpoint.host.resolve, |endpoint| self.resolve_at(endpoint)).await;
+            self.first(0, |endpoint| endpoint.host.resolve, |endpoint| self.resolve_at(endpoint)).await;
         let (descriptor, bytes) = resolved.map_err(|error| {
             let kind = error.kind();
             let text = match kind {
@@ -86,7 +86,8 @@ impl Session {
             );
             return Err(Error::new(Kind::ResourceExhausted, text));
         }
-        self.first(|endpoint| endpoint.host.pull, |endpoint| self.small_at(endpoint, descriptor, size)).await
+        self.first(0, |endpoint| endpoint.host.pull, |endpoint| self.small_at(endpoint, descriptor, size))
+            .await
     }
 
     async fn small_at(

@@ -38,7 +38,7 @@ async fn takes_in_what_skopeo_writes_for_docker() {
     if !have("takes_in_what_skopeo_writes_for_docker", &TOOLS) {
         return;
     }
-    let (layout, local) = (Layout::make(), Local::new());
+    let (layout, local) = (Layout::shared(), Local::new());
     let archive = layout.folder.path().join("docker.tar");
     layout.copy(&format!("docker-archive:{}:team/app:v1", archive.display()), &[]);
     let images = import(&local, &archive, &unpacking()).await.unwrap();
@@ -58,7 +58,7 @@ async fn takes_in_oci_archives_plain_and_compressed() {
     if !have("takes_in_oci_archives_plain_and_compressed", &["umoci", "skopeo", "tar", "gzip", "zstd"]) {
         return;
     }
-    let layout = Layout::make();
+    let layout = Layout::shared();
     let at = |name: &str| layout.folder.path().join(name);
     layout.copy(&format!("oci-archive:{}:v1", at("skopeo.tar").display()), &[]);
     let tar = |flag: &str, name: &str| {
@@ -89,7 +89,7 @@ async fn what_goes_out_comes_back_and_skopeo_reads_it() {
     if !have("what_goes_out_comes_back_and_skopeo_reads_it", &TOOLS) {
         return;
     }
-    let (layout, local) = (Layout::make(), Local::new());
+    let (layout, local) = (Layout::shared(), Local::new());
     let first = layout.folder.path().join("first.tar");
     layout.copy(&format!("oci-archive:{}:v1", first.display()), &[]);
     let target = import(&local, &first, &ImportOptions::default()).await.unwrap().remove(0).target;

@@ -1,42 +1,18 @@
-//! Registries that stall, break, lie, redirect and ask for credentials.
+//! Blobs from registries that stall, break and lie.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use errors::{Error, Kind};
+use errors::Kind;
 use image::{PullOptions, RegistryConfig};
 use tokio::sync::Notify;
 
-use crate::local::{Local, credentials, find, unpacking};
-use crate::stub::{End, Reply, Request, Sample, Stub, digest, tar_of};
+use crate::local::{Local, credentials, unpacking};
+use crate::odd::{refused, sample, stub, works};
+use crate::stub::{End, Reply, Sample, digest, tar_of};
 use crate::tools::noise;
-
-fn sample() -> Sample {
-    Sample::new(&noise(768 << 10))
-}
-
-/// An honest registry but for what `odd` answers.
-async fn stub(sample: &Sample, odd: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Stub {
-    let sample = sample.clone();
-    Stub::start(move |request| odd(request).unwrap_or_else(|| sample.answer(request))).await
-}
-
-/// The pull fails, leaving neither name nor snapshot nor the layer.
-async fn refused(local: &Local, stub: &Stub, sample: &Sample) -> Error {
-    let reference = format!("{}/a:v1", stub.host);
-    let error = local.pull(&reference, &unpacking()).await.unwrap_err();
-    assert!(local.names.get(&local.space, &reference).unwrap_err().is_not_found());
-    assert!(local.content.info(&local.space, &sample.layer_digest()).unwrap_err().is_not_found());
-    local.no_active_snapshots();
-    error
-}
-
-async fn works(local: &Local, stub: &Stub) {
-    local.pull(&format!("{}/a:v1", stub.host), &unpacking()).await.unwrap();
-    local.no_active_snapshots();
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_blob_is_an_error_that_names_the_host() {
@@ -107,6 +83,82 @@ async fn a_registry_without_ranges_is_read_again_from_the_start() {
         })
     });
     works(&local, &stub.await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_breaks_off_is_left_for_the_registry() {
+    let (local, sample) = (Local::hasty(), sample());
+    let layer = sample.clone();
+    let mirror = stub(&sample, move |request| {
+        layer.is_layer(request).then(|| layer.answer(request).ending(End::Cut(0)))
+    });
+    let (mirror, registry) = (mirror.await, stub(&sample, |_| None).await);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("r.example")).unwrap();
+    let hosts = format!("server = \"http://{}\"\n[host.\"http://{}\"]\n", registry.host, mirror.host);
+    std::fs::write(folder.path().join("r.example/hosts.toml"), hosts).unwrap();
+    let options = PullOptions {
+        hosts_directory: Some(folder.path().into()),
+        headers: vec![("x-mine".into(), "1".into())],
+        credentials: credentials("ann", "secret"),
+        ..unpacking()
+    };
+    local.pull("r.example/a:v1", &options).await.unwrap();
+    assert!(mirror.asked("/").iter().all(|request| request.path.ends_with("?ns=r.example")));
+    assert!(mirror.asked("/").iter().all(|request| !request.headers.contains_key("x-mine")));
+    assert!(registry.asked("/").iter().all(|request| request.headers["x-mine"] == "1"));
+}
+
+/// Leaves an ingest of the layer that has `bytes` so far.
+async fn begun(local: &Local, sample: &Sample, bytes: &[u8]) -> content::Writer {
+    let ingest = format!("layer-{}", sample.layer_digest());
+    let writer = local.content.writer(&local.space, &ingest, sample.layer.len() as u64, None).await;
+    let mut writer = writer.unwrap();
+    writer.write(0, Bytes::copy_from_slice(bytes)).await.unwrap();
+    writer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_earlier_ingest_is_taken_up_and_a_damaged_one_is_begun_anew() {
+    let sample = sample();
+    for damaged in [false, true] {
+        let (local, stub) = (Local::hasty(), stub(&sample, |_| None).await);
+        let mut earlier = sample.layer[..100_000].to_vec();
+        earlier[50_000] ^= u8::from(damaged);
+        drop(begun(&local, &sample, &earlier).await);
+        works(&local, &stub).await;
+        let asked = stub.asked(&sample.layer_digest().to_string());
+        assert_eq!(asked[0].headers["range"], "bytes=100000-");
+        assert_eq!(asked.len(), 1 + usize::from(damaged));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_elses_ingest_of_the_layer_is_waited_for() {
+    let (local, sample) = (Local::hasty(), sample());
+    let stub = stub(&sample, |_| None).await;
+    let mut writer = begun(&local, &sample, &sample.layer[..1000]).await;
+    let waiting = Arc::new(Notify::new());
+    let told = waiting.clone();
+    let sink = Arc::new(move |progress: image::Progress| {
+        if progress.status == "waiting" {
+            told.notify_one();
+        }
+    });
+    let reference = ids::Reference::parse(&format!("{}/a:v1", stub.host)).unwrap();
+    let options = unpacking();
+    let pull = local.images.pull(&local.space, &reference, "a", &options, sink);
+    let finish = async {
+        waiting.notified().await;
+        writer.write(1000, sample.layer.slice(1000..)).await.unwrap();
+        writer
+            .commit(sample.layer.len() as u64, Some(&sample.layer_digest()), Default::default())
+            .await
+            .unwrap();
+    };
+    let (pulled, ()) = tokio::join!(pull, finish);
+    pulled.unwrap();
+    assert!(stub.asked(&sample.layer_digest().to_string()).is_empty(), "it was there in the end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -218,205 +270,6 @@ async fn a_pull_that_is_given_up_cleans_up_after_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credentials_do_not_follow_a_redirect_to_another_host() {
-    let (local, sample) = (Local::hasty(), sample());
-    let store = stub(&sample, |_| None).await;
-    let (layer, elsewhere) = (sample.clone(), store.host.clone());
-    let front = stub(&sample, move |request| {
-        if !request.headers.contains_key("authorization") {
-            return Some(Reply::new(401, "").with("www-authenticate", "Basic realm=\"x\""));
-        }
-        layer.is_layer(request).then(|| Reply::redirect(format!("http://{elsewhere}{}", request.path)))
-    });
-    let front = front.await;
-    let options = PullOptions { credentials: credentials("ann", "secret"), ..unpacking() };
-    local.pull(&format!("{}/a:v1", front.host), &options).await.unwrap();
-    assert!(front.asked("manifests").iter().any(|request| request.headers.contains_key("authorization")));
-    let there = store.asked("/");
-    assert!(!there.is_empty());
-    assert!(there.iter().all(|request| !request.headers.contains_key("authorization")), "{there:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_redirected_to_gets_no_credentials_even_if_it_asks() {
-    let (local, sample) = (Local::hasty(), sample());
-    let greedy =
-        stub(&sample, |_| Some(Reply::new(401, "").with("www-authenticate", "Basic realm=\"x\""))).await;
-    let (layer, elsewhere) = (sample.clone(), greedy.host.clone());
-    let front = stub(&sample, move |request| {
-        layer.is_layer(request).then(|| Reply::redirect(format!("http://{elsewhere}{}", request.path)))
-    });
-    let front = front.await;
-    let options = PullOptions { credentials: credentials("ann", "secret"), ..unpacking() };
-    let error = local.pull(&format!("{}/a:v1", front.host), &options).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Unauthenticated);
-    assert!(greedy.asked("/").iter().all(|request| !request.headers.contains_key("authorization")));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redirects_that_go_round_end() {
-    let (local, sample) = (Local::hasty(), sample());
-    let layer = sample.clone();
-    let stub =
-        stub(&sample, move |request| layer.is_layer(request).then(|| Reply::redirect(request.path.clone())));
-    let error = refused(&local, &stub.await, &sample).await;
-    assert!(error.chain().contains("more than 10 redirects"), "{error:?}");
-}
-
-/// A registry that wants a token from a server of its own.
-async fn token_registry(sample: &Sample, realm: String) -> Stub {
-    stub(sample, move |request| {
-        let known = request.headers.get("authorization").is_some_and(|value| value == "Bearer the-token");
-        let challenge =
-            format!("Bearer realm=\"{realm}\",service=\"reg\",scope=\"repository:other:pull,push\"");
-        (!known).then(|| Reply::new(401, "").with("www-authenticate", challenge))
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_is_fetched_once_for_the_scope_of_the_pull() {
-    let (local, sample) = (Local::hasty(), sample());
-    let tokens = Stub::start(|_| Reply::new(200, r#"{"token":"the-token","expires_in":300}"#)).await;
-    let registry = token_registry(&sample, format!("http://{}/token", tokens.host)).await;
-    let reference = format!("{}/a/b:v1", registry.host);
-    local.pull(&reference, &unpacking()).await.unwrap();
-    let asked = tokens.asked("/token");
-    assert_eq!(asked.len(), 1, "{asked:?}");
-    assert_eq!(asked[0].path, "/token?service=reg&scope=repository%3Aa%2Fb%3Apull");
-    assert!(!asked[0].headers.contains_key("authorization"), "anonymous");
-
-    let options = PullOptions { credentials: credentials("ann", "secret"), ..unpacking() };
-    local.pull(&reference, &options).await.unwrap();
-    let asked = tokens.asked("account=ann");
-    // ann:secret
-    assert_eq!(asked[0].headers["authorization"], "Basic YW5uOnNlY3JldA==");
-    let at_registry = registry.asked("/");
-    assert!(
-        !at_registry.iter().any(|r| r.headers.get("authorization").is_some_and(|v| v.starts_with("Basic")))
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_identity_token_goes_by_post() {
-    let (local, sample) = (Local::hasty(), sample());
-    let tokens = Stub::start(|_| Reply::new(200, r#"{"access_token":"the-token"}"#)).await;
-    let registry = token_registry(&sample, format!("http://{}/token", tokens.host)).await;
-    let options = PullOptions { credentials: credentials("", "id&token"), ..unpacking() };
-    local.pull(&format!("{}/a:v1", registry.host), &options).await.unwrap();
-    let asked = tokens.asked("/token");
-    assert_eq!(asked[0].method, "POST");
-    assert_eq!(
-        asked[0].body,
-        "grant_type=refresh_token&service=reg&client_id=runtimed&refresh_token=id%26token&scope=repository%3Aa%3Apull"
-    );
-    assert_eq!(asked[0].headers["content-type"], "application/x-www-form-urlencoded");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_server_that_refuses_or_rambles_is_an_error() {
-    let sample = sample();
-    for (reply, words) in [
-        (
-            Reply::new(401, r#"{"details":"incorrect\u0007 username"}"#),
-            "401 Unauthorized: incorrect username",
-        ),
-        (Reply::new(200, "<html>"), "not understood"),
-        (Reply::new(200, "{}"), "no token"),
-        (Reply::new(200, vec![b' '; 2 << 20]), "longer than"),
-        (Reply::new(200, r#"{"token":"another"}"#), "pull access denied"),
-    ] {
-        let tokens = Stub::start(move |_| reply.clone()).await;
-        let registry = token_registry(&sample, format!("http://{}/token", tokens.host)).await;
-        let error = refused(&Local::hasty(), &registry, &sample).await;
-        assert!(error.chain().contains(words), "{words}: {error:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn manifests_that_are_old_large_or_odd_are_refused() {
-    let sample = sample();
-    for (kind, body, words) in [
-        (image::media_type::DOCKER_SCHEMA1_SIGNED, Bytes::from("{}"), "schema 1"),
-        ("text/html", Bytes::from("<html>"), "not an image"),
-        (image::media_type::OCI_MANIFEST, Bytes::from(vec![b'['; 9 << 20]), "are not read"),
-        (image::media_type::OCI_MANIFEST, Bytes::from(vec![b'['; 1 << 20]), "parse manifest"),
-    ] {
-        let answer = move |request: &Request| {
-            let stated = digest(&body).to_string();
-            request.path.contains("manifests").then(|| {
-                Reply::new(200, body.clone()).with("content-type", kind).with("docker-content-digest", stated)
-            })
-        };
-        let error = refused(&Local::hasty(), &stub(&sample, answer).await, &sample).await;
-        assert!(error.chain().contains(words), "{words}: {error:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_manifest_that_is_not_what_its_head_said_is_refused() {
-    let sample = sample();
-    let stub = stub(&sample, |request| {
-        let get = request.method == "GET" && request.path.contains("manifests");
-        get.then(|| Reply::new(200, vec![b'x'; 8]).with("content-type", image::media_type::OCI_MANIFEST))
-    });
-    let error = refused(&Local::hasty(), &stub.await, &sample).await;
-    assert_eq!(error.kind(), Kind::FailedPrecondition, "{error:?}");
-}
-
-/// An index over `sample` for one platform and nothing for another.
-fn index_over(sample: &Sample, platform: &str) -> Bytes {
-    let (os, architecture) = platform.split_once('/').unwrap();
-    let entry = |bytes: &[u8], size: usize, os: &str, architecture: &str| {
-        serde_json::json!({ "mediaType": image::media_type::OCI_MANIFEST, "digest": digest(bytes), "size": size,
-            "platform": { "os": os, "architecture": architecture } })
-    };
-    let manifests = [
-        entry(b"elsewhere", 100, "windows", "amd64"),
-        entry(b"attestation", 100, "unknown", "unknown"),
-        entry(&sample.manifest, sample.manifest.len(), os, architecture),
-    ];
-    serde_json::json!({ "schemaVersion": 2, "mediaType": image::media_type::OCI_INDEX, "manifests": manifests })
-        .to_string()
-        .into()
-}
-
-async fn index_stub(sample: &Sample, index: Bytes) -> Stub {
-    stub(sample, move |request| {
-        let wanted = request.path.ends_with("/v1") || request.path.ends_with(&digest(&index).to_string());
-        let stated = digest(&index).to_string();
-        wanted.then(|| {
-            Reply::new(200, index.clone())
-                .with("content-type", image::media_type::OCI_INDEX)
-                .with("docker-content-digest", stated)
-        })
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_platform_is_chosen_from_an_index_and_only_it_is_fetched() {
-    let (local, sample) = (Local::hasty(), sample());
-    let stub = index_stub(&sample, index_over(&sample, "linux/amd64")).await;
-    let options =
-        PullOptions { platform: Some(image::Platform::parse("linux/amd64").unwrap()), ..unpacking() };
-    let image = local.pull(&format!("{}/a:v1", stub.host), &options).await.unwrap();
-    assert_eq!(image.target.media_type, image::media_type::OCI_INDEX);
-    assert!(stub.asked(&digest(b"elsewhere").to_string()).is_empty());
-    let config = local.images.config(&local.space, &image.target, options.platform.as_ref()).await.unwrap();
-    let folders = local.folders("overlayfs", &config.chain_id.unwrap()).await;
-    assert!(find(&folders, "file").is_some());
-    // Two missing manifests are no harm: the index keeps a label for each.
-    let labels = local.content.info(&local.space, &image.target.digest).unwrap().labels;
-    assert_eq!(labels["containerd.io/gc.ref.content.m.2"], digest(&sample.manifest).to_string());
-
-    let other = PullOptions { platform: Some(image::Platform::parse("linux/s390x").unwrap()), ..unpacking() };
-    let error = local.pull(&format!("{}/a:v1", stub.host), &other).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::NotFound);
-    assert!(error.chain().contains("no match for platform linux/s390x in manifest"), "{error:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_that_arrives_is_held_first() {
     let (local, sample) = (Local::hasty(), sample());
     let stub = stub(&sample, |_| None).await;
@@ -433,7 +286,7 @@ async fn everything_that_arrives_is_held_first() {
     });
     let options = PullOptions { hold: Some(hold), ..unpacking() };
     let image = local.pull(&format!("{}/a:v1", stub.host), &options).await.unwrap();
-    let held = held.lock().unwrap();
+    let held = held.lock().unwrap().clone();
     for descriptor in local.images.blobs(&local.space, &image.target).await.unwrap() {
         assert!(held.contains(&("content".into(), descriptor.digest.to_string())), "{descriptor:?}");
     }

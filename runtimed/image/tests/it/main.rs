@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod archive;
+mod credentials;
+mod documents;
 mod hostile;
 mod hosts;
 mod local;
 mod names;
+mod odd;
 mod registry;
 mod stub;
 mod tools;

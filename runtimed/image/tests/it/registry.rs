@@ -13,7 +13,7 @@ async fn pulls_and_unpacks_by_tag_and_by_digest() {
     if !have("pulls_and_unpacks_by_tag_and_by_digest", &TOOLS) {
         return;
     }
-    let (registry, layout, local) = (Registry::start(), Layout::make(), Local::new());
+    let (registry, layout, local) = (Registry::start(), Layout::shared(), Local::new());
     let reference = layout.push(&registry, "a/b:v1", &[]);
     let image = local.pull(&reference, &unpacking()).await.unwrap();
 
@@ -53,7 +53,7 @@ async fn pulls_dockers_format_and_into_native() {
     if !have("pulls_dockers_format_and_into_native", &TOOLS) {
         return;
     }
-    let (registry, layout, local) = (Registry::start(), Layout::make(), Local::new());
+    let (registry, layout, local) = (Registry::start(), Layout::shared(), Local::new());
     let reference = layout.push(&registry, "docker:v1", &["--format", "v2s2"]);
     let options = PullOptions { unpack: Some("native".into()), ..PullOptions::default() };
     let image = local.pull(&reference, &options).await.unwrap();
@@ -69,7 +69,7 @@ async fn several_pulls_of_one_image_at_once_all_succeed() {
     if !have("several_pulls_of_one_image_at_once_all_succeed", &TOOLS) {
         return;
     }
-    let (registry, layout, local) = (Registry::start(), Layout::make(), Local::new());
+    let (registry, layout, local) = (Registry::start(), Layout::shared(), Local::new());
     let reference = layout.push(&registry, "a:v1", &[]);
     let options = unpacking();
     let pulls = (0..6).map(|_| local.pull(&reference, &options));
@@ -93,7 +93,7 @@ async fn basic_credentials_are_asked_for_and_checked() {
     ) {
         return;
     }
-    let (registry, layout) = (Registry::start_with_login("ann", "secret"), Layout::make());
+    let (registry, layout) = (Registry::start_with_login("ann", "secret"), Layout::shared());
     let reference = layout.push(&registry, "a:v1", &["--dest-creds", "ann:secret"]);
     let with = |credentials| PullOptions { credentials, ..unpacking() };
     let local = Local::hasty();
@@ -126,7 +126,7 @@ async fn a_mirror_is_asked_first_and_the_registry_when_it_has_nothing() {
     if !have("a_mirror_is_asked_first_and_the_registry_when_it_has_nothing", &TOOLS) {
         return;
     }
-    let (mirror, registry, layout) = (Registry::start(), Registry::start(), Layout::make());
+    let (mirror, registry, layout) = (Registry::start(), Registry::start(), Layout::shared());
     layout.push(&mirror, "only/mirror:v1", &[]);
     layout.push(&registry, "only/registry:v1", &[]);
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
 
@@ -107,8 +108,21 @@ pub struct Layout {
     pub folder: TempDir,
 }
 
+/// The image that running tests share; the last one that has it takes it away.
+static SHARED: Mutex<Weak<Layout>> = Mutex::new(Weak::new());
+
 impl Layout {
-    pub fn make() -> Layout {
+    /// The image, made if no other test has it at the moment.
+    pub fn shared() -> Arc<Layout> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let layout = Arc::new(Layout::make());
+            *shared = Arc::downgrade(&layout);
+            layout
+        })
+    }
+
+    fn make() -> Layout {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout { folder };
         run("umoci", &["init", "--layout", layout.oci().to_str().unwrap()]);
