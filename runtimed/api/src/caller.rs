@@ -52,18 +52,18 @@ impl Caller {
         }
     }
 
-    /// Takes what is gone, or has another name now, from the caller's lease.
+    /// Takes what is gone, or has another name now, from the caller's lease. A lease that has ended holds nothing.
     pub(crate) async fn release(
         &self,
         leases: &Leases,
         kind: impl Into<String>,
         id: impl Into<String>,
     ) -> Result<()> {
-        match &self.lease {
-            None => Ok(()),
-            Some(lease) => {
-                leases.remove(&self.namespace, lease, Resource { kind: kind.into(), id: id.into() }).await
-            }
+        let Some(lease) = &self.lease else { return Ok(()) };
+        let resource = Resource { kind: kind.into(), id: id.into() };
+        match leases.remove(&self.namespace, lease, resource).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
         }
     }
 }

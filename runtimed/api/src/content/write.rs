@@ -25,6 +25,8 @@ pub(super) struct Session {
     reference: String,
     total: u64,
     expected: Option<Digest>,
+    /// The blob that the caller's lease holds already.
+    held: Option<Digest>,
     /// None after a commit.
     writer: Option<Writer>,
 }
@@ -63,6 +65,7 @@ impl Session {
             first: Some(first),
             reference,
             total,
+            held: expected.clone(),
             expected,
             writer: Some(writer),
         })
@@ -107,7 +110,7 @@ impl Session {
             self.total = unsigned(request.total, "total")?;
         }
         let Some(expected) = optional_digest(&request.expected)? else { return Ok(()) };
-        self.caller.hold(&self.service.leases, "content", expected.to_string()).await?;
+        self.hold(&expected).await?;
         if self.service.content.info(&self.caller.namespace, &expected).is_ok() {
             self.writer = None;
             self.service.content.abort(&self.caller.namespace, &self.reference).await?;
@@ -115,6 +118,15 @@ impl Session {
             return Err(Error::already_exists(format!("blob with expected digest {expected} exists")));
         }
         self.expected = Some(expected);
+        Ok(())
+    }
+
+    /// Puts the blob under the caller's lease, once.
+    async fn hold(&mut self, digest: &Digest) -> Result<()> {
+        if self.held.as_ref() != Some(digest) {
+            self.caller.hold(&self.service.leases, "content", digest.to_string()).await?;
+            self.held = Some(digest.clone());
+        }
         Ok(())
     }
 
@@ -140,7 +152,7 @@ impl Session {
             Some(digest) => digest.clone(),
             None => writer.digest().await?,
         };
-        self.caller.hold(&self.service.leases, "content", digest.to_string()).await?;
+        self.hold(&digest).await?;
         let committed = writer.commit(self.total, self.expected.as_ref(), labels).await;
         if committed.as_ref().err().is_none_or(Error::is_already_exists) {
             self.caller.release(&self.service.leases, "ingests", &self.reference).await?;

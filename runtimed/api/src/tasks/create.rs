@@ -27,6 +27,10 @@ pub(super) async fn create(
     request: CreateTaskRequest,
 ) -> Result<u32> {
     let container = rooms.containers.get(&caller.namespace, id)?;
+    if !container.sandbox.is_empty() {
+        let message = format!("task {id}: running in a sandbox ({}) is not served", container.sandbox);
+        return Err(Error::unimplemented(message));
+    }
     if !request.task_api_address.is_empty() {
         let message =
             format!("task {id}: a task service of its own ({}) is not served", request.task_api_address);

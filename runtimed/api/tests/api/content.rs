@@ -244,6 +244,19 @@ async fn lease_takes_up_a_blob_that_exists() {
 }
 
 #[tokio::test]
+async fn lease_that_ends_on_the_way_loses_no_blob() {
+    let daemon = Daemon::start().await;
+    lease(&daemon, "l").await;
+    let digest = digest_of(b"abc");
+    let first = WriteContentRequest { expected: digest.clone(), ..stat("r") };
+    let mut writing = Writing::open_leased(&daemon, first, "l").await.unwrap();
+    writing.next().await.unwrap();
+    writing.ask(write(0, b"abc")).await.unwrap();
+    daemon.rooms.leases.delete(&daemon.namespace(), "l").await.unwrap();
+    assert_eq!(writing.ask(commit(3, 3, &digest)).await.unwrap().digest, digest);
+}
+
+#[tokio::test]
 async fn unknown_lease_is_not_found() {
     let daemon = Daemon::start().await;
     let status = Writing::open_leased(&daemon, stat("r"), "nothing").await.err().unwrap();

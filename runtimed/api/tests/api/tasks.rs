@@ -36,6 +36,20 @@ async fn container_needs_a_spec() {
 }
 
 #[tokio::test]
+async fn sandboxes_are_not_served() {
+    let daemon = Daemon::start().await;
+    let inside = proto_containerd::services::containers::Container {
+        sandbox: "pod".into(),
+        ..containers::container("c")
+    };
+    containers::create(&daemon, inside).await.unwrap();
+    let request = CreateTaskRequest { container_id: "c".into(), ..Default::default() };
+    let status = client(&daemon).create(asked(request)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    assert!(status.message().contains("sandbox (pod)"), "{status}");
+}
+
+#[tokio::test]
 async fn what_is_no_checkpoint_is_not_restored() {
     let daemon = Daemon::start().await;
     containers::create(&daemon, containers::container("c")).await.unwrap();
