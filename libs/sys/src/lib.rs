@@ -14,4 +14,5 @@ pub mod sched_core;
 pub mod seccomp;
 pub mod signal;
 pub mod spawn_fds;
+pub mod writeback;
 pub mod xattrat;

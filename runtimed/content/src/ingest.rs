@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use errors::{Context, Error, Result};
 use ids::{Algorithm, Digest, Namespace};
+use sys::writeback::Writeback;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -29,6 +30,8 @@ pub(crate) struct Ingest {
     pub(crate) hasher: Hasher,
     /// What it is.
     pub(crate) status: Status,
+    /// Its data on the way to disk.
+    pub(crate) writeback: Writeback,
 }
 
 impl Ingest {
@@ -92,7 +95,7 @@ impl Ingest {
             expected: None,
             expires_at,
         };
-        Ok(Ingest { folder, data, hasher: Hasher::new(algorithm), status })
+        Ok(Ingest { folder, data, hasher: Hasher::new(algorithm), status, writeback: Writeback::default() })
     }
 
     fn resume(folder: &Path, reference: &str, total: u64, algorithm: Algorithm) -> Result<Ingest> {
@@ -123,7 +126,7 @@ impl Ingest {
         // Hashing to the end also leaves the file positioned there.
         status.offset =
             hasher.update_from(&mut data).context(|| format!("read {} to resume", path.display()))?;
-        Ok(Ingest { folder: folder.to_owned(), data, hasher, status })
+        Ok(Ingest { folder: folder.to_owned(), data, hasher, status, writeback: Writeback::default() })
     }
 
     fn expect(&mut self, expected: Option<Digest>) -> Result<()> {

@@ -25,7 +25,7 @@ impl Content {
     ) -> Result<Writer> {
         check(reference)?;
         if let Some(digest) = &expected
-            && self.has(namespace, digest).await?
+            && self.has(namespace, digest, total).await?
         {
             match self.abort(namespace, reference).await {
                 Err(error) if !error.is_not_found() => {
@@ -38,7 +38,7 @@ impl Content {
         self.open_writer(namespace, reference, total, expected).await
     }
 
-    async fn has(&self, namespace: &Namespace, digest: &Digest) -> Result<bool> {
+    async fn has(&self, namespace: &Namespace, digest: &Digest, total: u64) -> Result<bool> {
         if self.has_whole(namespace, digest)? {
             return Ok(true);
         }
@@ -46,7 +46,7 @@ impl Content {
         if !self.layout.blob(digest).exists() {
             return Ok(false);
         }
-        self.take_over(namespace, digest).await
+        self.take_over(namespace, digest, total).await
     }
 
     pub(crate) async fn open_writer(

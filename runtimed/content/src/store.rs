@@ -195,8 +195,8 @@ impl Content {
     }
 
     /// Gives the namespace a blob that another one has, and says whether it now has it. (Sharing policy "shared": who
-    /// names the digest may have the content.)
-    pub(crate) async fn take_over(&self, namespace: &Namespace, digest: &Digest) -> Result<bool> {
+    /// names the digest may have the content; a `total` other than its size, and not 0, means something else.)
+    pub(crate) async fn take_over(&self, namespace: &Namespace, digest: &Digest, total: u64) -> Result<bool> {
         let _changing = self.digests.lock(digest).await;
         if self.has_whole(namespace, digest)? {
             return Ok(true);
@@ -211,7 +211,7 @@ impl Content {
                     let Some(record) = transaction.get(&BLOBS, &[other.as_str(), text.as_str()])? else {
                         continue;
                     };
-                    if blob::is_whole(&layout, &name, record.size) {
+                    if (total == 0 || total == record.size) && blob::is_whole(&layout, &name, record.size) {
                         let new = Record::new(record.size, Labels::new());
                         transaction.put(&BLOBS, &[owner.as_str(), &text], &new)?;
                         transaction.put(&OWNERS, &[&text, owner.as_str()], &())?;

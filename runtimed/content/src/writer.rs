@@ -2,6 +2,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{Seek as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::SystemTime;
 
@@ -144,6 +145,7 @@ fn append(ingest: &mut Ingest, truncate: bool, bytes: &[u8]) -> Result<()> {
     }
     ingest.hasher.update(bytes);
     ingest.status.offset += bytes.len() as u64;
+    ingest.writeback.grown(ingest.data.as_fd(), ingest.status.offset);
     ingest.status.updated_at = SystemTime::now();
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use errors::{Context, Result};
+use errors::{Context, Error, Result};
 
 use crate::backend::Backend;
 use crate::temporary::TemporaryMount;
@@ -22,6 +22,12 @@ impl Overlay {
     pub(crate) fn open(root: &Path) -> Result<Overlay> {
         let root = root.join("io.containerd.snapshotter.v1.overlayfs");
         let folder = root.join("snapshots");
+        if let Some(bad) = folder.to_string_lossy().chars().find(|c| [',', ':', '\\', '\n'].contains(c)) {
+            return Err(Error::invalid(format!(
+                "{}: overlay options cannot name a folder with {bad:?}",
+                folder.display()
+            )));
+        }
         make_private(&folder)?;
         let mut options = Vec::new();
         if in_user_namespace() {
@@ -85,21 +91,21 @@ impl Backend for Overlay {
 
     fn create(&self, id: u64, kind: Kind, parents: &[u64]) -> Result<()> {
         let tree = self.tree(id);
-        make(&self.folder.join(id.to_string()), 0o700)?;
-        make(&tree, 0o755)?;
+        make_at_most(&self.folder.join(id.to_string()), 0o700)?;
+        make_at_most(&tree, 0o755)?;
         if kind == Kind::Active {
-            make(&self.work(id), 0o711)?;
+            make_at_most(&self.work(id), 0o711)?;
         }
         // The upper folder's own attributes show as those of the root.
+        let mut mode = fs::Permissions::from_mode(0o755);
         if let Some(parent) = parents.first() {
             let parent = self.tree(*parent);
             let found = fs::metadata(&parent).context(|| format!("stat {}", parent.display()))?;
+            mode = found.permissions();
             std::os::unix::fs::chown(&tree, Some(found.uid()), Some(found.gid()))
                 .context(|| format!("chown {}", tree.display()))?;
-            fs::set_permissions(&tree, found.permissions())
-                .context(|| format!("chmod {}", tree.display()))?;
         }
-        Ok(())
+        fs::set_permissions(&tree, mode).context(|| format!("chmod {}", tree.display()))
     }
 
     fn tree(&self, id: u64) -> PathBuf {
@@ -125,9 +131,14 @@ impl Backend for Overlay {
     }
 }
 
+/// Makes a folder that is not there yet, with this mode or less, as the umask has it.
+fn make_at_most(path: &Path, mode: u32) -> Result<()> {
+    DirBuilder::new().mode(mode).create(path).context(|| format!("mkdir {}", path.display()))
+}
+
 /// Makes a folder that is not there yet, with exactly this mode whatever the umask.
 pub(crate) fn make(path: &Path, mode: u32) -> Result<()> {
-    fs::create_dir(path).context(|| format!("mkdir {}", path.display()))?;
+    make_at_most(path, mode)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .context(|| format!("chmod {mode:o} {}", path.display()))
 }

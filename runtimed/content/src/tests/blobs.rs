@@ -103,6 +103,8 @@ async fn namespaces_share_files_and_the_last_one_takes_it_along() {
     let info = fixture.write(&one, "r", "shared").await.unwrap();
     assert_eq!(kind(fixture.content.info(&two, &info.digest)), Kind::NotFound);
 
+    // Who is wrong about the size has something else in mind.
+    fixture.content.writer(&two, "wrong", 7, Some(info.digest.clone())).await.unwrap();
     // Who knows the digest gets the content without sending it.
     let taken = fixture.content.writer(&two, "r", 0, Some(info.digest.clone())).await;
     assert_eq!(kind(taken), Kind::AlreadyExists);

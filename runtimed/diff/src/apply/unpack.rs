@@ -13,6 +13,8 @@ use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Stat, linkat, makedev, mkdirat, mknodat, openat, symlinkat,
 };
 
+use sys::writeback::Writeback;
+
 use super::Style;
 use super::place::Lower;
 use super::{attributes, remove, whiteout};
@@ -222,10 +224,20 @@ fn write_file(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry, reader: &mut R
         .map_err(|error| at(entry, "create", error.into()))?;
     let mut file = File::from(file);
     match &entry.sparse {
-        None => reader.data(|bytes| file.write_all(bytes).map_err(|error| at(entry, "write", error)))?,
+        None => write_whole(&mut file, entry, reader)?,
         Some(extents) => write_sparse(&mut file, extents, entry, reader)?,
     }
     attributes::dress_file(&file, folder, name, entry).map_err(|error| at(entry, "set attributes of", error))
+}
+
+fn write_whole(file: &mut File, entry: &Entry, reader: &mut Reader) -> Result<()> {
+    let (mut writeback, mut size) = (Writeback::default(), 0);
+    reader.data(|bytes| {
+        file.write_all(bytes).map_err(|error| at(entry, "write", error))?;
+        size += bytes.len() as u64;
+        writeback.grown(file.as_fd(), size);
+        Ok(())
+    })
 }
 
 fn write_sparse(file: &mut File, extents: &[Extent], entry: &Entry, reader: &mut Reader) -> Result<()> {

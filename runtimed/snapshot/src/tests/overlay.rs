@@ -66,3 +66,15 @@ async fn unknown_snapshotters_are_refused_by_name() {
     assert!(error.chain().starts_with("snapshotter not loaded: devmapper"), "{}", error.chain());
     assert!(!root.path().join("io.containerd.snapshotter.v1.overlayfs/probe").exists());
 }
+
+#[tokio::test]
+async fn a_root_that_options_cannot_name_leaves_overlay_out() {
+    let root = tempfile::tempdir().unwrap();
+    let odd = root.path().join("a,b");
+    std::fs::create_dir(&odd).unwrap();
+    let store = metadata::Store::open(&root.path().join("metadata")).unwrap();
+    let all = Snapshotters::open(&odd, store, Bus::new()).unwrap();
+    assert_eq!(all.names(), ["native"]);
+    let Err(error) = all.get("overlayfs") else { panic!("found it") };
+    assert!(error.chain().contains("cannot name a folder with ','"), "{}", error.chain());
+}
