@@ -36,6 +36,8 @@ struct State {
     /// The pid may belong to another process by now.
     reaped: Arc<AtomicBool>,
     io: Option<ProcessIo>,
+    /// Stdin was to end before there were any streams: a client may be quicker than the executor.
+    stdin_ended: bool,
 }
 
 impl Process {
@@ -46,7 +48,13 @@ impl Process {
             spec: Vec::new(),
             operation: tokio::sync::Mutex::default(),
             starting: tokio::sync::Mutex::default(),
-            state: Mutex::new(State { status: Status::Created, pid: 0, reaped: Arc::default(), io: None }),
+            state: Mutex::new(State {
+                status: Status::Created,
+                pid: 0,
+                reaped: Arc::default(),
+                io: None,
+                stdin_ended: false,
+            }),
             exited: watch::Sender::new(None),
         }
     }
@@ -83,6 +91,9 @@ impl Process {
         let mut state = lock(&self.state);
         state.pid = pid;
         state.reaped = reaped;
+        if state.stdin_ended {
+            io.close_stdin();
+        }
         state.io = Some(io);
     }
 
@@ -161,7 +172,9 @@ impl Process {
 
     /// Lets its stdin end.
     pub(crate) fn close_stdin(&self) {
-        if let Some(io) = &lock(&self.state).io {
+        let mut state = lock(&self.state);
+        state.stdin_ended = true;
+        if let Some(io) = &state.io {
             io.close_stdin();
         }
     }
