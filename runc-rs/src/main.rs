@@ -113,10 +113,7 @@ fn global(matches: &Matches) -> Result<Global> {
         Some("true") => return Err(Error::unsupported("--rootless=true")),
         Some(other) => return Err(Error::new(format!("invalid --rootless value {other:?}"))),
     }
-    Ok(Global {
-        root: root_dir(matches.value("root"))?,
-        systemd_cgroup: matches.flag("systemd-cgroup"),
-    })
+    Ok(Global { root: root_dir(matches.value("root"))?, systemd_cgroup: matches.flag("systemd-cgroup") })
 }
 
 fn root_dir(given: Option<&str>) -> Result<PathBuf> {

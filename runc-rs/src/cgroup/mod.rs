@@ -11,6 +11,7 @@ mod hugepages;
 mod mounts;
 mod pids;
 mod rdma;
+mod snapshot;
 pub mod stats;
 mod tree;
 mod v1;
@@ -163,6 +164,15 @@ fn is_rootless() -> bool {
 /// The map of the first user namespace: all 2^32-1 ids to themselves (user_namespaces(7)).
 fn maps_everything(map: &str) -> bool {
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// [`Manager::update`], all of it or nothing: if a limit is refused, those that were set before it are taken back.
+pub fn update(manager: &dyn Manager, resources: &LinuxResources) -> Result<()> {
+    let before = snapshot::Snapshot::of(manager);
+    manager.update(resources).map_err(|error| match before.restore() {
+        Ok(()) => error,
+        Err(also) => Error::Several(vec![error, also]),
+    })
 }
 
 /// Refuses a cgroup that somebody else uses or that stands still: a new container would share limits with strangers,

@@ -166,3 +166,18 @@ fn root_of_a_namespace_is_not_root() {
     assert!(!maps_everything("         0       1000          1\n         1     100000      65536\n"));
     assert!(!maps_everything(""));
 }
+
+#[test]
+fn a_refused_update_changes_nothing() {
+    let Some(real) = Real::new("update") else { return };
+    let m = &*real.manager;
+    m.set(&Real::resources(r#"{"memory":{"limit":67108864},"pids":{"limit":20}}"#)).unwrap();
+    let before = m.stats().unwrap();
+    // The last of these is out of every range; the others come before it, on either version.
+    let refused = r#"{"memory":{"limit":33554432},"pids":{"limit":10},"cpu":{"quota":1,"period":100000}}"#;
+    update(m, &Real::resources(refused)).unwrap_err();
+    let after = m.stats().unwrap();
+    assert_eq!((after.memory.usage.limit, after.pids.limit), (before.memory.usage.limit, before.pids.limit));
+    update(m, &Real::resources(r#"{"pids":{"limit":10}}"#)).unwrap();
+    assert_eq!(m.stats().unwrap().pids.limit, 10);
+}

@@ -7,6 +7,7 @@ use oci::runtime::LinuxResources;
 use serde_json::{Map, Value};
 
 use super::units;
+use crate::cgroup;
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Context, Error, Result};
 use crate::state::{Container, Status};
@@ -127,7 +128,7 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
     if container.status()? == Status::Stopped {
         return Err(Error::NotRunning);
     }
-    container.cgroup()?.update(&resources)?;
+    cgroup::update(&*container.cgroup()?, &resources)?;
     Ok(0)
 }
 

@@ -1,0 +1,136 @@
+use std::fs;
+
+use serde_json::json;
+
+use crate::bundle::Bundle;
+
+fn sleeper() -> Bundle {
+    Bundle::new(&["sleep", "1000"]).started()
+}
+
+#[test]
+fn status_and_streams() {
+    let bundle = sleeper();
+    let said = bundle.exec(&["sh", "-c", "echo out; echo err >&2; exit 9"]);
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (9, "out\n", "err\n"));
+    assert_eq!(bundle.exec(&["sh", "-c", "kill -9 $$"]).code, 137);
+}
+
+#[test]
+fn it_is_inside() {
+    let bundle = sleeper();
+    let out = bundle.exec(&["sh", "-c", "hostname; ls /; cat /proc/1/cmdline; cat /proc/self/cgroup"]).ok();
+    assert!(out.starts_with("box\nbin\n"), "{out}");
+    assert!(out.contains("sleep\u{0}1000"), "{out}");
+    for line in out.lines().filter(|l| l.split(':').count() == 3) {
+        assert!(line.ends_with(":/"), "{line}");
+    }
+}
+
+#[test]
+fn flags_change_the_process() {
+    let bundle = sleeper();
+    let flags = [
+        "exec",
+        "--user",
+        "1000:1001",
+        "-g",
+        "7",
+        "-g",
+        "8",
+        "-e",
+        "A=1",
+        "--env",
+        "B=x,y",
+        "--cwd",
+        "/bin",
+        "-c",
+        "CAP_NET_ADMIN",
+    ];
+    let script = "id -u; id -g; id -G; echo $A $B $HOME; pwd; grep -E 'Cap(Inh|Bnd)' /proc/self/status";
+    let out = bundle.verb_with(&flags, &["sh", "-c", script]).ok();
+    let bounding = 1_u64 << 5 | 1 << 10 | 1 << 12 | 1 << 29;
+    assert_eq!(
+        out,
+        format!("1000\n1001\n1001 7 8\n1 x,y /home/u\n/bin\nCapInh:\t{:016x}\nCapBnd:\t{bounding:016x}\n", 0)
+    );
+}
+
+#[test]
+fn a_process_file() {
+    let bundle = sleeper();
+    let path = bundle.dir.path().join("process.json");
+    let process = json!({"user": {"uid": 5, "gid": 6}, "args": ["sh", "-c", "id -u; echo $X"], "cwd": "/",
+                         "env": ["PATH=/bin", "X=y"]});
+    fs::write(&path, process.to_string()).unwrap();
+    assert_eq!(bundle.verb(&["exec", "--process", path.to_str().unwrap()]).ok(), "5\ny\n");
+}
+
+#[test]
+fn detached_with_a_pid_file() {
+    let bundle = sleeper();
+    let path = bundle.dir.path().join("pid");
+    let nowhere = std::process::Stdio::null;
+    let mut command = bundle.command(&["exec", "-d", "--pid-file", path.to_str().unwrap()]);
+    let status =
+        command.arg(&bundle.id).args(["sleep", "500"]).stdout(nowhere()).stderr(nowhere()).status().unwrap();
+    assert!(status.success());
+    let pid = fs::read_to_string(path).unwrap();
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    assert_eq!(line, b"sleep\x00500\x00");
+}
+
+#[test]
+fn failures_end_with_255() {
+    let bundle = sleeper();
+    for (args, text) in [
+        (
+            vec!["nosuch"],
+            "exec failed: unable to start container process: exec: \"nosuch\": executable file not found in $PATH",
+        ),
+        (vec!["/nosuch"], "exec: \"/nosuch\": stat /nosuch: no such file or directory"),
+        (vec!["/etc"], "exec: \"/etc\": is a directory"),
+        (vec!["/etc/passwd"], "exec: \"/etc/passwd\": permission denied"),
+    ] {
+        let mut flags = vec!["--log", "log", "--log-format", "json", "exec"];
+        let said = bundle.verb_with(&flags, &args);
+        assert_eq!(said.code, 255);
+        assert!(said.err.contains(text), "{}", said.err);
+        let log = fs::read_to_string(bundle.dir.path().join("log")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        assert_eq!(last["level"], "error");
+        assert!(last["msg"].as_str().unwrap().contains(text));
+        flags.clear();
+    }
+    let said = bundle.verb_with(&["exec", "--pid-file", "/no/such/pid"], &["true"]);
+    assert_eq!(said.code, 255, "{}", said.err);
+    let said = bundle.verb_with(&["exec", "--tty", "--detach"], &["true"]);
+    assert!(said.err.contains("cannot allocate tty if runc will detach without setting console socket"));
+}
+
+#[test]
+fn not_in_what_has_stopped() {
+    let bundle = sleeper();
+    bundle.verb_with(&["kill"], &["KILL"]).ok();
+    bundle.wait("the end", || bundle.status() == "stopped");
+    let said = bundle.exec(&["true"]);
+    assert_eq!(said.code, 255);
+    assert!(said.err.contains("cannot exec in a stopped container"), "{}", said.err);
+}
+
+#[test]
+fn in_what_waits_for_start() {
+    let bundle = Bundle::new(&["true"]);
+    bundle.create().ok();
+    assert_eq!(bundle.exec(&["hostname"]).ok(), "box\n");
+}
+
+#[test]
+fn not_in_what_is_paused_unless_asked() {
+    let bundle = sleeper();
+    bundle.verb(&["pause"]).ok();
+    let said = bundle.exec(&["true"]);
+    assert!(said.err.contains("paused container"), "{}", said.err);
+    bundle.verb(&["resume"]).ok();
+    bundle.exec(&["true"]).ok();
+}

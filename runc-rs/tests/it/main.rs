@@ -1,0 +1,15 @@
+//! The executor against the kernel: real containers from a busybox root, driven through the command line.
+//!
+//! They need root. What a test makes (processes, cgroups, directories) ends with it.
+
+#![allow(missing_docs)]
+
+mod bundle;
+mod errors;
+mod exec;
+mod filesystem;
+mod hooks;
+mod lifecycle;
+mod namespaces;
+mod process;
+mod terminal;
