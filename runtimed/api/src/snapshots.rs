@@ -1,5 +1,6 @@
 //! `containerd.services.snapshots.v1.Snapshots`.
 
+use errors::Error;
 use flows::Rooms;
 use futures::stream::{self, BoxStream, StreamExt};
 use gc::Collector;
@@ -89,9 +90,9 @@ impl Snapshots for SnapshotsService {
         let wire::CommitSnapshotRequest { snapshotter, name, key, labels, parent } = request.into_inner();
         let room = self.snapshotter(&snapshotter)?;
         if !parent.is_empty() && room.stat(&caller.namespace, &key).map_err(refuse)?.parent != parent {
-            return Err(Status::unimplemented(format!(
-                "snapshotter {snapshotter} cannot move snapshot {key:?} onto another parent ({parent:?}) at commit"
-            )));
+            let message =
+                format!("snapshotter {snapshotter} cannot move snapshot {key:?} onto {parent:?} at commit");
+            return Err(refuse(Error::unimplemented(message)));
         }
         self.hold(&caller, &snapshotter, &name).await?;
         room.commit(&caller.namespace, &name, &key, labels).await.map_err(refuse)?;

@@ -3,19 +3,21 @@
 use errors::{Error, Kind};
 use tonic::{Code, Status};
 
-/// A status travels in an HTTP/2 header, and peers bound those: longer texts made calls hang.
+/// The longest message, in bytes.
 const MAX_MESSAGE: usize = 8 << 10;
+/// The longest message as it travels, percent-encoded in an HTTP/2 header. Peers take 16 KiB of headers by default, and some
+/// hang when there are more.
+const MAX_ENCODED: usize = 12 << 10;
 
 /// What the client is told: the kind as the code, the whole chain as the message. Faults of the daemon itself are
 /// logged here, since this is where they end.
 pub(crate) fn refuse(error: Error) -> Status {
+    let message = capped(error.chain());
     match error.kind() {
-        Kind::Internal | Kind::Unknown | Kind::DataLoss => {
-            tracing::error!(error = %error.chain(), "request failed")
-        }
-        kind => tracing::debug!(?kind, error = %error.chain(), "request refused"),
+        Kind::Internal | Kind::Unknown | Kind::DataLoss => tracing::error!(error = message, "request failed"),
+        kind => tracing::debug!(?kind, error = message, "request refused"),
     }
-    Status::new(Code::from_i32(error.kind().grpc_code()), capped(error.chain()))
+    Status::new(Code::from_i32(error.kind().grpc_code()), message)
 }
 
 /// [`Kind::InvalidArgument`] with a message of the front's own.
@@ -29,11 +31,14 @@ pub(crate) fn required<T>(field: Option<T>, name: &str) -> Result<T, Status> {
 }
 
 fn capped(mut text: String) -> String {
-    if text.len() > MAX_MESSAGE {
-        let mut end = MAX_MESSAGE - "...".len();
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
+    let mut encoded = 0;
+    let end = text.char_indices().find_map(|(start, letter)| {
+        // What is not plainly a letter or a digit may take three bytes for each of its own.
+        encoded += if letter.is_ascii_alphanumeric() { 1 } else { 3 * letter.len_utf8() };
+        let end = start + letter.len_utf8();
+        (end > MAX_MESSAGE - "...".len() || encoded > MAX_ENCODED).then_some(start)
+    });
+    if let Some(end) = end {
         text.truncate(end);
         text.push_str("...");
     }
@@ -54,8 +59,12 @@ mod tests {
 
     #[test]
     fn long_messages_are_cut_between_characters() {
-        let status = refuse(Error::internal("ä".repeat(MAX_MESSAGE)));
-        assert!(status.message().len() <= MAX_MESSAGE);
-        assert!(status.message().ends_with("ä..."));
+        let plain = refuse(Error::internal("a".repeat(2 * MAX_MESSAGE)));
+        assert_eq!(plain.message().len(), MAX_MESSAGE);
+        let encoded = refuse(Error::internal("ä".repeat(MAX_MESSAGE)));
+        assert!(3 * encoded.message().len() <= MAX_ENCODED + 9);
+        assert!(encoded.message().ends_with("ä..."));
+        let short = refuse(Error::internal("ä \"ö\""));
+        assert_eq!(short.message(), "ä \"ö\"");
     }
 }

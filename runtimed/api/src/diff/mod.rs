@@ -48,7 +48,7 @@ impl Diff for DiffService {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         if request.source_date_epoch.is_some() {
-            return Err(Status::unimplemented("source_date_epoch is not served for diffs"));
+            return Err(refuse(Error::unimplemented("source_date_epoch is not served for diffs")));
         }
         let job = create::Job::new(&request.media_type, request.r#ref, request.labels).map_err(refuse)?;
         let left = mounts_from_wire(request.left);
