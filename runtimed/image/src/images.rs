@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use ids::{Digest, Labels, Namespace, Reference};
 use snapshot::Snapshotters;
 use tokio::io::AsyncWrite;
+use tokio::sync::Semaphore;
 
 use crate::chain::chain_ids;
 use crate::export::{self, Export, ExportOptions};
@@ -22,6 +23,9 @@ use crate::{Descriptor, Image, Names, Platform, unpack};
 
 /// How deep an index may hold indexes.
 const MAX_INDEX_DEPTH: usize = 4;
+
+/// The most blocking threads for one sort of long work: far below tokio's own limit of 512.
+const MAX_THREADS: usize = 64;
 
 /// Protects what arrives from garbage collection: is called with a lease resource's sort (`content`, `ingests`,
 /// `snapshots/NAME`) and id before the thing is made.
@@ -41,6 +45,11 @@ pub(crate) struct Shared {
     pub(crate) content: Content,
     pub(crate) snapshotters: Snapshotters,
     pub(crate) locks: Locks,
+    /// Layers that are applied at once, over all pulls. Each has a blocking thread and may wait for another that
+    /// writes content: unbounded, they could take up all threads and wait forever.
+    pub(crate) applies: Semaphore,
+    /// Archives that are read at once, for the same reason.
+    pub(crate) imports: Semaphore,
 }
 
 /// A blob's user-visible facts, read from its config.
@@ -64,8 +73,18 @@ impl Images {
     /// Puts the parts together.
     pub fn new(config: RegistryConfig, names: Names, content: Content, snapshotters: Snapshotters) -> Images {
         let registries = Registries::new(config.clone());
-        let locks = Locks::default();
-        Images { shared: Arc::new(Shared { config, registries, names, content, snapshotters, locks }) }
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+        let shared = Shared {
+            registries,
+            config,
+            names,
+            content,
+            snapshotters,
+            locks: Locks::default(),
+            applies: Semaphore::new((2 * processors).clamp(4, MAX_THREADS)),
+            imports: Semaphore::new(MAX_THREADS),
+        };
+        Images { shared: Arc::new(shared) }
     }
 
     /// Resolves `reference`, fetches what the platform needs, unpacks if asked, in one pass a layer, layers in parallel; then the

@@ -13,7 +13,7 @@ use snapshot::{Mount, Snapshotter};
 use crate::chain::chain_ids;
 use crate::images::{Hold, Shared};
 use crate::progress::{ProgressSink, tell};
-use crate::pull::{Arrival, Feed};
+use crate::pull::{Arrival, Failed, Feed};
 use crate::{Descriptor, ImageConfig};
 
 /// How many bytes go by between two words about progress.
@@ -170,24 +170,29 @@ impl Unpack {
     /// Applies, on a thread of its own; when this returns, the layer is in content and its digest verified.
     async fn apply(&self, step: &Step<'_>, mounts: Vec<Mount>, source: Source) -> Result<Applied> {
         let cut_off = || Error::new(Kind::Aborted, format!("layer {} did not arrive", step.layer.digest));
-        let (stream, arrival) = match source {
+        let (feed, arrival) = match source {
             Source::Stored => (None, None),
             Source::Arriving(arrival) => (None, Some(arrival)),
-            Source::Feed(feed) => {
+            Source::Feed(mut feed) => {
+                feed.begun().await.map_err(|_| cut_off())?;
                 let arrival = feed.arrival();
-                (feed.claim().await.map_err(|_| cut_off())?, Some(arrival))
+                (Some(feed), Some(arrival))
             }
         };
+        // Before the claim, which ties the fetch to this thread's pace.
+        let permit =
+            self.shared.applies.acquire().await.kind(Kind::Internal, || "wait for a thread to unpack")?;
+        let stream = feed.and_then(Feed::claim);
         if let Some(reader) = stream {
             let applied = self.apply_from(step.layer, mounts, reader).await?;
-            if let Some(mut arrival) = arrival {
-                arrival.wait().await.map_err(|_| cut_off())?;
-            }
+            arrived(arrival).await.map_err(|_| cut_off())?;
             return Ok(applied);
         }
-        if let Some(mut arrival) = arrival {
-            arrival.wait().await.map_err(|_| cut_off())?;
-        }
+        // What is not streamed is waited for without a thread.
+        drop(permit);
+        arrived(arrival).await.map_err(|_| cut_off())?;
+        let _permit =
+            self.shared.applies.acquire().await.kind(Kind::Internal, || "wait for a thread to unpack")?;
         let blob = self.shared.content.open_blob(&self.namespace, &step.layer.digest)?;
         self.apply_from(step.layer, mounts, blob.into_std()?).await
     }
@@ -212,6 +217,13 @@ impl Unpack {
         tokio::task::spawn_blocking(apply)
             .await
             .kind(Kind::Internal, || format!("the thread that applied {} ended", layer.digest))?
+    }
+}
+
+async fn arrived(arrival: Option<Arrival>) -> Result<(), Failed> {
+    match arrival {
+        Some(mut arrival) => arrival.wait().await,
+        None => Ok(()),
     }
 }
 

@@ -100,6 +100,9 @@ pub(crate) async fn import(
 impl Import {
     /// Reads the archive on a thread of its own.
     async fn take_all(self: Arc<Import>, reader: impl Read + Send + 'static) -> Result<Taken> {
+        let shared = self.shared.clone();
+        let _permit =
+            shared.imports.acquire().await.kind(Kind::Internal, || "wait for a thread to import")?;
         let handle = tokio::runtime::Handle::current();
         let reading = tokio::task::spawn_blocking(move || take::take(&self, reader, &handle));
         reading.await.kind(Kind::Internal, || "the thread that read the archive ended")?

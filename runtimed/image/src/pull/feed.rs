@@ -112,14 +112,18 @@ impl Feed {
         self.arrival.clone()
     }
 
-    /// The stream from its first byte on, if it is to be had; otherwise the blob will be in content.
-    pub(crate) async fn claim(mut self) -> Result<Option<PipeReader>, Failed> {
-        let begun = self.arrival.0.wait_for(|stage| *stage != Stage::Queued).await.map_err(|_| Failed)?;
-        let streaming = *begun == Stage::Streaming;
-        drop(begun);
-        let claimed = streaming
-            && self.claim.compare_exchange(WAITING, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        Ok(claimed.then_some(self.reader))
+    /// Waits until the fetch has begun.
+    pub(crate) async fn begun(&mut self) -> Result<(), Failed> {
+        self.arrival.0.wait_for(|stage| *stage != Stage::Queued).await.map(drop).map_err(|_| Failed)
+    }
+
+    /// The stream from its first byte on, if it is to be had; otherwise the blob will be in content. From now on the
+    /// fetch keeps to the reader's pace.
+    pub(crate) fn claim(self) -> Option<PipeReader> {
+        let streaming = *self.arrival.0.borrow() == Stage::Streaming;
+        let claim =
+            || self.claim.compare_exchange(WAITING, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        (streaming && claim()).then_some(self.reader)
     }
 }
 
@@ -146,10 +150,11 @@ mod tests {
 
     #[tokio::test]
     async fn claimed_streams_arrive_whole() {
-        let (mut tap, feed) = feed();
+        let (mut tap, mut feed) = feed();
         tap.begin(true);
         tap.pass(Bytes::from_static(b"early ")).await;
-        let reading = tokio::spawn(text(feed.claim().await.unwrap().unwrap()));
+        feed.begun().await.unwrap();
+        let reading = tokio::spawn(text(feed.claim().unwrap()));
         for _ in 0..CHUNKS * 2 {
             tap.pass(Bytes::from_static(b"x")).await;
         }
@@ -170,7 +175,7 @@ mod tests {
         tap.stored();
         arrival.wait().await.unwrap();
         // The stage is past streaming now; a claim must not hand out a torn stream.
-        assert!(feed.claim().await.unwrap().is_none());
+        assert!(feed.claim().is_none());
     }
 
     #[tokio::test]
@@ -179,10 +184,17 @@ mod tests {
         let mut arrival = feed.arrival();
         tap.begin(true);
         tap.pass(Bytes::from_static(b"half")).await;
-        let reader = feed.claim().await.unwrap().unwrap();
+        let reader = feed.claim().unwrap();
         drop(tap);
         assert!(text(reader).await.is_err());
         assert!(arrival.wait().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_never_begins_is_told_of() {
+        let (tap, mut feed) = feed();
+        drop(tap);
+        assert!(feed.begun().await.is_err());
     }
 
     #[tokio::test]
@@ -190,6 +202,6 @@ mod tests {
         let (mut tap, feed) = feed();
         tap.begin(false);
         tap.pass(Bytes::from_static(b"x")).await;
-        assert!(feed.claim().await.unwrap().is_none());
+        assert!(feed.claim().is_none());
     }
 }

@@ -16,7 +16,7 @@ use ids::{Digest, Labels, Namespace, Reference};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
-pub(crate) use feed::{Arrival, Feed};
+pub(crate) use feed::{Arrival, Failed, Feed};
 
 use crate::images::{Hold, Shared, image_config};
 use crate::progress::{ProgressSink, tell_name};
