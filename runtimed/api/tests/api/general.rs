@@ -1,6 +1,10 @@
 //! What holds for every service, and the two that only tell.
 
+use std::time::Duration;
+
 use proto_containerd::MAX_MESSAGE_SIZE;
+use proto_containerd::services::events::SubscribeRequest;
+use proto_containerd::services::events::events_client::EventsClient;
 use proto_containerd::services::images::images_client::ImagesClient;
 use proto_containerd::services::images::{CreateImageRequest, GetImageRequest, ListImagesRequest};
 use proto_containerd::services::introspection::introspection_client::IntrospectionClient;
@@ -59,4 +63,18 @@ async fn absent_parts_of_a_request_are_named() {
     let mut images = ImagesClient::new(daemon.channel.clone());
     let status = images.create(asked(CreateImageRequest::default())).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "image is required"));
+}
+
+#[tokio::test]
+async fn many_open_calls_leave_room_for_one_more() {
+    let daemon = Daemon::start().await;
+    // dockerd keeps a call open for each container, all on one connection.
+    let mut open = Vec::new();
+    for _ in 0..400 {
+        let mut events = EventsClient::new(daemon.channel.clone());
+        open.push(events.subscribe(Request::new(SubscribeRequest::default())).await.unwrap());
+    }
+    let mut version = VersionClient::new(daemon.channel.clone());
+    let answered = tokio::time::timeout(Duration::from_secs(10), version.version(())).await;
+    assert!(answered.unwrap().is_ok());
 }
