@@ -15,13 +15,31 @@ struct Parser<'a> {
     scanner: Scanner<'a>,
 }
 
+/// A selector whose pattern is not looked at yet: syntax comes first.
+struct Raw {
+    path: Vec<String>,
+    operator: Operator,
+    value: String,
+    /// Where the value stands.
+    at: usize,
+}
+
+enum Operator {
+    Present,
+    Equal,
+    NotEqual,
+    Matches,
+}
+
 /// Parses one text that is not empty.
 pub(crate) fn parse(text: &str) -> Result<Vec<Selector>> {
-    Parser { text, scanner: Scanner::new(text) }.selectors()
+    let mut parser = Parser { text, scanner: Scanner::new(text) };
+    let selectors = parser.selectors()?;
+    selectors.into_iter().map(|raw| parser.finish(raw)).collect()
 }
 
 impl Parser<'_> {
-    fn selectors(&mut self) -> Result<Vec<Selector>> {
+    fn selectors(&mut self) -> Result<Vec<Raw>> {
         let mut selectors = vec![self.selector()?];
         loop {
             match self.scanner.peek() {
@@ -37,13 +55,24 @@ impl Parser<'_> {
         }
     }
 
-    fn selector(&mut self) -> Result<Selector> {
+    fn selector(&mut self) -> Result<Raw> {
         let path = self.path()?;
-        let test = match self.scanner.peek() {
-            None | Some(',') => Test::Present,
-            _ => self.test()?,
+        if matches!(self.scanner.peek(), None | Some(',')) {
+            return Ok(Raw { path, operator: Operator::Present, value: String::new(), at: 0 });
+        }
+        let operator = self.operator()?;
+        let (at, value) = self.value(matches!(operator, Operator::Matches))?;
+        Ok(Raw { path, operator, value, at })
+    }
+
+    fn finish(&self, raw: Raw) -> Result<Selector> {
+        let test = match raw.operator {
+            Operator::Present => Test::Present,
+            Operator::Equal => Test::Equal(raw.value),
+            Operator::NotEqual => Test::NotEqual(raw.value),
+            Operator::Matches => Test::Matches(self.compile(raw.at, &raw.value)?),
         };
-        Ok(Selector { path, test })
+        Ok(Selector { path: raw.path, test })
     }
 
     fn path(&mut self) -> Result<Vec<String>> {
@@ -64,14 +93,11 @@ impl Parser<'_> {
         }
     }
 
-    fn test(&mut self) -> Result<Test> {
+    fn operator(&mut self) -> Result<Operator> {
         match self.scanner.scan() {
-            (_, Token::Operator, "==") => Ok(Test::Equal(self.value(false)?.1)),
-            (_, Token::Operator, "!=") => Ok(Test::NotEqual(self.value(false)?.1)),
-            (_, Token::Operator, "~=") => {
-                let (at, pattern) = self.value(true)?;
-                Ok(Test::Matches(self.compile(at, &pattern)?))
-            }
+            (_, Token::Operator, "==") => Ok(Operator::Equal),
+            (_, Token::Operator, "!=") => Ok(Operator::NotEqual),
+            (_, Token::Operator, "~=") => Ok(Operator::Matches),
             (at, Token::Operator, other) => Err(self.error(at, format!("unsupported operator {other:?}"))),
             (at, Token::Illegal(complaint), _) => Err(self.error(at, complaint)),
             (at, ..) => Err(self.error(at, r#"expected an operator ("=="|"!="|"~=")"#)),

@@ -92,7 +92,9 @@ impl<'a> Scanner<'a> {
         loop {
             match next {
                 Some(end) if end == quote => return result,
-                None | Some('\n' | '\0') => return Err("quoted literal not terminated"),
+                // The first complaint is the one that is told.
+                Some('\0') => return result.and(Err("unexpected null")),
+                None | Some('\n') => return result.and(Err("quoted literal not terminated")),
                 Some('\\') => {
                     let (after, escaped) = self.escape(quote);
                     next = after;
@@ -121,6 +123,7 @@ impl<'a> Scanner<'a> {
                 let digit = self.next();
                 self.digits(digit, 16, 8)
             }
+            Some('\0') => (None, Err("unexpected null")),
             next => (next, Err("illegal escape sequence")),
         }
     }
@@ -133,7 +136,8 @@ impl<'a> Scanner<'a> {
     ) -> (Option<char>, Result<(), &'static str>) {
         for _ in 0..count {
             if !next.is_some_and(|digit| digit.is_digit(base)) {
-                return (next, Err("illegal numeric escape sequence"));
+                let null = next == Some('\0');
+                return (next, Err(if null { "unexpected null" } else { "illegal numeric escape sequence" }));
             }
             next = self.next();
         }

@@ -111,6 +111,11 @@ fn complains_in_containerds_words() {
         ("a\0b", "[a >|\0|< b]: unexpected null"),
         (r#"a=="\g""#, r#"[a== >|"|< \g"]: illegal escape sequence"#),
         (r#"a=="\xaz""#, r#"[a== >|"|< \xaz"]: illegal numeric escape sequence"#),
+        // The first complaint is told, and one about a pattern only when the syntax is right.
+        (r#"a=="\g"#, r#"[a== >|"|< \g]: illegal escape sequence"#),
+        ("a==\"b\0", "[a== >|\"|< b\0]: unexpected null"),
+        ("a==\"\\x\0", "[a== >|\"|< \\x\0]: unexpected null"),
+        ("a~=( b", "[a~=( >| |< b]: unexpected input:  "),
         (r#"a=="\xff""#, r#"[a== >|"|< \xff"]: unquoting failed: quote syntax error"#),
     ] {
         let expected = format!("filters: parse error: {expected}: invalid argument");
