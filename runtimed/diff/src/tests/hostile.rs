@@ -305,3 +305,43 @@ fn a_full_disk_is_told_as_such() {
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     assert!(error.chain().contains("write \"big\""), "{}", error.chain());
 }
+
+#[test]
+fn a_folder_that_turns_into_a_symlink_meanwhile_leads_nowhere() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let tree = Tree::plain();
+    let outside = tree.folder.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    let (real, link, name) = (tree.path("real"), tree.path("link"), tree.path("d"));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&outside, &link).unwrap();
+    std::os::unix::fs::symlink("../outside", &name).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            use rustix::fs::{CWD, RenameFlags, renameat_with};
+            while !done.load(Ordering::Relaxed) {
+                for other in [&real, &link] {
+                    // The layer may be replacing one of them at this moment.
+                    let _ = renameat_with(CWD, other, CWD, &name, RenameFlags::EXCHANGE);
+                }
+            }
+        });
+        let entries: Vec<_> = (0..50)
+            .flat_map(|number| {
+                [
+                    file(&format!("d/f{number}"), "x"),
+                    file("d/.wh.gone", ""),
+                    file(&format!("d/new/{number}"), ""),
+                ]
+            })
+            .collect();
+        let bytes = layer(&entries);
+        for _ in 0..5 {
+            // It may fail, since what it found is gone; it must not reach outside.
+            let _ = tree.apply(&bytes);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+}
