@@ -165,6 +165,10 @@ impl Manager for V1 {
         if !self.exists() {
             return Err(Error::NotExist(self.main_dir().unwrap_or_default().display().to_string()));
         }
+        if self.pids()?.is_empty() {
+            // Nobody there can fork either.
+            return Ok(());
+        }
         let was_frozen = self.frozen()?;
         // A frozen process cannot fork: nobody is born after the list was read. Without a freezer it is a best effort.
         let freezer = self.dir("freezer").filter(|dir| was_frozen || freezer::freeze(dir).is_ok());
