@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use errors::{Error, Result};
 
-/// The binary for `runtime`: a name of the configuration, an absolute path, or a name such as `io.containerd.runc.v2`, whose
-/// binary `containerd-shim-runc-v2` is looked for in `path` (a PATH) and then beside the daemon.
+/// The binary for `runtime`: a name of the configuration, an absolute path, or a name such as
+/// `io.containerd.runc.v2`, whose binary `containerd-shim-runc-v2` is looked for in `path` (a PATH) and then
+/// beside the daemon.
 ///
 /// # Errors
 /// `InvalidArgument` for what is no name and no absolute path, `NotFound` when there is no such program.
@@ -19,7 +20,8 @@ pub(crate) fn find(
     daemon: &Path,
 ) -> Result<PathBuf> {
     if let Some(binary) = configured.get(runtime) {
-        return program(binary).ok_or_else(|| not_installed(runtime, &binary.to_string_lossy()));
+        return installed(binary, path, daemon)
+            .ok_or_else(|| not_installed(runtime, &binary.to_string_lossy()));
     }
     if Path::new(runtime).is_absolute() {
         return program(Path::new(runtime)).ok_or_else(|| not_installed(runtime, runtime));
@@ -31,6 +33,15 @@ pub(crate) fn find(
         .filter(|folder| folder.is_absolute())
         .find_map(|folder| program(&folder.join(&name)))
         .ok_or_else(|| not_installed(runtime, &name))
+}
+
+/// What the configuration names: a path, or a bare name that is looked for beside the daemon and then in `path`.
+fn installed(binary: &Path, path: &OsStr, daemon: &Path) -> Option<PathBuf> {
+    if binary.components().count() != 1 {
+        return program(binary);
+    }
+    let folders = daemon.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(path));
+    folders.filter(|folder| folder.is_absolute()).find_map(|folder| program(&folder.join(binary)))
 }
 
 /// `io.containerd.runc.v2` -> `containerd-shim-runc-v2`: the last two parts count.
@@ -103,6 +114,22 @@ mod tests {
         assert_eq!(search("io.containerd.x.v2").unwrap(), first);
         install(path.path(), "containerd-shim-y-v2", 0o644);
         assert!(search("io.containerd.y.v2").unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn configured_bare_names_are_looked_for_beside_the_daemon_first() {
+        let (path, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let configured = BTreeMap::from([("io.containerd.runc.v2".to_owned(), PathBuf::from("ours"))]);
+        let search = || {
+            let daemon = beside.path().join("runtimed");
+            find("io.containerd.runc.v2", &configured, path.path().as_os_str(), &daemon)
+        };
+        let error = search().unwrap_err();
+        assert!(error.message().contains("binary not installed \"ours\""), "{error:?}");
+        let second = install(path.path(), "ours", 0o755);
+        assert_eq!(search().unwrap(), second);
+        let first = install(beside.path(), "ours", 0o755);
+        assert_eq!(search().unwrap(), first);
     }
 
     #[test]
