@@ -202,6 +202,14 @@ pub(crate) fn stat(folder: BorrowedFd<'_>, name: &[u8]) -> std::io::Result<Optio
     }
 }
 
+/// A file whatever its names: device and inode, since one tree may show files of several devices.
+pub(crate) type Inode = (u64, u64);
+
+/// Which file was found.
+pub(crate) fn inode(found: &Stat) -> Inode {
+    (found.st_dev, found.st_ino)
+}
+
 /// Sets a mode through any descriptor, also one that only names (`O_PATH`).
 pub(crate) fn chmod(file: BorrowedFd<'_>, mode: u32) -> std::io::Result<()> {
     use std::os::fd::AsRawFd as _;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2, unlinkat};
 use rustix::io::Errno;
 
-use crate::target::{names, stat};
+use crate::target::{Inode, inode, names, stat};
 
 /// The deepest tree that is taken away: each level keeps a descriptor.
 const MAX_DEPTH: usize = 1000;
@@ -17,22 +17,22 @@ pub(crate) fn remove(folder: BorrowedFd<'_>, name: &[u8]) -> std::io::Result<()>
 }
 
 /// Removes all in `folder` but the inodes `kept`, and the folders they are in.
-pub(crate) fn empty(folder: BorrowedFd<'_>, kept: &HashSet<u64>) -> std::io::Result<()> {
+pub(crate) fn empty(folder: BorrowedFd<'_>, kept: &HashSet<Inode>) -> std::io::Result<()> {
     empty_at(folder, kept, 0)
 }
 
-fn empty_at(folder: BorrowedFd<'_>, kept: &HashSet<u64>, depth: usize) -> std::io::Result<()> {
+fn empty_at(folder: BorrowedFd<'_>, kept: &HashSet<Inode>, depth: usize) -> std::io::Result<()> {
     names(folder)?.iter().try_for_each(|name| prune(folder, name, kept, depth))
 }
 
-fn prune(folder: BorrowedFd<'_>, name: &[u8], kept: &HashSet<u64>, depth: usize) -> std::io::Result<()> {
+fn prune(folder: BorrowedFd<'_>, name: &[u8], kept: &HashSet<Inode>, depth: usize) -> std::io::Result<()> {
     if depth > MAX_DEPTH {
         return Err(std::io::Error::new(
             std::io::ErrorKind::QuotaExceeded,
             format!("more than {MAX_DEPTH} folders in each other"),
         ));
     }
-    let is_kept = !kept.is_empty() && stat(folder, name)?.is_some_and(|found| kept.contains(&found.st_ino));
+    let is_kept = !kept.is_empty() && stat(folder, name)?.is_some_and(|found| kept.contains(&inode(&found)));
     if !is_kept {
         match unlinkat(folder, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),

@@ -19,7 +19,7 @@ use super::Style;
 use super::place::Lower;
 use super::{attributes, remove, whiteout};
 use crate::archive::{Entry, Extent, Kind, Reader, Time};
-use crate::target::{Target, clean, is_folder, is_whiteout, split, stat};
+use crate::target::{Inode, Target, clean, inode, is_folder, is_whiteout, split, stat};
 use crate::{Limits, OPAQUE};
 
 /// Unpacks a layer into a tree.
@@ -27,7 +27,7 @@ pub(crate) struct Unpacker<'a> {
     pub(crate) target: Target,
     pub(crate) style: Style,
     /// Inodes that this layer made. One that it removed again may be there still; only this layer makes new ones.
-    pub(crate) made: HashSet<u64>,
+    pub(crate) made: HashSet<Inode>,
     lower: Lower,
     limits: &'a Limits,
     entries: u64,
@@ -178,7 +178,7 @@ impl<'a> Unpacker<'a> {
                 lower.dress(&new)?;
                 let Some(name) = new.path.last() else { return Ok(()) };
                 if let Some(found) = stat(new.parent.as_fd(), name)? {
-                    made.insert(found.st_ino);
+                    made.insert(inode(&found));
                     let nanoseconds = u32::try_from(found.st_mtime_nsec).unwrap_or(0);
                     folders.push((new.path.join(&b'/'), Time { seconds: found.st_mtime as _, nanoseconds }));
                 }
@@ -189,13 +189,13 @@ impl<'a> Unpacker<'a> {
 
     /// Is it something this layer made?
     pub(crate) fn is_new(&self, found: &Stat) -> bool {
-        self.made.contains(&found.st_ino)
+        self.made.contains(&inode(found))
     }
 
     /// Remembers that this layer made it.
     pub(crate) fn note(&mut self, folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<()> {
         if let Some(found) = stat(folder, name).map_err(|error| at(entry, "stat", error))? {
-            self.made.insert(found.st_ino);
+            self.made.insert(inode(&found));
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use rustix::fs::{
 use super::compare::{Side, xattrs};
 use super::{Hashing, at};
 use crate::archive::{Entry, Kind, Time, Writer};
-use crate::target::{is_folder, split};
+use crate::target::{Inode, inode, is_folder, split};
 use crate::{OPAQUE, WHITEOUT};
 
 /// Bytes copied at once.
@@ -27,9 +27,9 @@ pub(super) struct Emitter<W: Write> {
     /// Folders that are in the layer.
     folders: HashSet<Vec<u8>>,
     /// Files with several names that are in the layer, by inode.
-    linked: HashMap<(u64, u64), Vec<u8>>,
+    linked: HashMap<Inode, Vec<u8>>,
     /// Unchanged names of files that another name may bring into the layer yet.
-    waiting: HashMap<(u64, u64), Vec<Vec<u8>>>,
+    waiting: HashMap<Inode, Vec<Vec<u8>>>,
     buffer: Vec<u8>,
 }
 
@@ -172,8 +172,8 @@ impl<W: Write> Emitter<W> {
 }
 
 /// The inode of a file that has other names too.
-fn several_names(found: &Stat) -> Option<(u64, u64)> {
-    (!is_folder(found) && found.st_nlink > 1).then_some((found.st_dev, found.st_ino))
+fn several_names(found: &Stat) -> Option<Inode> {
+    (!is_folder(found) && found.st_nlink > 1).then(|| inode(found))
 }
 
 /// What there is to say about `name`, but for its content. Times are whole seconds, as with containerd.
