@@ -48,7 +48,8 @@ fn parse(text: &[u8], path: &Path) -> Result<Spec> {
 pub fn read_bounded(path: &Path) -> Result<Vec<u8>> {
     let open = || format!("open {}", path.display());
     let file = File::open(path).with_context(open)?;
-    let mut text = Vec::new();
+    let size = file.metadata().map_or(0, |m| m.len().min(MAX));
+    let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
     file.take(MAX + 1).read_to_end(&mut text).with_context(|| format!("read {}", path.display()))?;
     if text.len() as u64 > MAX {
         return Err(Error::new(format!("{} is larger than {MAX} bytes", path.display())));

@@ -11,11 +11,11 @@ use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Context, Error, Result};
 use crate::plan::process::{Caps, Process};
 use crate::spec;
+use crate::stage::create::seccomp_of;
 use crate::stage::exec::{self, Request};
 use crate::stage::foreground::Foreground;
 use crate::stage::parent;
 use crate::state::{Container, Status};
-use crate::steps::seccomp;
 
 /// The verb.
 pub const VERB: Verb = Verb {
@@ -67,8 +67,6 @@ fn start(global: &Global, matches: &Matches) -> Result<i32> {
     crate::sealed::ensure()?;
     let spec = container.spec()?;
     let process = process(&spec, matches)?;
-    let filter = spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()).map(seccomp::compile);
-    let filter = filter.transpose().map_err(|e| Error::new(e.to_string()))?;
     let cgroup = cgroup(&container, matches)?;
     let detach = matches.flag("detach");
     let request = Request {
@@ -79,7 +77,7 @@ fn start(global: &Global, matches: &Matches) -> Result<i32> {
         preserve_fds,
     };
     let foreground = (!detach).then(|| Foreground::new(false)).transpose()?;
-    let started = exec::exec(&container, &process, filter.as_ref(), &*cgroup, &request)
+    let started = exec::exec(&container, &process, seccomp_of(&spec), &*cgroup, &request)
         .context("unable to start container process")?;
     let Some(mut foreground) = foreground else { return Ok(0) };
     if let Some(master) = started.master {

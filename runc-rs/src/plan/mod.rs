@@ -188,7 +188,7 @@ impl Builder<'_> {
         if private {
             let before = self.root_propagation()?.unwrap_or(Propagation { flag: 1 << 19, recursive: true });
             steps.push(Step::BindRoot { propagation: before });
-            steps.extend(mounts.iter().cloned().map(Step::Mount));
+            steps.extend(mounts.iter().cloned().map(|m| Step::Mount(Box::new(m))));
             if mounts::fills_dev(mounts) {
                 self.dev(steps)?;
             }
@@ -275,7 +275,8 @@ impl Builder<'_> {
         }
         let readonly = linux.readonly_paths().as_deref().unwrap_or_default();
         let masked = linux.masked_paths().as_deref().unwrap_or_default();
-        if !(readonly.is_empty() && masked.is_empty()) && !self.namespaces.has(Kind::Mount) {
+        let asked = !readonly.is_empty() || !masked.is_empty();
+        if asked && !self.namespaces.has(Kind::Mount) {
             return Err(Error::new("unable to restrict sys entries without a private MNT namespace"));
         }
         steps.extend(readonly.iter().map(|p| Step::ReadonlyPath(p.into())));

@@ -33,7 +33,7 @@ pub enum Step {
         propagation: Propagation,
     },
     /// Mount something.
-    Mount(Mount),
+    Mount(Box<Mount>),
     /// Make a device node.
     Device(Device),
     /// Bind a device node of the host: a user namespace may not make nodes.

@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::sys::stat::Mode as NixMode;
-use oci::runtime::{Hook, Spec};
+use oci::runtime::{Hook, LinuxSeccomp, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::channel::Channel;
 use super::fds;
+use super::filter::Slot;
 use super::init::{self, Setting};
 use super::parent::{self, Answers};
 use super::spawn::{Birth, Born, spawn};
@@ -26,7 +27,7 @@ use crate::procfs::Procfs;
 use crate::spec;
 use crate::state::{self, Config, Container, FIFO, MountEntry, NamespaceEntry, State};
 use crate::steps::hooks::{self, HookState};
-use crate::steps::{Context, InitHooks, mount, seccomp, security};
+use crate::steps::{Context, InitHooks, mount, security};
 
 /// What the command line says about a start.
 #[derive(Debug, Default)]
@@ -78,8 +79,7 @@ pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
     };
     let plan = plan::create(request.id, &request.bundle, &loaded.spec, &choices)?;
     check(&plan, request)?;
-    let program = loaded.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()).map(seccomp::compile);
-    let program = program.transpose().map_err(|e| Error::new(e.to_string()))?;
+    let slot = seccomp_of(&loaded.spec).map(|_| Slot::new()).transpose()?;
     let dir = Container::reserve(&global.root, request.id)?;
     let manager = cgroup::manager(plan.cgroups_path.as_deref(), request.id, global.systemd_cgroup);
     let manager = manager.and_then(|manager| cgroup::check_unused(&*manager).map(|()| manager));
@@ -96,7 +96,7 @@ pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
         spec: &loaded.spec,
         plan: &plan,
         request,
-        program: program.as_ref(),
+        filter: slot.as_ref(),
         manager,
         pid: 0,
         hooks_due: false,
@@ -185,7 +185,7 @@ struct Creation<'a> {
     spec: &'a Spec,
     plan: &'a Plan,
     request: &'a Request<'a>,
-    program: Option<&'a seccomp::Program>,
+    filter: Option<&'a Slot>,
     manager: Box<dyn cgroup::Manager>,
     pid: i32,
     hooks_due: bool,
@@ -203,6 +203,9 @@ impl Creation<'_> {
         self.prepare(&born)?;
         let channel = born.channel;
         channel.send(&super::channel::Message::Go)?;
+        if let (Some(slot), Some(seccomp)) = (self.filter, seccomp_of(self.spec)) {
+            slot.fill(seccomp)?;
+        }
         parent::serve(&channel, self)?;
         // The socket is read only now: what was sent waits in it.
         ours.map(|socket| fds::receive(socket).context("receive the terminal's master")).transpose()
@@ -288,7 +291,7 @@ impl Creation<'_> {
         Ok(Context {
             process: &self.plan.process,
             env,
-            seccomp: self.program,
+            seccomp: self.filter,
             keyring: format!("_ses.{}", self.plan.id),
             rootfs: &self.plan.rootfs,
             root: None,
@@ -412,6 +415,11 @@ pub fn hook_state(container: &Container) -> HookState {
         bundle: container.bundle().to_owned(),
         annotations: annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
     }
+}
+
+/// `linux.seccomp`.
+pub fn seccomp_of(spec: &Spec) -> Option<&LinuxSeccomp> {
+    spec.linux().as_ref().and_then(|l| l.seccomp().as_ref())
 }
 
 /// The hooks of one kind.

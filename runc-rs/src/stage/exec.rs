@@ -3,12 +3,14 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use oci::runtime::LinuxSeccomp;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::channel::{Channel, Message};
 use super::create::send_pidfd;
 use super::fds;
+use super::filter::Slot;
 use super::init::{self, Setting};
 use super::parent::{self, Answers};
 use super::spawn::{Birth, spawn};
@@ -21,7 +23,7 @@ use crate::process;
 use crate::procfs::Procfs;
 use crate::root::Root;
 use crate::state::Container;
-use crate::steps::{Context, InitHooks, affinity, seccomp, security};
+use crate::steps::{Context, InitHooks, affinity, security};
 
 /// What the command line says about an exec.
 #[derive(Debug, Default)]
@@ -50,7 +52,7 @@ pub struct Started {
 pub fn exec(
     container: &Container,
     process: &Process,
-    filter: Option<&seccomp::Program>,
+    filter: Option<&LinuxSeccomp>,
     cgroup: &dyn cgroup::Manager,
     request: &Request<'_>,
 ) -> Result<Started> {
@@ -60,10 +62,11 @@ pub fn exec(
     let (ours, theirs) = console(process, request)?;
     let steps = plan::exec(process, container.state.config.no_new_keyring, filter.is_some());
     let birth = Birth { join, cgroup: cgroup.dir_fd()?, ..Birth::default() };
+    let slot = filter.map(|_| Slot::new()).transpose()?;
     let keyring = format!("_ses.{}", container.state.id);
     let setting = Setting { new_cgroup_namespace: false, user_namespace };
     let context =
-        |channel: Channel| inside(process, filter, keyring, user_namespace, theirs, request, channel);
+        |channel: Channel| inside(process, slot.as_ref(), keyring, user_namespace, theirs, request, channel);
     let born = spawn(birth, |channel| {
         // A failure shows when the list is applied a second time, as a step.
         let _ = process.cpu_affinity.0.as_deref().map(affinity::set);
@@ -73,6 +76,9 @@ pub fn exec(
     let serve = || {
         exec.begin(cgroup, born.in_cgroup)?;
         born.channel.send(&Message::Go)?;
+        if let (Some(slot), Some(seccomp)) = (&slot, filter) {
+            slot.fill(seccomp)?;
+        }
         parent::serve(&born.channel, &mut exec)?;
         ours.map(|socket| fds::receive(socket).context("receive the terminal's master")).transpose()
     };
@@ -129,7 +135,7 @@ fn console(process: &Process, request: &Request<'_>) -> Result<(Option<OwnedFd>,
 
 fn inside<'a>(
     process: &'a Process,
-    filter: Option<&'a seccomp::Program>,
+    filter: Option<&'a Slot>,
     keyring: String,
     user_namespace: bool,
     console: Option<OwnedFd>,

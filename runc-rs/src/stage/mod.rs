@@ -5,6 +5,7 @@ pub mod channel;
 pub mod create;
 pub mod exec;
 pub mod fds;
+pub mod filter;
 pub mod foreground;
 pub mod idmap;
 pub mod init;

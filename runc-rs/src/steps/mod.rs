@@ -27,6 +27,7 @@ use crate::plan::{Enter, Step};
 use crate::procfs::Procfs;
 use crate::root::Root;
 use crate::stage::channel::{Channel, Message};
+use crate::stage::filter::Slot;
 
 /// The hooks that init runs itself, and the state that they read.
 #[derive(Debug, Default)]
@@ -45,8 +46,8 @@ pub struct Context<'a> {
     pub process: &'a Process,
     /// Its environment, completed on the way.
     pub env: Vec<String>,
-    /// The compiled filter.
-    pub seccomp: Option<&'a seccomp::Program>,
+    /// Where the compiled filter is.
+    pub seccomp: Option<&'a Slot>,
     /// Name of the session keyring.
     pub keyring: String,
     /// The root file system on the host, and then `/`.
@@ -171,7 +172,7 @@ fn policy(step: &Step, context: &mut Context<'_>) -> Result<()> {
 
 fn load_filter(context: &Context<'_>) -> Result<()> {
     match context.seccomp {
-        Some(program) => program.load().map_err(|e| Error::new(e.to_string())),
+        Some(slot) => slot.take()?.load().map_err(|e| Error::new(e.to_string())),
         None => Ok(()),
     }
 }

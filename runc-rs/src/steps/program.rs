@@ -31,12 +31,11 @@ pub fn find(context: &mut Context<'_>) -> Result<()> {
             .ok_or_else(|| fails("executable file not found in $PATH".into()))?
     };
     // The permission bits may say yes where the mount, or a security module, says no.
-    match rustix::fs::accessat(CWD, &found, Access::EXEC_OK, AtFlags::EACCESS) {
-        Err(e @ (Errno::ACCESS | Errno::PERM)) => {
-            return Err(fails(crate::error::errno_text(e.raw_os_error())));
-        }
-        // Anything else is exec's to say.
-        _ => {}
+    // Anything else than a refusal is exec's to say.
+    if let Err(e @ (Errno::ACCESS | Errno::PERM)) =
+        rustix::fs::accessat(CWD, &found, Access::EXEC_OK, AtFlags::EACCESS)
+    {
+        return Err(fails(crate::error::errno_text(e.raw_os_error())));
     }
     context.program = Some(found);
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! They need root. What a test makes (processes, cgroups, directories) ends with it.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod bundle;
 mod errors;
