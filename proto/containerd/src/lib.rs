@@ -14,6 +14,8 @@ mod packages {
 }
 
 mod any;
+#[cfg(test)]
+mod fingerprint;
 mod redact;
 #[cfg(test)]
 mod tests;

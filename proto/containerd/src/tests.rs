@@ -32,6 +32,14 @@ fn descriptors() -> FileDescriptorSet {
     FileDescriptorSet::decode(bytes.as_slice()).unwrap()
 }
 
+/// The fingerprint of containerd's api module 1.12.0 with its cgroups module 3.1.3, taken of the files as they released them.
+const RELEASED: u64 = 0x7510_f6d3_567f_c0f7;
+
+#[test]
+fn contract_is_as_released() {
+    assert_eq!(crate::fingerprint::fingerprint(&descriptors()), RELEASED);
+}
+
 #[test]
 fn services_have_their_calls() {
     let set = descriptors();

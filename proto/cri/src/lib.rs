@@ -11,6 +11,8 @@ mod packages {
     include!(concat!(env!("OUT_DIR"), "/packages.rs"));
 }
 
+#[cfg(test)]
+mod fingerprint;
 mod redact;
 #[cfg(test)]
 mod tests;

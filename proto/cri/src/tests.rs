@@ -5,9 +5,21 @@ use prost_types::FileDescriptorSet;
 
 use crate::v1::*;
 
-fn calls(service: &str) -> Vec<(String, bool)> {
+/// The fingerprint of cri-api 0.37.2, taken of the file as it was released.
+const RELEASED: u64 = 0x9317_ce74_3255_749a;
+
+fn descriptors() -> FileDescriptorSet {
     let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-    let set = FileDescriptorSet::decode(bytes.as_slice()).unwrap();
+    FileDescriptorSet::decode(bytes.as_slice()).unwrap()
+}
+
+#[test]
+fn contract_is_as_released() {
+    assert_eq!(crate::fingerprint::fingerprint(&descriptors()), RELEASED);
+}
+
+fn calls(service: &str) -> Vec<(String, bool)> {
+    let set = descriptors();
     let found = set.file[0].service.iter().find(|found| found.name() == service).unwrap();
     assert_eq!(found.method.iter().filter(|call| call.client_streaming()).count(), 0);
     found.method.iter().map(|call| (call.name().to_owned(), call.server_streaming())).collect()
