@@ -345,3 +345,31 @@ fn a_folder_that_turns_into_a_symlink_meanwhile_leads_nowhere() {
     });
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
 }
+
+#[test]
+fn a_file_of_holes_counts_as_big_as_it_would_be() {
+    let source = tempfile::tempdir().unwrap();
+    std::fs::File::create(source.path().join("holes")).unwrap().set_len(8 << 40).unwrap();
+    for version in ["0.0", "0.1", "1.0"] {
+        let output = std::process::Command::new("tar")
+            .args(["--format=pax", "-S", &format!("--sparse-version={version}"), "-c", "holes", "-C"])
+            .arg(source.path())
+            .arg("holes")
+            .current_dir(source.path())
+            .output()
+            .unwrap();
+        assert!(output.stdout.len() < 1 << 20, "{}", String::from_utf8_lossy(&output.stderr));
+        let tree = Tree::plain();
+        let error = tree.apply(&output.stdout).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+        assert!(!tree.path("holes").exists());
+    }
+}
+
+#[test]
+fn an_attribute_that_does_not_fit_is_named() {
+    let mut entry = file("a", "").0;
+    entry.xattrs.insert(b"user.big".to_vec(), vec![b'x'; 70_000]);
+    let error = Tree::plain().apply(&layer(&[(entry, Vec::new())])).unwrap_err();
+    assert!(error.chain().contains("user.big"), "{}", error.chain());
+}
