@@ -43,17 +43,19 @@ pub(crate) fn runtime() -> Result<Runtime> {
 /// # Errors
 /// Fails if it cannot begin to serve.
 pub(crate) fn run(args: Args) -> Result<()> {
+    // Before anything else is opened, which might take the number of a socket that is not there.
+    let listener = listener(&args)?;
     reaper::give_up_huge_pages();
     nix::sys::prctl::set_child_subreaper(true).kind(Kind::Internal, || "become a subreaper")?;
     log::open(Path::new("log"), &args.id, &args.namespace, args.debug);
-    let served = runtime()?.block_on(serve(args));
+    let served = runtime()?.block_on(serve(args, listener));
     if let Err(error) = &served {
         log::error!("{}", error.chain());
     }
     served
 }
 
-async fn serve(args: Args) -> Result<()> {
+async fn serve(args: Args, listener: std::os::unix::net::UnixListener) -> Result<()> {
     let reaper = Reaper::default();
     tokio::spawn(reaper.run().context(|| "listen for SIGCHLD")?);
     let mut terminate = signal(SignalKind::terminate()).context(|| "listen for SIGTERM")?;
@@ -64,7 +66,7 @@ async fn serve(args: Args) -> Result<()> {
         tokio::spawn(publisher.clone().run(address));
     }
     let service = Arc::new(Service::new(&args.namespace, reaper, publisher.clone()));
-    let listener = listener(&args)?;
+    let listener = UnixListener::from_std(listener).context(|| "watch the socket")?;
     let path = path_of(&listener);
     let mut server = Server::new()
         .add_listener(Listener::from(listener))
@@ -87,13 +89,13 @@ async fn serve(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn listener(args: &Args) -> Result<UnixListener> {
+fn listener(args: &Args) -> Result<std::os::unix::net::UnixListener> {
     let listener = match &args.socket {
         Some(path) => socket::bind_anew(path)?,
         None => std::os::unix::net::UnixListener::from(inherited()?),
     };
     listener.set_nonblocking(true).context(|| "prepare the socket")?;
-    UnixListener::from_std(listener).context(|| "prepare the socket")
+    Ok(listener)
 }
 
 fn inherited() -> Result<OwnedFd> {

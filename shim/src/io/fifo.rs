@@ -24,6 +24,9 @@ pub(super) fn is_fifo(path: &Path) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
 }
 
+/// Both outputs may lead to one fifo: there must be only one keeper to let go of.
+pub(super) type SharedWriter = std::sync::Arc<tokio::sync::Mutex<Writer>>;
+
 /// The writing end of a fifo.
 #[derive(Debug)]
 pub(super) struct Writer {

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -78,6 +78,13 @@ pub(crate) struct ProcessIo {
 /// Sockets that are removed together with the process, whichever way it goes.
 #[derive(Default)]
 struct Hubs(Vec<Arc<Hub>>);
+
+/// What stdout and stderr share if they lead to the same place.
+#[derive(Default)]
+struct Shared {
+    logs: Vec<(PathBuf, log_sink::SharedLog)>,
+    fifos: Vec<(PathBuf, fifo::SharedWriter)>,
+}
 
 // === impl Prepared ===
 
@@ -158,14 +165,14 @@ impl Prepared {
         if let Output::Binary(binary) = &stdout {
             return self.open_logger(binary, owner).await;
         }
-        let mut logs = Vec::new();
+        let mut shared = Shared::default();
         if self.terminal || stdout != Output::Nowhere {
-            let sink = self.sink(stdout, Stream::Stdout, &mut logs)?;
+            let sink = self.sink(stdout, Stream::Stdout, &mut shared)?;
             let pipe = self.output_pipe(Stream::Stdout, owner)?;
             self.outputs.push((pipe, sink));
         }
         if stderr != Output::Nowhere {
-            let sink = self.sink(stderr, Stream::Stderr, &mut logs)?;
+            let sink = self.sink(stderr, Stream::Stderr, &mut shared)?;
             let pipe = self.output_pipe(Stream::Stderr, owner)?;
             self.outputs.push((pipe, sink));
         }
@@ -190,20 +197,15 @@ impl Prepared {
         Ok(())
     }
 
-    fn sink(
-        &mut self,
-        output: Output,
-        stream: Stream,
-        logs: &mut Vec<(uri::Log, log_sink::SharedLog)>,
-    ) -> Result<pump::Sink> {
+    fn sink(&mut self, output: Output, stream: Stream, shared: &mut Shared) -> Result<pump::Sink> {
         match output {
             Output::Nowhere => Ok(pump::Sink::Nowhere),
             Output::File(path) => {
                 let file = file::Writer::create(&path).context(|| format!("open {}", path.display()))?;
                 Ok(pump::Sink::File(file))
             }
-            Output::Fifo(path) => open_fifo(&path).context(|| format!("open {}", path.display())),
-            Output::Log(log) => self.log_sink(log, stream, logs),
+            Output::Fifo(path) => shared.fifo(&path).context(|| format!("open {}", path.display())),
+            Output::Log(log) => self.log_sink(log, stream, shared),
             Output::Binary(binary) => Err(Error::invalid(format!(
                 "stderr leads to the logging program {}, stdout elsewhere",
                 binary.program.display()
@@ -211,28 +213,13 @@ impl Prepared {
         }
     }
 
-    fn log_sink(
-        &mut self,
-        uri: uri::Log,
-        stream: Stream,
-        logs: &mut Vec<(uri::Log, log_sink::SharedLog)>,
-    ) -> Result<pump::Sink> {
-        let open = logs.iter().find(|(other, _)| other.path == uri.path).map(|(_, log)| log.clone());
-        let shared = match open {
-            Some(shared) => shared,
-            None => {
-                let log = LogFile::open(&uri.path, uri.limits)
-                    .context(|| format!("open {}", uri.path.display()))?;
-                let shared = Arc::new(Mutex::new(log));
-                logs.push((uri.clone(), shared.clone()));
-                shared
-            }
-        };
+    fn log_sink(&mut self, uri: uri::Log, stream: Stream, shared: &mut Shared) -> Result<pump::Sink> {
+        let log = shared.log(&uri)?;
         let hub = uri.attach.as_deref().map(|path| self.hubs.at(path)).transpose()?;
         if let Some(hub) = &hub {
-            hub.add_log(shared.clone());
+            hub.add_log(log.clone());
         }
-        Ok(pump::Sink::Log(log_sink::Writer::new(stream, shared, hub)))
+        Ok(pump::Sink::Log(log_sink::Writer::new(stream, log, hub)))
     }
 
     /// The pipe an output comes through; none with a terminal.
@@ -325,6 +312,31 @@ impl Drop for ProcessIo {
     }
 }
 
+impl Shared {
+    fn log(&mut self, uri: &uri::Log) -> Result<log_sink::SharedLog> {
+        if let Some((_, log)) = self.logs.iter().find(|(path, _)| *path == uri.path) {
+            return Ok(log.clone());
+        }
+        let log = LogFile::open(&uri.path, uri.limits).context(|| format!("open {}", uri.path.display()))?;
+        let log = Arc::new(Mutex::new(log));
+        self.logs.push((uri.path.clone(), log.clone()));
+        Ok(log)
+    }
+
+    /// A fifo, or whatever else is there to be written to.
+    fn fifo(&mut self, path: &Path) -> io::Result<pump::Sink> {
+        if !fifo::is_fifo(path)? {
+            return Ok(pump::Sink::File(file::Writer::open(path)?));
+        }
+        if let Some((_, writer)) = self.fifos.iter().find(|(other, _)| other == path) {
+            return Ok(pump::Sink::Fifo(writer.clone()));
+        }
+        let writer = Arc::new(tokio::sync::Mutex::new(fifo::Writer::open(path)?));
+        self.fifos.push((path.to_owned(), writer.clone()));
+        Ok(pump::Sink::Fifo(writer))
+    }
+}
+
 impl Hubs {
     /// The hub at `path`, which is made if there is none yet.
     fn at(&mut self, path: &Path) -> Result<Arc<Hub>> {
@@ -341,13 +353,6 @@ impl Drop for Hubs {
     fn drop(&mut self) {
         self.0.iter().for_each(|hub| hub.remove());
     }
-}
-
-fn open_fifo(path: &Path) -> io::Result<pump::Sink> {
-    Ok(match fifo::is_fifo(path)? {
-        true => pump::Sink::Fifo(fifo::Writer::open(path)?),
-        false => pump::Sink::File(file::Writer::open(path)?),
-    })
 }
 
 fn new_pipe() -> Result<(OwnedFd, OwnedFd)> {

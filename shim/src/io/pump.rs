@@ -20,7 +20,7 @@ pub(super) enum Source {
 /// Where it goes. Writing never fails: what cannot be delivered is dropped and told in the shim's log.
 pub(super) enum Sink {
     Nowhere,
-    Fifo(fifo::Writer),
+    Fifo(fifo::SharedWriter),
     File(file::Writer),
     Log(log_sink::Writer),
     /// A logging program that follows a terminal.
@@ -61,7 +61,7 @@ impl Sink {
     async fn write(&mut self, output: &[u8]) {
         match self {
             Sink::Nowhere => {}
-            Sink::Fifo(writer) => writer.write(output).await,
+            Sink::Fifo(writer) => writer.lock().await.write(output).await,
             Sink::File(writer) => writer.write(output),
             Sink::Log(writer) => writer.write(output).await,
             Sink::Pipe(pipe) => write_all(pipe, output).await,

@@ -1,0 +1,432 @@
+//! The life of a container under the real shim and a real executor. Run as root.
+
+mod harness;
+
+use std::fs;
+
+use harness::{Attached, Daemon, Shim, code, gone, output_of, quick};
+use proto_shim::events::{TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskStart};
+use proto_shim::metrics::{v1, v2};
+use proto_shim::options::ProcessDetails;
+use proto_shim::task::v3::*;
+use proto_shim::types::{Mount, Status};
+use proto_shim::{Message, TypeUrl, unpack};
+use serde_json::json;
+use ttrpc::Code;
+
+#[tokio::test]
+async fn a_container_lives_and_dies_in_order() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "echo out; echo err >&2; printf tail; exit 7").await;
+    let (log, socket, uri) = daemon.log("c1");
+    let pid = shim.create(&shim.create_request(&daemon, "", &uri)).await;
+    let state = shim.state("").await;
+    assert_eq!((state.status.enum_value(), state.pid), (Ok(Status::CREATED), pid));
+    assert_eq!(state.exited_at.seconds, -62_135_596_800, "Go's zero time");
+    let again = shim.task.create(quick(), &shim.create_request(&daemon, "", &uri)).await;
+    assert_eq!(code(again).0, Code::ALREADY_EXISTS);
+    assert_eq!(fs::read_to_string(shim.bundle.join("init.pid")).unwrap(), pid.to_string());
+
+    assert_eq!(shim.run("").await.unwrap().pid, pid);
+    assert_eq!(shim.wait("").await, 7);
+    assert_eq!(
+        code(shim.run("").await),
+        (Code::FAILED_PRECONDITION, "cannot start a stopped process".into())
+    );
+    assert_eq!(code(shim.kill("", 9).await), (Code::NOT_FOUND, "process already finished: not found".into()));
+    let mut output: Vec<String> = output_of(&log).split_inclusive('\n').map(str::to_owned).collect();
+    output.sort();
+    assert_eq!(output, ["err\n", "out\n", "tail"]);
+    assert!(socket.exists());
+    let deleted = shim.delete("").await.unwrap();
+    assert_eq!((deleted.pid, deleted.exit_status), (pid, 7));
+    assert!(!socket.exists());
+
+    let create: TaskCreate = daemon.events.expect("/tasks/create").await;
+    assert_eq!((create.container_id.as_str(), create.pid, create.io.stdout.as_str()), ("c1", pid, &*uri));
+    daemon.events.expect::<TaskStart>("/tasks/start").await;
+    let exit: TaskExit = daemon.events.expect("/tasks/exit").await;
+    assert_eq!((exit.id.as_str(), exit.pid, exit.exit_status), ("c1", pid, 7));
+    let delete: TaskDelete = daemon.events.expect("/tasks/delete").await;
+    assert_eq!((delete.pid, delete.exit_status), (pid, 7));
+    let request = StateRequest { id: "c1".into(), ..StateRequest::default() };
+    assert_eq!(code(shim.task.state(quick(), &request).await).0, Code::NOT_FOUND);
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn verbs_are_refused_while_a_container_runs() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "exec sleep 1000").await;
+    assert_eq!(code(shim.kill("", 9).await).0, Code::NOT_FOUND);
+    shim.create(&shim.create_request(&daemon, "", "")).await;
+    assert_eq!(code(shim.exec("bad/id", &["true"], "").await).0, Code::INVALID_ARGUMENT);
+    shim.run("").await.unwrap();
+    assert_eq!(
+        code(shim.delete("").await),
+        (Code::FAILED_PRECONDITION, "cannot delete a running process".into())
+    );
+    assert_eq!(code(shim.run("").await).1, "cannot start a running process");
+    assert_eq!(code(shim.kill("nope", 9).await).0, Code::NOT_FOUND);
+    assert_eq!(code(shim.kill("", 65).await).0, Code::INVALID_ARGUMENT);
+    let checkpoint = CheckpointTaskRequest { id: "c1".into(), ..CheckpointTaskRequest::default() };
+    assert_eq!(code(shim.task.checkpoint(quick(), &checkpoint).await).0, Code::UNIMPLEMENTED);
+    // With a container left the shim stays.
+    let request = ShutdownRequest { id: "c1".into(), ..ShutdownRequest::default() };
+    shim.task.shutdown(quick(), &request).await.unwrap();
+    shim.kill("", 9).await.unwrap();
+    assert_eq!(shim.wait("").await, 137);
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_container_that_never_ran_is_deleted() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "true").await;
+    shim.create(&shim.create_request(&daemon, "", "")).await;
+    assert_eq!(shim.delete("").await.unwrap().exit_status, 137);
+    for topic in ["/tasks/create", "/tasks/exit", "/tasks/delete"] {
+        assert_eq!(daemon.events.next().await.0, topic);
+    }
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_failed_create_unmounts_and_says_why() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start_with("c1", |config| config["process"]["cwd"] = json!("relative")).await;
+    let source = daemon.dir.path().join("source");
+    fs::create_dir_all(source.join("marker")).unwrap();
+    let mut request = shim.create_request(&daemon, "", "");
+    request.rootfs = vec![bind(&source)];
+    let (_, message) = code(shim.task.create(quick(), &request).await);
+    assert!(
+        message.starts_with("OCI runtime create failed: ") && message.to_lowercase().contains("cwd"),
+        "{message}"
+    );
+    assert!(!shim.bundle.join("rootfs/marker").exists(), "still mounted");
+    // The id is free again.
+    assert_eq!(code(shim.delete("").await).0, Code::NOT_FOUND);
+    request.rootfs[0].options = vec!["uidmap=0:1:2".into()];
+    let (refused, message) = code(shim.task.create(quick(), &request).await);
+    assert!(refused == Code::UNIMPLEMENTED && message.contains("uidmap"), "{message}");
+    request.rootfs.clear();
+    request.stdout = "gopher://x".into();
+    assert_eq!(code(shim.task.create(quick(), &request).await).0, Code::INVALID_ARGUMENT);
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn attached_clients_miss_nothing_and_feed_stdin() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "echo first; cat; echo problem >&2").await;
+    let (log, socket, uri) = daemon.log("c1");
+    shim.create(&shim.create_request(&daemon, &format!("attach://{}", socket.display()), &uri)).await;
+    let mut early = Attached::to(&socket);
+    shim.run("").await.unwrap();
+    assert_eq!(early.next().await, Some((1, b"first\n".to_vec())));
+    let mut late = Attached::to(&socket);
+    late.send(0, b"typed\n").await;
+    assert_eq!(early.next().await, Some((1, b"typed\n".to_vec())));
+    assert_eq!(late.next().await, Some((1, b"typed\n".to_vec())));
+    // The log is moved away, as a kubelet does.
+    fs::rename(&log, log.with_extension("moved")).unwrap();
+    early.send(4, b"").await;
+    assert_eq!(early.next().await, Some((4, Vec::new())));
+    late.send(3, b"").await;
+    assert_eq!(early.rest(2).await, "problem\n");
+    assert_eq!(late.rest(2).await, "problem\n");
+    assert_eq!(shim.wait("").await, 0);
+    assert_eq!(output_of(&log.with_extension("moved")), "first\ntyped\n");
+    assert_eq!(output_of(&log), "problem\n");
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn much_output_is_complete_for_the_log_and_for_clients() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "seq 1 40000").await;
+    let log = daemon.dir.path().join("log");
+    let socket = daemon.dir.path().join("attach.sock");
+    let uri = format!("log://{}?attach={}", log.display(), socket.display());
+    shim.create(&shim.create_request(&daemon, "", &uri)).await;
+    let mut client = Attached::to(&socket);
+    shim.run("").await.unwrap();
+    let expected: String = (1..=40000).map(|number| format!("{number}\n")).collect();
+    assert!(client.rest(1).await == expected);
+    assert_eq!(shim.wait("").await, 0);
+    assert!(output_of(&log) == expected);
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn added_processes_run_and_their_ends_come_first() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "exec sleep 1000").await;
+    shim.create(&shim.create_request(&daemon, "", "")).await;
+    shim.run("").await.unwrap();
+    let (log, _, uri) = daemon.log("e1");
+    shim.exec("e1", &["/bin/sh", "-c", "echo added; exit 5"], &uri).await.unwrap();
+    assert_eq!(code(shim.exec("e1", &["true"], "").await).0, Code::ALREADY_EXISTS);
+    assert_eq!(code(shim.kill("e1", 9).await).0, Code::FAILED_PRECONDITION);
+    let pid = shim.run("e1").await.unwrap().pid;
+    assert_eq!(shim.wait("e1").await, 5);
+    assert_eq!(output_of(&log), "added\n");
+    let deleted = shim.delete("e1").await.unwrap();
+    assert_eq!((deleted.pid, deleted.exit_status), (pid, 5));
+    assert_eq!(code(shim.delete("e1").await).0, Code::NOT_FOUND);
+
+    shim.exec("missing", &["/nonexistent"], "").await.unwrap();
+    let (_, message) = code(shim.run("missing").await);
+    assert!(message.contains("OCI runtime exec failed") && message.contains("/nonexistent"), "{message}");
+    assert_eq!(shim.wait("missing").await, 255);
+    shim.delete("missing").await.unwrap();
+
+    shim.exec("e2", &["sleep", "1000"], "").await.unwrap();
+    let second = shim.run("e2").await.unwrap().pid;
+    let request = PidsRequest { id: "c1".into(), ..PidsRequest::default() };
+    let pids = shim.task.pids(quick(), &request).await.unwrap().processes;
+    assert_eq!(pids.len(), 2);
+    let named = pids.iter().find(|process| process.pid == second).unwrap();
+    assert_eq!(unpack::<ProcessDetails>(&named.info).unwrap().unwrap().exec_id, "e2");
+    shim.kill("", 9).await.unwrap();
+    assert_eq!(shim.wait("").await, 137);
+    shim.delete("").await.unwrap();
+
+    let events = daemon.events.clone();
+    for topic in ["/tasks/create", "/tasks/start"] {
+        assert_eq!(events.next().await.0, topic);
+    }
+    assert_eq!(events.expect::<TaskExecAdded>("/tasks/exec-added").await.exec_id, "e1");
+    assert_eq!(events.expect::<TaskExecStarted>("/tasks/exec-started").await.pid, pid);
+    assert_eq!(events.expect::<TaskExit>("/tasks/exit").await.id, "e1");
+    events.expect::<TaskExecAdded>("/tasks/exec-added").await;
+    events.expect::<TaskExecAdded>("/tasks/exec-added").await;
+    events.expect::<TaskExecStarted>("/tasks/exec-started").await;
+    assert_eq!(events.expect::<TaskExit>("/tasks/exit").await.id, "e2");
+    assert_eq!(events.expect::<TaskExit>("/tasks/exit").await.id, "c1");
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn events_wait_for_a_daemon_that_is_away() {
+    let mut daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "exit 1").await;
+    shim.create(&shim.create_request(&daemon, "", "")).await;
+    daemon.events.expect::<TaskCreate>("/tasks/create").await;
+    daemon.go().await;
+    shim.run("").await.unwrap();
+    assert_eq!(shim.wait("").await, 1);
+    daemon.come().await;
+    daemon.events.expect::<TaskStart>("/tasks/start").await;
+    assert_eq!(daemon.events.expect::<TaskExit>("/tasks/exit").await.exit_status, 1);
+    shim.delete("").await.unwrap();
+    daemon.events.expect::<TaskDelete>("/tasks/delete").await;
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_terminal_is_followed_fed_and_resized() {
+    let daemon = Daemon::new().await;
+    let script = "read line; echo got $line; stty size";
+    let terminal = |config: &mut serde_json::Value| {
+        config["process"]["terminal"] = json!(true);
+        config["process"]["args"] = json!(["/bin/sh", "-c", script]);
+    };
+    let shim = daemon.start_with("c1", terminal).await;
+    let (log, socket, uri) = daemon.log("c1");
+    let mut request = shim.create_request(&daemon, &format!("attach://{}", socket.display()), &uri);
+    request.terminal = true;
+    shim.create(&request).await;
+    let mut client = Attached::to(&socket);
+    let size = ResizePtyRequest { id: "c1".into(), width: 93, height: 41, ..ResizePtyRequest::default() };
+    shim.task.resize_pty(quick(), &size).await.unwrap();
+    shim.run("").await.unwrap();
+    client.send(0, b"typed\n").await;
+    let output = client.rest(1).await;
+    assert!(output.contains("got typed\r\n41 93\r\n"), "{output:?}");
+    assert_eq!(shim.wait("").await, 0);
+    assert!(fs::read_to_string(log).unwrap().contains("stdout F got typed\r\n"));
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_fifo_without_a_reader_does_not_block_the_container() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "dd if=/dev/zero bs=65536 count=32 2>/dev/null; exit 3").await;
+    let fifo = make_fifo(&daemon, "fifo");
+    shim.create(&shim.create_request(&daemon, "", &fifo)).await;
+    shim.run("").await.unwrap();
+    assert_eq!(shim.wait("").await, 3);
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn fifos_carry_input_and_output_and_version_two_is_served() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "cat; echo end").await;
+    let (stdin, stdout) = (make_fifo(&daemon, "in"), make_fifo(&daemon, "out"));
+    let reading = stdout.clone();
+    let reader = std::thread::spawn(move || fs::read_to_string(reading).unwrap());
+    let task = shim.v2().await;
+    task.create(quick(), &shim.create_request(&daemon, &stdin, &stdout)).await.unwrap();
+    let start = StartRequest { id: "c1".into(), ..StartRequest::default() };
+    task.start(quick(), &start).await.unwrap();
+    fs::write(&stdin, "through the fifo\n").unwrap();
+    let close = CloseIORequest { id: "c1".into(), stdin: true, ..CloseIORequest::default() };
+    task.close_io(quick(), &close).await.unwrap();
+    let wait = WaitRequest { id: "c1".into(), ..WaitRequest::default() };
+    assert_eq!(task.wait(quick(), &wait).await.unwrap().exit_status, 0);
+    assert_eq!(reader.join().unwrap(), "through the fifo\nend\n");
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn logging_programs_get_both_outputs() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "echo out; echo err >&2").await;
+    let program = daemon.dir.path().join("logger");
+    let done = make_fifo(&daemon, "done");
+    // The last line is written once both outputs have ended.
+    let script = "#!/bin/sh\nexec 5>&-\ncat <&3 >$2.out\ncat <&4 >$2.err\necho $CONTAINER_NAMESPACE $CONTAINER_ID >$4\n";
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let base = daemon.dir.path().join("kept");
+    let uri = format!("binary://{}?base={}&done={done}", program.display(), base.display());
+    shim.create(&shim.create_request(&daemon, "", &uri)).await;
+    let ids = std::thread::spawn(move || fs::read_to_string(done).unwrap());
+    shim.run("").await.unwrap();
+    assert_eq!(shim.wait("").await, 0);
+    assert_eq!(ids.join().unwrap(), format!("{} c1\n", harness::NAMESPACE));
+    assert_eq!(fs::read_to_string(base.with_extension("out")).unwrap(), "out\n");
+    assert_eq!(fs::read_to_string(base.with_extension("err")).unwrap(), "err\n");
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn pause_resume_and_metrics() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "exec sleep 1000").await;
+    shim.create(&shim.create_request(&daemon, "", "")).await;
+    shim.run("").await.unwrap();
+    shim.task.pause(quick(), &PauseRequest { id: "c1".into(), ..PauseRequest::default() }).await.unwrap();
+    assert_eq!(shim.state("").await.status.enum_value(), Ok(Status::PAUSED));
+    let refusal = code(shim.exec("e1", &["true"], "").await);
+    assert_eq!(refusal, (Code::FAILED_PRECONDITION, "cannot exec in a paused state".into()));
+    let resume = ResumeRequest { id: "c1".into(), ..ResumeRequest::default() };
+    shim.task.resume(quick(), &resume).await.unwrap();
+    assert_eq!(code(shim.task.resume(quick(), &resume).await).1, "cannot resume a running process");
+
+    let request = StatsRequest { id: "c1".into(), ..StatsRequest::default() };
+    let stats = shim.task.stats(quick(), &request).await.unwrap().stats.unwrap();
+    let pids = match stats.type_url.as_str() {
+        v1::Metrics::TYPE_URL => v1::Metrics::parse_from_bytes(&stats.value).unwrap().pids.current,
+        v2::Metrics::TYPE_URL => v2::Metrics::parse_from_bytes(&stats.value).unwrap().pids.current,
+        other => panic!("{other}"),
+    };
+    assert_eq!(pids, 1);
+    shim.kill("", 9).await.unwrap();
+    shim.wait("").await;
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn running_out_of_memory_is_told() {
+    let daemon = Daemon::new().await;
+    let greedy = |config: &mut serde_json::Value| {
+        config["linux"]["resources"] = json!({"memory": {"limit": 8 << 20}});
+        // tail keeps a line without an end.
+        config["process"]["args"] = json!(["/bin/sh", "-c", "tail /dev/zero"]);
+    };
+    let shim = daemon.start_with("c1", greedy).await;
+    shim.create(&shim.create_request(&daemon, "", "")).await;
+    shim.run("").await.unwrap();
+    shim.wait("").await;
+    for topic in ["/tasks/create", "/tasks/start"] {
+        assert_eq!(daemon.events.next().await.0, topic);
+    }
+    let oom: proto_shim::events::TaskOOM = daemon.events.expect("/tasks/oom").await;
+    assert_eq!(oom.container_id, "c1");
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn after_a_shim_that_was_killed_delete_cleans_up() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "exec sleep 1000").await;
+    let source = shim.bundle.join("source");
+    fs::rename(shim.bundle.join("rootfs"), &source).unwrap();
+    let mut request = shim.create_request(&daemon, "", "");
+    request.rootfs = vec![bind(&source)];
+    let pid = shim.create(&request).await;
+    shim.run("").await.unwrap();
+    sys::kill::kill(shim.pid(), 9).unwrap();
+    gone(shim.pid()).await;
+    let output = daemon.call("c1", &shim.bundle, "delete", b"");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let response = DeleteResponse::parse_from_bytes(&output.stdout).unwrap();
+    assert_eq!((response.pid, response.exit_status), (pid, 137));
+    gone(pid).await;
+    assert!(!shim.bundle.join("rootfs/bin").exists(), "still mounted");
+    assert!(!shim.socket.exists());
+    // Once more, with nothing left.
+    assert!(daemon.call("c1", &shim.bundle, "delete", b"").status.success());
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_shim_and_delete_tells_the_recorded_exit() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "exit 9").await;
+    shim.create(&shim.create_request(&daemon, "", "")).await;
+    shim.run("").await.unwrap();
+    assert_eq!(shim.wait("").await, 9);
+    sys::kill::kill(shim.pid(), 15).unwrap();
+    gone(shim.pid()).await;
+    assert!(!shim.socket.exists());
+    let output = daemon.call("c1", &shim.bundle, "delete", b"");
+    assert_eq!(DeleteResponse::parse_from_bytes(&output.stdout).unwrap().exit_status, 9);
+}
+
+#[tokio::test]
+async fn a_pod_shares_one_shim() {
+    let daemon = Daemon::new().await;
+    let pod = |config: &mut serde_json::Value| {
+        config["annotations"] = json!({"io.kubernetes.cri.sandbox-id": "pod"});
+        config["process"]["args"] = json!(["/bin/sh", "-c", "exit 2"]);
+    };
+    let first: Shim = daemon.start_with("c1", pod).await;
+    first.create(&first.create_request(&daemon, "", "")).await;
+    let second = daemon.start_with("c2", pod).await;
+    assert_eq!((second.socket.clone(), second.pid()), (first.socket.clone(), first.pid()));
+    second.create(&second.create_request(&daemon, "", "")).await;
+    for shim in [&second, &first] {
+        shim.run("").await.unwrap();
+        assert_eq!(shim.wait("").await, 2);
+        shim.delete("").await.unwrap();
+    }
+    first.shutdown().await;
+}
+
+fn bind(source: &std::path::Path) -> Mount {
+    Mount {
+        type_: "bind".into(),
+        source: source.to_str().unwrap().into(),
+        options: vec!["rbind".into(), "rw".into()],
+        ..Mount::default()
+    }
+}
+
+fn make_fifo(daemon: &Daemon, name: &str) -> String {
+    let path = daemon.dir.path().join(name);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
