@@ -104,8 +104,11 @@ impl Unpack {
         Shared::hold(self.hold.as_ref(), &sort, &step.chain_id).await?;
         let lock = format!("unpack {} {sort} {}", self.namespace, step.chain_id);
         // Another unpack of the same chain waits here, and then finds it.
-        let _alone = self.shared.locks.lock(lock).await;
+        let alone = self.shared.locks.lock(lock).await;
         if self.is_there(snapshotter, &step.chain_id)? {
+            drop(alone);
+            // Its packed form may still be on its way, for a later export or push.
+            arrived(source.arrival()).await.map_err(|_| cut_off(step.layer))?;
             tell(&self.progress, step.layer, "exists", step.layer.length()?);
             return Ok(());
         }
@@ -169,15 +172,14 @@ impl Unpack {
 
     /// Applies, on a thread of its own; when this returns, the layer is in content and its digest verified.
     async fn apply(&self, step: &Step<'_>, mounts: Vec<Mount>, source: Source) -> Result<Applied> {
-        let cut_off = || Error::new(Kind::Aborted, format!("layer {} did not arrive", step.layer.digest));
-        let (feed, arrival) = match source {
-            Source::Stored => (None, None),
-            Source::Arriving(arrival) => (None, Some(arrival)),
+        let cut_off = || cut_off(step.layer);
+        let arrival = source.arrival();
+        let feed = match source {
             Source::Feed(mut feed) => {
                 feed.begun().await.map_err(|_| cut_off())?;
-                let arrival = feed.arrival();
-                (Some(feed), Some(arrival))
+                Some(feed)
             }
+            _ => None,
         };
         // Before the claim, which ties the fetch to this thread's pace.
         let permit =
@@ -218,6 +220,22 @@ impl Unpack {
             .await
             .kind(Kind::Internal, || format!("the thread that applied {} ended", layer.digest))?
     }
+}
+
+impl Source {
+    /// To wait for the blob, if it is not there for certain.
+    fn arrival(&self) -> Option<Arrival> {
+        match self {
+            Source::Stored => None,
+            Source::Arriving(arrival) => Some(arrival.clone()),
+            Source::Feed(feed) => Some(feed.arrival()),
+        }
+    }
+}
+
+/// Why it did not come is told by the fetch.
+fn cut_off(layer: &Descriptor) -> Error {
+    Error::new(Kind::Aborted, format!("layer {} did not arrive", layer.digest))
 }
 
 async fn arrived(arrival: Option<Arrival>) -> Result<(), Failed> {

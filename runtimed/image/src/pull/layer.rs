@@ -82,7 +82,9 @@ impl Pull {
         let mut labels = Labels::new();
         self.add_source(&layer.digest, &mut labels);
         self.shared.label(&self.namespace, &layer.digest, labels).await?;
-        tell(&self.progress, layer, "exists", info.size);
+        if !self.unpacks {
+            tell(&self.progress, layer, "exists", info.size);
+        }
         Ok(())
     }
 
@@ -151,7 +153,9 @@ impl Pull {
                 return Err(error);
             }
         }
-        tell(&self.progress, layer, "done", layer.length()?);
+        if !self.unpacks {
+            tell(&self.progress, layer, "done", layer.length()?);
+        }
         Ok(())
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct Pull {
     hold: Option<Hold>,
     progress: ProgressSink,
     permits: Arc<Semaphore>,
+    /// Is an unpacked layer the end, or a fetched one?
+    unpacks: bool,
     /// The first failed fetch: what then fails behind it tells less.
     failure: Mutex<Option<Error>>,
 }
@@ -81,6 +83,7 @@ pub(crate) async fn pull(
         hold: options.hold.clone(),
         progress,
         permits: Arc::new(Semaphore::new(shared.config.concurrency())),
+        unpacks: options.unpack.is_some() && !options.all_platforms,
         failure: Mutex::new(None),
     });
     let target = pull.run(reference, options).await?;

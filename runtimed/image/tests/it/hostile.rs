@@ -293,3 +293,17 @@ async fn everything_that_arrives_is_held_first() {
     let snapshots = local.snapshotters.get("").unwrap().list(&local.space, &[]).unwrap();
     assert!(held.contains(&("snapshots/overlayfs".into(), snapshots[0].name.clone())));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_that_is_gone_is_fetched_again_though_its_snapshot_is_there() {
+    let (local, sample) = (Local::hasty(), sample());
+    let stub = stub(&sample, |_| None).await;
+    works(&local, &stub).await;
+    local.content.delete(&local.space, &sample.layer_digest()).await.unwrap();
+    works(&local, &stub).await;
+    assert_eq!(
+        local.content.info(&local.space, &sample.layer_digest()).unwrap().size,
+        sample.layer.len() as u64
+    );
+    assert_eq!(local.snapshotters.get("").unwrap().list(&local.space, &[]).unwrap().len(), 1);
+}

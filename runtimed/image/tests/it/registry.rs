@@ -83,6 +83,9 @@ async fn several_pulls_of_one_image_at_once_all_succeed() {
     let parsed = ids::Reference::parse(&reference).unwrap();
     local.images.pull(&local.space, &parsed, &reference, &options, sink).await.unwrap();
     assert!(!told.lock().unwrap().iter().any(|progress| progress.status == "downloading"), "all is here");
+    let ended = |progress: &&image::Progress| ["done", "exists"].contains(&progress.status.as_str());
+    let layers = told.lock().unwrap().iter().filter(ended).filter(|p| p.media_type.contains("layer")).count();
+    assert_eq!(layers, 3, "each layer ends once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
