@@ -9,6 +9,7 @@ use image::Hold;
 use lease::{Leases, Resource};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
+use tokio::runtime::Handle;
 
 use crate::caller::Caller;
 
@@ -22,13 +23,20 @@ pub(super) struct Leased {
     id: String,
     /// It was made here, so it ends here.
     own: bool,
+    /// Where it ends, since dropping cannot wait.
+    runtime: Handle,
 }
 
 impl Leased {
     /// Takes the caller's lease, or makes one.
     pub(super) async fn new(leases: &Leases, caller: &Caller) -> Result<Leased> {
-        let leased =
-            |id, own| Leased { leases: leases.clone(), namespace: caller.namespace.clone(), id, own };
+        let leased = |id, own| Leased {
+            leases: leases.clone(),
+            namespace: caller.namespace.clone(),
+            id,
+            own,
+            runtime: Handle::current(),
+        };
         if let Some(id) = &caller.lease {
             return Ok(leased(id.clone(), false));
         }
@@ -58,7 +66,7 @@ impl Drop for Leased {
             return;
         }
         let (leases, namespace, id) = (self.leases.clone(), self.namespace.clone(), self.id.clone());
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let deleted: Result<(), Error> = leases.delete(&namespace, &id).await;
             if let Err(error) = deleted {
                 tracing::warn!(lease = id, error = %error.chain(), "could not delete a transfer's lease");
