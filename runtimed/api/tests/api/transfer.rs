@@ -11,6 +11,8 @@ use proto_containerd::services::transfer::{TransferOptions, TransferRequest};
 use proto_containerd::types::transfer::*;
 use proto_containerd::types::{Descriptor, Platform};
 use proto_containerd::{pack, unpack};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
@@ -300,4 +302,66 @@ async fn what_a_pull_cannot_do_is_refused() {
     let status = transfer(&daemon, pack(&registry), pack(&store("a")), "").await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     assert!(status.message().contains("hosts folder"), "{status}");
+}
+
+/// A registry that has nothing, and tells so only to those who give `authorization`. Returns its address.
+async fn guarded(authorization: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = connection.read_u8().await else { return };
+                    request.push(byte);
+                }
+                let request = String::from_utf8(request).unwrap().to_lowercase();
+                let known = request.contains(&format!("authorization: {}\r\n", authorization.to_lowercase()));
+                let status = if known { "404 Not Found" } else { "401 Unauthorized" };
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nWWW-Authenticate: Basic realm=\"r\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                let _ = connection.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn credentials_are_asked_for_when_they_are_needed() {
+    let daemon = Daemon::start().await;
+    // u:p
+    let address = guarded("Basic dTpw").await;
+    let reference = format!("{address}/a:1");
+    for (secret, expected) in
+        [("p", Code::NotFound), ("wrong", Code::PermissionDenied), ("", Code::PermissionDenied)]
+    {
+        let mut auth = Opened::open(&daemon, "auth").await.unwrap();
+        let asked_for = reference.clone();
+        let host = address.clone();
+        let answering = tokio::spawn(async move {
+            let request = auth.next::<AuthRequest>().await.unwrap();
+            assert_eq!((request.host, request.reference), (host, asked_for));
+            let answer = AuthResponse {
+                auth_type: AuthType::Credentials.into(),
+                username: "u".into(),
+                secret: secret.into(),
+                expire_at: None,
+            };
+            auth.outgoing.send(pack(&answer)).await.unwrap();
+            // Asked once, whatever comes of it.
+            assert!(auth.next::<AuthRequest>().await.is_none());
+        });
+        let resolver = RegistryResolver { auth_stream: "auth".into(), ..Default::default() };
+        let registry = OciRegistry { reference: reference.clone(), resolver: Some(resolver) };
+        let status = transfer(&daemon, pack(&registry), pack(&store(&reference)), "").await.unwrap_err();
+        assert!(
+            status.code() == expected
+                || (expected != Code::NotFound && status.code() == Code::Unauthenticated),
+            "{secret:?}: {status}"
+        );
+        answering.await.unwrap();
+    }
 }
