@@ -1,7 +1,7 @@
 //! One tokio task owns one container task: its processes, its connection to the shim, and who waits.
 //!
-//! Requests come through a bounded queue. The actor itself never waits for the shim: each call is a job, whose end comes back to
-//! the actor as [`Done`]; so calls overtake each other as they would in the shim.
+//! Requests come through a bounded queue. The actor itself never waits for the shim: each call is a job,
+//! whose end comes back to the actor as [`Done`]; so calls overtake each other as they would in the shim.
 //!
 //! ```text
 //!             connection closed          `shim delete` done
@@ -13,9 +13,11 @@
 //!                    v  shim and bundle gone: the actor ends
 //! ```
 
+mod calls;
 mod delete;
 mod loss;
 mod report;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -32,7 +34,6 @@ use crate::ledger::Ledger;
 use crate::process::{Proc, Reply, Seen};
 use crate::shim_conn::ShimConn;
 use crate::shim_log::ShimLog;
-use crate::state;
 use crate::table::{Handle, Key, Shared, Table};
 use crate::types::{Exit, Io, Process, Status};
 use loss::Loss;
@@ -58,7 +59,8 @@ pub(crate) enum Request {
     Told(Told),
 }
 
-/// What a shim's event says, as far as the actor cares. Everything in it is also learned otherwise, only later.
+/// What a shim's event says, as far as the actor cares. Everything in it is also learned otherwise, only
+/// later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Told {
     /// A process has ended.
@@ -178,8 +180,8 @@ impl Actor {
         actor
     }
 
-    /// Of a task that an earlier daemon created, and of whose exit it may have told; `settled` is told when it is known how
-    /// it is.
+    /// Of a task that an earlier daemon created, and of whose exit it may have told; `settled` is told when
+    /// it is known how it is.
     pub(crate) fn restored(
         table: &Arc<Table>,
         key: &Key,
@@ -246,7 +248,7 @@ impl Actor {
         match done {
             Done::Answered(answered) => {
                 let (call, result, reply) = *answered;
-                self.on_answer(call, result, reply);
+                self.on_answer(&call, result, reply);
             }
             Done::Identified(result) => self.on_identified(result),
             Done::ShimPid(result) => self.shim_pid = result.ok().or(self.shim_pid),
@@ -264,152 +266,10 @@ impl Actor {
         ControlFlow::Continue(())
     }
 
-    fn on_call(&mut self, call: Call, reply: Reply<Answer>) {
-        let exec_id = call.exec_id();
-        let known = self.procs.get(exec_id);
-        let status = known.map_or(Status::Unknown, Proc::status);
-        let refused = state::check(&call, status, !exec_id.is_empty());
-        let settled = match &call {
-            Call::State { exec_id } if status == Status::Stopped => {
-                Some(self.describe(exec_id).map(Answer::Process))
-            }
-            _ => None,
-        };
-        let early = match (refused, settled) {
-            (Err(error), _) => Some(Err(error)),
-            (Ok(()), Some(answer)) => Some(answer),
-            _ if self.phase == Phase::Lost => Some(self.answer_lost(&call)),
-            _ if self.calls >= CALLS => Some(Err(Error::unavailable(format!(
-                "shim of task {}: {CALLS} calls are unanswered",
-                self.key.1
-            )))),
-            _ => None,
-        };
-        if let Some(answer) = early {
-            let _ = reply.send(answer);
-            return;
-        }
-        if let (Call::Start { .. }, Some(process)) = (&call, self.procs.get_mut(call.exec_id())) {
-            process.starting = true;
-        }
-        let conn = self.conn.clone();
-        let id = self.key.1.clone();
-        self.calls += 1;
-        self.jobs.spawn(async move {
-            let result = match conn {
-                Some(conn) => conn.call(&call).await,
-                None => Err(Error::unavailable(format!("shim of task {id} does not answer: ttrpc: closed"))),
-            };
-            Done::Answered(Box::new((call, result, reply)))
-        });
-    }
-
-    fn on_answer(&mut self, call: Call, result: Result<Answer>, reply: Reply<Answer>) {
-        self.calls = self.calls.saturating_sub(1);
-        let exec_id = call.exec_id().to_owned();
-        let result = match result {
-            Ok(answer) => self.apply(&call, &exec_id, answer),
-            Err(error) => match &call {
-                // What is known is better than nothing, and says by its status what it is worth.
-                Call::State { .. } if error.kind() == Kind::DeadlineExceeded => self
-                    .describe(&exec_id)
-                    .map(|known| Answer::Process(Process { status: Status::Unknown, ..known })),
-                Call::State { .. } if error.kind() == Kind::Unavailable => {
-                    self.describe(&exec_id).map(Answer::Process)
-                }
-                _ => {
-                    let status = self.procs.get(&exec_id).map_or(Status::Unknown, Proc::status);
-                    Err(state::refine(error, &call, status, !exec_id.is_empty()))
-                }
-            },
-        };
-        let _ = reply.send(result);
-    }
-
-    /// Takes over what a successful call has changed.
-    fn apply(&mut self, call: &Call, exec_id: &str, answer: Answer) -> Result<Answer> {
-        match (call, &answer) {
-            (Call::Start { .. }, Answer::Pid(pid)) => {
-                let process = self.procs.entry(exec_id.to_owned()).or_insert_with(Proc::unknown);
-                process.set_pid(*pid);
-                process.set_status(Status::Running);
-                self.watch(exec_id);
-            }
-            (Call::Exec(exec), _) => {
-                let added = exec.exec_id.as_str().to_owned();
-                self.ledger.forget(&added);
-                self.procs.insert(added, Proc::new(0, Status::Created, exec.io.clone()));
-            }
-            (Call::DeleteProcess { .. }, _) => self.forget_exec(exec_id),
-            (Call::State { .. }, Answer::Seen(seen)) => {
-                let process = self.procs.entry(exec_id.to_owned()).or_insert_with(Proc::unknown);
-                process.take(seen.clone());
-                return self.describe(exec_id).map(Answer::Process);
-            }
-            _ => {
-                if let Some(process) = self.procs.get_mut(exec_id) {
-                    process.set_status(state::after(call, process.status()));
-                }
-            }
-        }
-        Ok(answer)
-    }
-
     fn forget_exec(&mut self, exec_id: &str) {
         self.ledger.forget(exec_id);
         if let Some(mut process) = self.procs.remove(exec_id) {
             process.fail_waiting(|| no_process(exec_id));
-        }
-    }
-
-    fn on_wait(&mut self, exec_id: String, reply: Reply<Exit>) {
-        let process = self.procs.entry(exec_id.clone()).or_insert_with(Proc::unknown);
-        process.wait(reply);
-        let ended = process.exit().is_some();
-        // A created exec is watched from its start on; what an earlier daemon made, from the first question on.
-        match process.status() {
-            _ if ended => {}
-            _ if self.phase == Phase::Lost => self.forget_exec(&exec_id),
-            Status::Created => {}
-            _ => self.watch(&exec_id),
-        }
-    }
-
-    /// Has the shim say when a process ends; once for each.
-    fn watch(&mut self, exec_id: &str) {
-        let Some(conn) = self.conn.clone() else { return };
-        let Some(process) = self.procs.get_mut(exec_id) else { return };
-        if process.watched || process.exit().is_some() {
-            return;
-        }
-        process.watched = true;
-        let (exec_id, pid) = (exec_id.to_owned(), process.pid());
-        self.jobs.spawn(async move {
-            let result = conn.wait(&exec_id).await;
-            Done::Ended { exec_id, pid, result }
-        });
-    }
-
-    fn on_ended(&mut self, exec_id: &str, pid: u32, result: Result<(u32, SystemTime)>) {
-        let Some(process) = self.procs.get_mut(exec_id) else { return };
-        if pid != 0 && pid != process.pid() {
-            // Of an earlier exec of that name.
-            return;
-        }
-        process.watched = false;
-        match result {
-            Ok((status, at)) => {
-                process.ended(status, at);
-            }
-            // The connection is lost, and with it maybe the shim: that is told in its own way.
-            Err(error) if error.kind() == Kind::Unavailable => {}
-            Err(error) => {
-                tracing::debug!(id = %self.key.1, exec_id, %error, "wait for a process");
-                process.fail_waiting(|| Error::new(error.kind(), error.chain()));
-                if !exec_id.is_empty() && process.status() == Status::Unknown {
-                    self.procs.remove(exec_id);
-                }
-            }
         }
     }
 
@@ -451,16 +311,6 @@ impl Actor {
             }
         }
         self.settle();
-    }
-
-    fn watch_all(&mut self) {
-        let ids: Vec<String> = self.procs.keys().cloned().collect();
-        for exec_id in ids {
-            let status = self.procs.get(&exec_id).map_or(Status::Unknown, Proc::status);
-            if exec_id.is_empty() || status != Status::Created {
-                self.watch(&exec_id);
-            }
-        }
     }
 
     fn settle(&mut self) {

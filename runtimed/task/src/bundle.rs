@@ -8,11 +8,12 @@
 //!     log                fifo: the shim writes its log, the daemon reads it
 //!     shim-binary-path   the shim, pinned at creation: it also has to delete what it made
 //!     bootstrap.json     how to reach the shim; shims up to containerd 1.7 write `address` themselves
-//!     reported.json      ours: the exit that was reported, and whether the shim is gone (`exit.json` is the shim's)
+//!     reported.json      ours: the reported exit, and whether the shim is gone (exit.json is the shim's)
 //! ```
 //!
-//! The shim adds its own files. Removal renames the folder to `.<id>` first, so that the id is free at once and a half removed
-//! folder is never mistaken for a task. All calls here block for as long as the file system does.
+//! The shim adds its own files. Removal renames the folder to `.<id>` first, so that the id is free at once
+//! and a half removed folder is never mistaken for a task. All calls here block for as long as the file
+//! system does.
 
 use std::fs;
 use std::io::{self, Write};
@@ -108,8 +109,8 @@ impl Bundle {
         self.path.join("log")
     }
 
-    /// Makes the folder with all that a shim needs to start, in place of what is left of an earlier one; on failure nothing
-    /// is left of it. The caller has made sure that no task has the id.
+    /// Makes the folder with all that a shim needs to start, in place of what is left of an earlier one; on
+    /// failure nothing is left of it. The caller has made sure that no task has the id.
     ///
     /// # Errors
     /// `InvalidArgument` if `spec` is no JSON.
@@ -222,7 +223,8 @@ impl Bundle {
         }
     }
 
-    /// Removes the folder, its mounts and the work folder. Goes on past an error and reports the first. What is gone is fine.
+    /// Removes the folder, its mounts and the work folder. Goes on past an error and reports the first. What
+    /// is gone is fine.
     pub(crate) fn remove(&self) -> Result<()> {
         let bundle = self.remove_path();
         let work = remove_tree(&self.work);
@@ -236,15 +238,8 @@ impl Bundle {
     }
 
     fn remove_path(&self) -> Result<()> {
-        let rootfs = self.path.join("rootfs");
-        unmount(&rootfs)?;
-        match fs::remove_dir(&rootfs) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                // Never recursively: whatever is in there is not ours.
-                Err(error).context(|| format!("rmdir {}", rootfs.display()))
-            }
-            _ => remove_tree(&self.path),
-        }
+        empty_rootfs(&self.path)?;
+        remove_tree(&self.path)
     }
 
     /// Replaces a small file as a whole, so that a reader sees the old or the new one.
@@ -310,6 +305,22 @@ pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
+/// Deletes the folder of a bundle whose removal was begun.
+pub(crate) fn discard(path: &Path) -> Result<()> {
+    empty_rootfs(path)?;
+    clear(path).context(|| format!("remove {}", path.display()))
+}
+
+/// Removes the root's mounts and its mount point. Never recursively: whatever else is in there is not ours.
+fn empty_rootfs(bundle: &Path) -> Result<()> {
+    let rootfs = bundle.join("rootfs");
+    unmount(&rootfs)?;
+    match fs::remove_dir(&rootfs) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.context(|| format!("rmdir {}", rootfs.display())),
+    }
+}
+
 /// Deletes a tree; gone is fine.
 pub(crate) fn clear(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
@@ -346,7 +357,8 @@ fn mkdir(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new().mode(mode).create(path).context(|| format!("mkdir {}", path.display()))
 }
 
-/// The host's group for the container's group 0, if the spec remaps users: the container's root must reach its rootfs.
+/// The host's group for the container's group 0, if the spec remaps users: the container's root must reach
+/// its rootfs.
 fn remapped_group(spec: &[u8]) -> Result<Option<u32>> {
     let spec: Spec =
         serde_json::from_slice(spec).kind(Kind::InvalidArgument, || "parse the spec (config.json)")?;

@@ -16,8 +16,8 @@ use crate::table::{Key, Table, blocking};
 use crate::types::Create;
 use crate::{shim_delete, shim_end, shim_lookup, shim_start};
 
-/// Creates the task under a reserved id, in a task of its own: a caller who leaves stops nothing half way. What he did not
-/// wait for is undone at the end.
+/// Creates the task under a reserved id, in a task of its own: a caller who leaves stops nothing half way.
+/// What he did not wait for is undone at the end.
 pub(crate) async fn create(table: Arc<Table>, key: Key, ledger: Ledger, create: Create) -> Result<u32> {
     let (reply, answer) = oneshot::channel();
     tokio::spawn(async move {
@@ -83,22 +83,24 @@ impl Made<'_> {
             blocking(move || place.create_work())
         );
         let bootstrap = bootstrap?;
-        let conn = ShimConn::connect(&bootstrap.address, bootstrap.version, namespace, id).await?;
-        let conn = self.conn.insert(conn);
-        work?;
         let (place, noted) = (self.bundle.clone(), bootstrap.clone());
-        let (pid, noted) = tokio::join!(
-            conn.create(self.bundle.path(), create),
+        // Written down before anything is created: whoever finds a bundle without it need not ask what the shim has done.
+        let (conn, noted) = tokio::join!(
+            ShimConn::connect(&bootstrap.address, bootstrap.version, namespace, id),
             blocking(move || place.write_bootstrap(&noted))
         );
+        let conn = self.conn.insert(conn?);
+        work?;
         noted?;
+        let pid = conn.create(self.bundle.path(), create).await;
         let pid = pid.map_err(|error| {
             Error::new(error.kind(), format!("failed to create shim task: {}", error.chain()))
         })?;
         Ok((pid, log, bootstrap))
     }
 
-    /// Takes everything down again; goes on past errors, which only the log hears of, since the caller is told the first.
+    /// Takes everything down again; goes on past errors, which only the log hears of, since the caller is
+    /// told the first.
     async fn abandon(&mut self, reason: &Error) {
         let (namespace, id) = self.key;
         tracing::debug!(%namespace, %id, %reason, "undo the creation of a task");
@@ -130,7 +132,7 @@ impl Made<'_> {
             _ => {}
         }
         if alone {
-            shim_end::kill_strays(self.bundle.path()).await;
+            shim_end::clear_strays(self.bundle.path(), &self.key.1).await;
             if let Some(conn) = &self.conn {
                 shim_end::remove_socket(conn.address());
             }

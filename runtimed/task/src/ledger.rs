@@ -1,10 +1,11 @@
 //! Which exits were reported already, so that none is reported twice.
 //!
-//! An exit can become known three ways: the shim's event, its answer to Wait or State, or `shim delete` after its death. Whoever
-//! wants to publish it claims it here first. Shared by the actor and by the front that takes shims' events, which must know at
-//! once; the lock is held for one look-up.
+//! An exit can become known three ways: the shim's event, its answer to Wait or State, or `shim delete` after
+//! its death. Whoever wants to publish it claims it here first. Shared by the actor and by the front that
+//! takes shims' events, which must know at once; the lock is held for one look-up.
 //!
-//! An exec's id may be used again while the event of the one before is still on its way: they are told apart by pid.
+//! An exec's id may be used again while the event of the one before is still on its way: they are told apart
+//! by pid.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) struct Ledger(Arc<Mutex<HashMap<String, u32>>>);
 
 impl Ledger {
-    /// Says whether the exit of `exec_id` (empty for init) is still to be reported; from now on it is not. A pid of 0 is not
-    /// known, and may be that of any.
+    /// Says whether the exit of `exec_id` (empty for init) is still to be reported; from now on it is not. A
+    /// pid of 0 is not known, and may be that of any.
     pub(crate) fn claim(&self, exec_id: &str, pid: u32) -> bool {
         let mut reported = self.lock();
         match reported.get(exec_id) {

@@ -17,20 +17,23 @@ use crate::restore;
 use crate::table::{Handle, Key, Table};
 use crate::types::{Config, Create, Exec, Exit, Process};
 
-/// The tasks of all namespaces. Cheap to clone; when the last clone is dropped, the shims are let go of and live on.
+/// The tasks of all namespaces. Cheap to clone; when the last clone is dropped, the shims are let go of and
+/// live on.
 #[derive(Clone)]
 pub struct Tasks {
     table: Arc<Table>,
 }
 
 impl Tasks {
-    /// Finds the shims of an earlier daemon again, takes up exits that happened meanwhile, and cleans what was half made. Answers
-    /// when every shim has answered or its time is over; one dead or hung shim delays no other.
+    /// Finds the shims of an earlier daemon again, takes up exits that happened meanwhile, and cleans what
+    /// was half made. Answers when every shim has answered or its time is over; one dead or hung shim delays
+    /// no other.
     ///
-    /// Exits that were not reported before are published on `events` now, so whoever keeps records subscribes first. An exit is
-    /// reported at least once, and twice only if the daemon dies between the report and its note in the bundle. A task whose
-    /// shim died stays, stopped, with the status that `shim delete` told, until it is deleted. A task whose shim hangs is listed
-    /// with [`Status::Unknown`](crate::Status::Unknown), and known as soon as the shim goes on.
+    /// Exits that were not reported before are published on `events` now, so whoever keeps records subscribes
+    /// first. An exit is reported at least once, and twice only if the daemon dies between the report and its
+    /// note in the bundle. A task whose shim died stays, stopped, with the status that `shim delete` told,
+    /// until it is deleted. A task whose shim hangs is listed with
+    /// [`Status::Unknown`](crate::Status::Unknown), and known as soon as the shim goes on.
     ///
     /// # Errors
     /// If the state folder cannot be read. A bundle that cannot be read is left alone, and logged.
@@ -40,8 +43,8 @@ impl Tasks {
         Ok(Tasks { table })
     }
 
-    /// Starts a shim and creates the task; returns init's pid. Undoes everything on failure, and also when the caller does not
-    /// wait for the answer. `AlreadyExists` "task ID: already exists".
+    /// Starts a shim and creates the task; returns init's pid. Undoes everything on failure, and also when
+    /// the caller does not wait for the answer. `AlreadyExists` "task ID: already exists".
     pub async fn create(&self, namespace: &Namespace, id: &ContainerId, create: Create) -> Result<u32> {
         let key = (namespace.clone(), id.clone());
         let ledger = self.table.reserve(&key)?;
@@ -77,7 +80,8 @@ impl Tasks {
         }
     }
 
-    /// What the shim says of init or an exec. If it does not answer in time: what was last known, with status unknown.
+    /// What the shim says of init or an exec. If it does not answer in time: what was last known, with status
+    /// unknown.
     pub async fn get(&self, namespace: &Namespace, id: &ContainerId, exec_id: &str) -> Result<Process> {
         match self.call(namespace, id, Call::State { exec_id: exec_id.to_owned() }).await? {
             Answer::Process(process) => Ok(process),
@@ -112,7 +116,8 @@ impl Tasks {
         self.command(namespace, id, Call::Kill { exec_id: exec_id.to_owned(), signal, all }).await
     }
 
-    /// Adds a process; it runs once started. Its id must not be the container's, since events tell init by that.
+    /// Adds a process; it runs once started. Its id must not be the container's, since events tell init by
+    /// that.
     pub async fn exec(&self, namespace: &Namespace, id: &ContainerId, exec: Exec) -> Result<()> {
         if exec.exec_id == *id {
             return Err(Error::already_exists(format!("id {id}: already exists")));
@@ -191,8 +196,8 @@ impl Tasks {
         self.find(namespace, id)?.ask(id, |reply| Request::Wait { exec_id, reply }).await
     }
 
-    /// Takes an event that a shim sent: keeps the actor's knowledge up to date. The caller forwards it to the bus if this
-    /// returns true; false means that this exit was reported before.
+    /// Takes an event that a shim sent: keeps the actor's knowledge up to date. The caller forwards it to the
+    /// bus if this returns true; false means that this exit was reported before.
     pub fn shim_event(&self, envelope: &Envelope) -> bool {
         let Some((id, told)) = read(envelope) else { return true };
         let key: Key = (envelope.namespace.clone(), id);

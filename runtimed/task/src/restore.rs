@@ -1,11 +1,12 @@
 //! Finds the tasks of an earlier daemon again.
 //!
-//! Every bundle is one task. All are looked at side by side; each is entered into the table before its shim is asked anything,
-//! so one that does not answer is listed as unknown and holds up nobody.
+//! Every bundle is one task. All are looked at side by side; each is entered into the table before its shim
+//! is asked anything, so one that does not answer is listed as unknown and holds up nobody.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use errors::{Context, Result};
 use ids::{ContainerId, Namespace};
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::actor::{self, Actor};
 use crate::bundle::{self, Bootstrap, Bundle, Ended};
+use crate::ledger::Ledger;
 use crate::table::{Key, Table, blocking};
 use crate::types::Config;
 use crate::{shim_delete, shim_end};
@@ -28,32 +30,31 @@ enum Found {
     HalfMade,
 }
 
-/// Restores all tasks; answers when each is known, or after `shim_timeout`. The rest goes on in the background.
+/// Restores all tasks; answers when each is known, or after `shim_timeout`. The rest goes on in the
+/// background.
 pub(crate) async fn restore(table: &Arc<Table>) -> Result<()> {
     let config = table.shared.config.clone();
     let found = blocking(move || scan(&config)).await?;
     let mut restored = JoinSet::new();
     let mut actors = Vec::new();
     for (key, bundle, found) in found {
-        let ledger = table.reserve(&key)?;
         match found {
             Found::Lost(ended) => {
-                ledger.claim("", ended.exit().pid);
-                let actor = Actor::lost(table, &key, ledger, bundle, ended.exit());
+                let actor =
+                    Actor::lost(table, &key, claimed(table, &key, Some(ended))?, bundle, ended.exit());
                 actors.push(actor::enter(table, &key, actor));
             }
             Found::Shim(bootstrap, ended) => {
-                let reported = ended.map(|ended| ended.exit());
-                if let Some(exit) = reported {
-                    ledger.claim("", exit.pid);
-                }
                 let (settled, known) = oneshot::channel();
+                let ledger = claimed(table, &key, ended)?;
+                let reported = ended.map(|ended| ended.exit());
                 let actor = Actor::restored(table, &key, ledger, bundle, bootstrap, reported, settled);
                 actors.push(actor::enter(table, &key, actor));
                 // An actor that leaves is settled, too.
                 restored.spawn(async { known.await.unwrap_or_default() });
             }
             Found::HalfMade => {
+                table.reserve(&key)?;
                 let table = table.clone();
                 restored.spawn(async move {
                     clean(&table.shared.config, &key, bundle).await;
@@ -64,22 +65,36 @@ pub(crate) async fn restore(table: &Arc<Table>) -> Result<()> {
     }
     // Only now, since one must know of the others before it decides that nobody shares its shim.
     actors.into_iter().for_each(|actor| drop(tokio::spawn(actor)));
+    settle(restored, table.shared.config.shim_timeout).await;
+    Ok(())
+}
+
+/// Waits until each task is known, but not for longer than `limit`.
+async fn settle(mut restored: JoinSet<()>, limit: Duration) {
     let all = async { while restored.join_next().await.is_some() {} };
-    if tokio::time::timeout(table.shared.config.shim_timeout, all).await.is_err() {
+    if tokio::time::timeout(limit, all).await.is_err() {
         tracing::warn!(
             shims = restored.len(),
             "some shims do not answer; their tasks are unknown until they do"
         );
     }
     restored.detach_all();
-    Ok(())
+}
+
+/// Takes the id; an exit that was reported is not reported again.
+fn claimed(table: &Table, key: &Key, reported: Option<Ended>) -> Result<Ledger> {
+    let ledger = table.reserve(key)?;
+    if let Some(ended) = reported {
+        ledger.claim("", ended.exit().pid);
+    }
+    Ok(ledger)
 }
 
 /// Takes away what a creation left that nobody was told the success of.
 async fn clean(config: &Config, key: &Key, bundle: Bundle) {
     let (namespace, id) = key;
     tracing::info!(%namespace, %id, "remove a half made task");
-    shim_end::kill_strays(bundle.path()).await;
+    shim_end::clear_strays(bundle.path(), id).await;
     if let Err(error) = shim_delete::delete(config, namespace, id, &bundle).await {
         tracing::debug!(%namespace, %id, error = %error.chain(), "clean after a half made task");
     }
@@ -106,7 +121,7 @@ fn scan(config: &Config) -> Result<Vec<(Key, Bundle, Found)>> {
     let mut all = Vec::new();
     for namespace in names(&bundles)? {
         let folder = bundles.join(&namespace);
-        sweep(&folder)?;
+        sweep(&folder, bundle::discard)?;
         let Ok(namespace) = Namespace::parse(&namespace) else {
             tracing::warn!(folder = %folder.display(), "not a namespace; it is left alone");
             continue;
@@ -125,6 +140,8 @@ fn scan(config: &Config) -> Result<Vec<(Key, Bundle, Found)>> {
                 }
             }
         }
+        // Refuses while there is still a task in it.
+        let _ = fs::remove_dir(&folder);
     }
     for namespace in names(&works)? {
         sweep_works(&works.join(&namespace), &bundles.join(&namespace))?;
@@ -132,17 +149,20 @@ fn scan(config: &Config) -> Result<Vec<(Key, Bundle, Found)>> {
     Ok(all)
 }
 
-/// Removes hidden folders: their removal was begun. Their mounts were gone before they were renamed.
-fn sweep(folder: &Path) -> Result<()> {
+/// Removes hidden folders: their removal was begun.
+fn sweep(folder: &Path, remove: impl Fn(&Path) -> Result<()>) -> Result<()> {
     for name in entries(folder)?.into_iter().filter(|name| name.starts_with('.')) {
         let path = folder.join(name);
-        bundle::clear(&path).context(|| format!("remove {}", path.display()))?;
+        if let Err(error) = remove(&path) {
+            // Not worth the daemon's start.
+            tracing::warn!(path = %path.display(), error = %error.chain(), "sweep");
+        }
     }
     Ok(())
 }
 
 fn sweep_works(works: &Path, bundles: &Path) -> Result<()> {
-    sweep(works)?;
+    sweep(works, |path| bundle::clear(path).context(|| "remove a work folder"))?;
     for id in names(works)? {
         if !bundles.join(&id).exists() {
             bundle::remove_tree(&works.join(&id))?;

@@ -1,8 +1,8 @@
 //! One connection to one shim, for one task: calls and answers in the room's own types.
 //!
-//! The task services v2 and v3 have the same messages under two names; which one a shim serves is known from its answer at
-//! start. The end of the connection is an event of its own ([`ShimConn::closed`]), noticed also while no call is under way: a
-//! shim that dies is seen at once.
+//! The task services v2 and v3 have the same messages under two names; which one a shim serves is known from
+//! its answer at start. The end of the connection is an event of its own ([`ShimConn::closed`]), noticed also
+//! while no call is under way: a shim that dies is seen at once.
 
 pub(crate) mod convert;
 mod socket;
@@ -65,8 +65,8 @@ impl ShimConn {
     /// Connects to `address` (`unix://...`), where the task service of `version` is spoken.
     ///
     /// # Errors
-    /// `NotFound` or `Unavailable` when nobody listens there any more; `Unavailable` also when the shim's queue is full, which
-    /// [`is_hung`] tells apart.
+    /// `NotFound` or `Unavailable` when nobody listens there any more; `Unavailable` also when the shim's
+    /// queue is full, which [`is_hung`] tells apart.
     pub(crate) async fn connect(
         address: &str,
         version: u32,
@@ -114,8 +114,8 @@ impl ShimConn {
         Ok(rpc!(self, QUICK, connect, request)?.shim_pid)
     }
 
-    /// What the shim says of init, and the shim's pid; waits for as long as it takes, since a shim that hangs may go on one
-    /// day. `NotFound` when the shim knows no such task.
+    /// What the shim says of init, and the shim's pid; waits for as long as it takes, since a shim that hangs
+    /// may go on one day. `NotFound` when the shim knows no such task.
     pub(crate) async fn identify(&self) -> Result<(Seen, u32)> {
         let request = v3::ConnectRequest { id: self.id(), ..Default::default() };
         let shim_pid = rpc!(self, FOREVER, connect, request)?.shim_pid;
@@ -239,7 +239,8 @@ pub(crate) fn is_hung(error: &Error) -> bool {
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::WouldBlock)
 }
 
-/// Opens a path, or with a leading `@` an abstract name (shims before containerd 1.4 use those). Never blocks.
+/// Opens a path, or with a leading `@` an abstract name (shims before containerd 1.4 use those). Never
+/// blocks.
 async fn open(path: &str) -> std::io::Result<UnixStream> {
     let Some(name) = path.strip_prefix('@') else {
         return UnixStream::connect(path).await;

@@ -1,7 +1,7 @@
 //! Cleans after a shim that is dead: `shim ... -bundle PATH delete`.
 //!
-//! The command kills what is left of the container, removes the executor's state and unmounts the root; it prints how init
-//! ended, as far as the shim can still know it (containerd's says 137).
+//! The command kills what is left of the container, removes the executor's state and unmounts the root; it
+//! prints how init ended, as far as the shim can still know it (containerd's says 137).
 
 use std::time::{Duration, SystemTime};
 

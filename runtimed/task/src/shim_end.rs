@@ -1,12 +1,14 @@
 //! The end of a shim: asked to leave, its death awaited, killed when it does not go.
 //!
-//! A shim is named by a pidfd: the pid it told of itself is taken only while its connection is open, and so is still its own.
+//! A shim is named by a pidfd: the pid it told of itself is taken only while its connection is open, and so
+//! is still its own.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use ids::ContainerId;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -19,10 +21,14 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// How long the kernel may take to end a killed process.
 const KILLED: Duration = Duration::from_secs(2);
 
+/// How often to look for processes that fork faster than they are found.
+const SWEEPS: u32 = 10;
+
 /// A process that cannot be mistaken for another.
 pub(crate) struct Held(AsyncFd<OwnedFd>);
 
-/// Ends the shim behind `conn`. `alone` says that it serves no other task: then its death is awaited and, if need be, forced.
+/// Ends the shim behind `conn`. `alone` says that it serves no other task: then its death is awaited and, if
+/// need be, forced.
 pub(crate) async fn end(conn: &ShimConn, shim_pid: Option<u32>, alone: bool) {
     let held = if alone { hold(conn, shim_pid).await } else { None };
     if let Err(error) = conn.shutdown(LIMIT).await {
@@ -72,8 +78,11 @@ async fn hold(conn: &ShimConn, shim_pid: Option<u32>) -> Option<Held> {
 }
 
 impl Held {
-    /// Takes hold of whoever has `pid` now.
+    /// Takes hold of whoever has `pid` now; never of the system's init, nor of the daemon, whatever a shim says.
     pub(crate) fn open(pid: u32) -> Option<Held> {
+        if pid <= 1 || pid == std::process::id() {
+            return None;
+        }
         let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
         #[expect(
@@ -98,18 +107,45 @@ impl Held {
     }
 }
 
-/// Kills every process whose current folder is `bundle`: shims work there, so this finds the one that was started a moment
-/// before the daemon died, and whose address nobody wrote down.
-pub(crate) async fn kill_strays(bundle: &Path) {
-    let folder = bundle.to_owned();
-    let found = tokio::task::spawn_blocking(move || strays(&folder)).await;
-    for pid in found.ok().and_then(Result::ok).unwrap_or_default() {
-        let Some(held) = Held::open(pid) else { continue };
-        // Looked at again, now that the pid cannot change hands.
-        if works_in(pid, bundle) {
-            tracing::warn!(pid, bundle = %bundle.display(), "kill a stray shim");
-            kill(Some(&held)).await;
+/// Who works in a bundle that nobody is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stray {
+    /// A shim, or its start command: killed.
+    Shim,
+    /// The executor that a shim had called: it ends by itself, and must. Killed half way, it would leave a cgroup that
+    /// no later call of it knows of.
+    Executor,
+}
+
+/// Clears a bundle of processes: those that work in the folder and have the task's id among their arguments. So the
+/// shim is found that was started a moment before the daemon died, and whose address nobody wrote down.
+pub(crate) async fn clear_strays(bundle: &Path, id: &ContainerId) {
+    // As the kernel tells it. Who has no folder has no strays.
+    let Ok(folder) = bundle.canonicalize() else { return };
+    // A process that was forked while the others were looked at is found the next time.
+    for _ in 0..SWEEPS {
+        let (place, name) = (folder.clone(), id.clone());
+        let found = tokio::task::spawn_blocking(move || strays(&place, &name)).await;
+        let mut found = found.ok().and_then(Result::ok).unwrap_or_default();
+        if found.is_empty() {
+            return;
         }
+        // Shims first: they start executors.
+        found.sort_by_key(|(_, stray)| *stray == Stray::Executor);
+        for (pid, _) in found {
+            clear_stray(pid, &folder, id).await;
+        }
+    }
+}
+
+async fn clear_stray(pid: u32, folder: &Path, id: &ContainerId) {
+    let Some(held) = Held::open(pid) else { return };
+    // Looked at again, now that the pid cannot change hands.
+    let Some(stray) = is_stray(pid, folder, id) else { return };
+    let ends = stray == Stray::Executor && tokio::time::timeout(LIMIT, held.ended()).await.is_ok();
+    if !ends {
+        tracing::warn!(pid, bundle = %folder.display(), ?stray, "kill a stray process");
+        kill(Some(&held)).await;
     }
 }
 
@@ -123,14 +159,22 @@ pub(crate) fn remove_socket(address: &str) {
     }
 }
 
-fn strays(bundle: &Path) -> io::Result<Vec<u32>> {
+fn strays(folder: &Path, id: &ContainerId) -> io::Result<Vec<(u32, Stray)>> {
     let processes = std::fs::read_dir("/proc")?.flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    Ok(pids.filter(|pid| works_in(*pid, bundle)).collect())
+    Ok(pids.filter_map(|pid| Some((pid, is_stray(pid, folder, id)?))).collect())
 }
 
-fn works_in(pid: u32, folder: &Path) -> bool {
-    std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder)
+fn is_stray(pid: u32, folder: &Path, id: &ContainerId) -> Option<Stray> {
+    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    if cwd != folder {
+        return None;
+    }
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let parts: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    let place = parts.iter().position(|part| *part == id.as_str().as_bytes())?;
+    let flagged = place > 0 && matches!(parts[place - 1], b"-id" | b"--id");
+    Some(if flagged { Stray::Shim } else { Stray::Executor })
 }
 
 #[cfg(test)]
@@ -138,18 +182,34 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn strays_are_found_by_where_they_work() {
+    async fn strays_are_found_by_where_they_work_and_for_whom() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let sleep = |folder: &Path| {
-            tokio::process::Command::new("sleep").arg("1000").current_dir(folder).kill_on_drop(true).spawn()
+        let wait = |folder: &Path, arguments: [&str; 2]| {
+            let mut command = tokio::process::Command::new("sh");
+            command.args(["-c", "read line", "sh"]).args(arguments).stdin(std::process::Stdio::piped());
+            command.current_dir(folder).kill_on_drop(true).spawn().unwrap()
         };
-        let mut stray = sleep(here.path()).unwrap();
-        let mut other = sleep(there.path()).unwrap();
-        kill_strays(&here.path().canonicalize().unwrap()).await;
+        let mut shim = wait(here.path(), ["-id", "c"]);
+        let mut executor = wait(here.path(), ["create", "c"]);
+        let mut others = [wait(there.path(), ["-id", "c"]), wait(here.path(), ["-id", "d"])];
+        let id = ContainerId::parse("c").unwrap();
+        clear_strays(Path::new("/none/at/all"), &id).await;
+        // Waiting for a child closes its stdin, at which it would end.
+        let _held = shim.stdin.take();
+        let clearing = clear_strays(here.path(), &id);
+        tokio::pin!(clearing);
         use std::os::unix::process::ExitStatusExt;
-        assert_eq!(stray.wait().await.unwrap().signal(), Some(9));
-        assert!(other.try_wait().unwrap().is_none());
-        other.kill().await.unwrap();
+        tokio::select! {
+            // Does not end while the executor works.
+            () = &mut clearing => panic!("the executor was not waited for"),
+            status = shim.wait() => assert_eq!(status.unwrap().signal(), Some(9)),
+        }
+        drop(executor.stdin.take());
+        clearing.await;
+        assert_eq!(executor.wait().await.unwrap().code(), Some(1));
+        for other in &mut others {
+            assert!(other.try_wait().unwrap().is_none());
+        }
     }
 
     #[test]
@@ -176,6 +236,8 @@ mod tests {
         held.kill();
         held.ended().await;
         child.wait().await.unwrap();
-        assert!(Held::open(0).is_none());
+        for nobody in [0, 1, std::process::id()] {
+            assert!(Held::open(nobody).is_none());
+        }
     }
 }

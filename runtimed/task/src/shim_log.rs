@@ -1,7 +1,8 @@
 //! Hands a shim's own log on to the daemon's.
 //!
-//! The shim writes lines into the fifo `log` of its bundle. The daemon holds it open for reading and writing, so that the shim
-//! can come and go. A small task of its own reads; it owns no buffer while there is nothing to read but the unfinished line.
+//! The shim writes lines into the fifo `log` of its bundle. The daemon holds it open for reading and writing,
+//! so that the shim can come and go. A small task of its own reads; it owns no buffer while there is nothing
+//! to read but the unfinished line.
 
 use std::io;
 use std::path::Path;

@@ -1,13 +1,14 @@
 //! Launches a shim and learns where it listens.
 //!
-//! `shim -namespace NS -address GRPC -publish-binary DAEMON -id ID [-debug] start`, in the bundle folder, in a process group of
-//! its own; it forks the shim proper, prints where that listens and ends.
+//! `shim -namespace NS -address GRPC -publish-binary DAEMON -id ID [-debug] start`, in the bundle folder, in
+//! a process group of its own; it forks the shim proper, prints where that listens and ends.
 //!
-//! What standard input holds depends on the shim's age: the runtime's options as an `Any` (up to containerd 2.2, and accepted by
-//! 2.3), or `BootstrapParams` (2.3 and later; the only form of the newest). Neither the name nor `-info`, which is missing before
-//! 2.0 and would cost a second program on every create, tells. So one form is tried, and the other if the shim refuses; what
-//! worked is remembered for this very file. Our own shim is offered the new form first, every other one the old: so nobody
-//! who exists today is started twice, but for containerd's newest, once in a daemon's life.
+//! What standard input holds depends on the shim's age: the runtime's options as an `Any` (up to containerd
+//! 2.2, and accepted by 2.3), or `BootstrapParams` (2.3 and later; the only form of the newest). Neither the
+//! name nor `-info`, which is missing before 2.0 and would cost a second program on every create, tells. So
+//! one form is tried, and the other if the shim refuses; what worked is remembered for this very file. Our
+//! own shim is offered the new form first, every other one the old: so nobody who exists today is started
+//! twice, but for containerd's newest, once in a daemon's life.
 
 mod answer;
 
@@ -72,7 +73,8 @@ type FileId = (PathBuf, u64, u64, i64, i64);
 /// Starts the shim; answers once it listens.
 ///
 /// # Errors
-/// "failed to start shim: start failed: ..." with what the shim printed; `DeadlineExceeded` after `config.shim_timeout`.
+/// "failed to start shim: start failed: ..." with what the shim printed; `DeadlineExceeded` after
+/// `config.shim_timeout`.
 pub(crate) async fn start(launch: Launch<'_>, options: Option<&Any>, forms: &Forms) -> Result<Bootstrap> {
     let first = forms.first(launch.binary);
     let refused = match attempt(launch, options, first).await {
@@ -186,7 +188,8 @@ impl Output {
     }
 }
 
-/// Runs a shim's command to its end, `input` on its stdin; what it started is killed when it takes longer than `limit`.
+/// Runs a shim's command to its end, `input` on its stdin; what it started is killed when it takes longer
+/// than `limit`.
 pub(crate) async fn run(mut command: Command, input: &[u8], limit: Duration) -> Result<Output> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().context(|| "spawn")?;
@@ -221,7 +224,8 @@ async fn read(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> std::io::Resul
     Ok(bytes)
 }
 
-/// Kills the command and what it forked into its group, and reaps it. Its pid is its own until it is reaped here.
+/// Kills the command and what it forked into its group, and reaps it. Its pid is its own until it is reaped
+/// here.
 async fn kill_group(child: &mut Child) {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
     if let Some(pid) = pid {

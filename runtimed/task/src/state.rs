@@ -13,17 +13,17 @@
 //!                   (nothing)             Unknown: the shim has not answered yet; everything is left to it.
 //! ```
 //!
-//! The shim has the last word, since it alone sees the process: the daemon refuses by itself only what can never become legal
-//! again, which is what is asked of a stopped process. Where the shim refuses without giving a kind (containerd's shim does so
-//! for most illegal transitions), the table gives it one.
+//! The shim has the last word, since it alone sees the process: the daemon refuses by itself only what can
+//! never become legal again, which is what is asked of a stopped process. Where the shim refuses without
+//! giving a kind (containerd's shim does so for most illegal transitions), the table gives it one.
 
 use errors::{Error, Kind};
 
 use crate::call::Call;
 use crate::types::Status;
 
-/// Why `call` is illegal while its process is in `status`, in the words of containerd's shim; `None` if it is legal.
-/// `exec` says that the process is not init.
+/// Why `call` is illegal while its process is in `status`, in the words of containerd's shim; `None` if it is
+/// legal. `exec` says that the process is not init.
 fn refusal(call: &Call, status: Status, exec: bool) -> Option<&'static str> {
     use Status::{Created, Paused, Pausing, Running, Stopped, Unknown};
     match (call, status) {

@@ -20,7 +20,8 @@ pub struct Config {
     pub ttrpc_address: PathBuf,
     /// The daemon's own binary, for `-publish-binary`.
     pub binary: PathBuf,
-    /// Runtime names that stand for a shim binary, such as `io.containerd.runc.v2` -> path; other names are looked up as containerd does.
+    /// Runtime names that stand for a shim binary, such as `io.containerd.runc.v2` -> path; other names are
+    /// looked up as containerd does.
     pub runtimes: BTreeMap<String, PathBuf>,
     /// How long a shim may take to start, and to answer at the daemon's start.
     pub shim_timeout: Duration,

@@ -1,4 +1,5 @@
-//! Tasks against a shim that does on demand what real ones do rarely: hang, drop connections, die with a tale to tell.
+//! Tasks against a shim that does on demand what real ones do rarely: hang, drop connections, die with a tale
+//! to tell.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -141,8 +141,8 @@ impl Deletion {
     }
 }
 
-/// Removes the bundle. What cannot be removed must not cost the caller the exit; the next task of that name, or the next
-/// daemon, tries again.
+/// Removes the bundle. What cannot be removed must not cost the caller the exit; the next task of that name,
+/// or the next daemon, tries again.
 async fn remove(bundle: Bundle) {
     let path = bundle.path().to_owned();
     if let Err(error) = blocking(move || bundle.remove()).await {

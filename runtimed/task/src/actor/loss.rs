@@ -1,4 +1,5 @@
-//! The connection to the shim is lost: is the shim, too? Then what it left is cleaned, and its exits are made known.
+//! The connection to the shim is lost: is the shim, too? Then what it left is cleaned, and its exits are made
+//! known.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use crate::table::blocking;
 use crate::types::{Exit, Status};
 use crate::{shim_delete, shim_end, state};
 
-/// How often a lost connection is replaced before a shim that takes connections, and answers nothing, counts as dead.
+/// How often a lost connection is replaced before a shim that takes connections, and answers nothing, counts
+/// as dead.
 const RETRIES: u32 = 3;
 
 /// How long to leave a shim alone whose queue of connections is full; doubled up to [`SLOWEST`].
@@ -50,6 +52,7 @@ impl Actor {
                     return Done::Loss(Loss::Back(conn));
                 }
             }
+            shim_end::clear_strays(bundle.path(), id).await;
             let exit = match shim_delete::delete(&shared.config, namespace, id, &bundle).await {
                 Ok(exit) => Exit { pid: if exit.pid == 0 { pid } else { exit.pid }, ..exit },
                 Err(error) => {
@@ -138,6 +141,7 @@ impl Actor {
             if let Some(conn) = conn {
                 shim_end::end(&conn, shim_pid, alone).await;
             }
+            shim_end::clear_strays(bundle.path(), &id).await;
             let told = shim_delete::delete(&shared.config, &namespace, &id, &bundle).await;
             shim_end::remove_socket(&bootstrap.address);
             let removed = blocking(move || bundle.remove()).await;

@@ -1,7 +1,7 @@
 //! A socket that says when it is over.
 //!
-//! A ttrpc client tells of a lost connection only to calls under way. Its tasks drop the socket when the connection ends,
-//! though, and that is what is watched here.
+//! A ttrpc client tells of a lost connection only to calls under way. Its tasks drop the socket when the
+//! connection ends, though, and that is what is watched here.
 
 use std::io;
 use std::pin::Pin;

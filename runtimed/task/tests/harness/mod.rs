@@ -1,4 +1,5 @@
-//! A temporary world for one test: folders, an event socket, a root file system of busybox, and shims to choose from.
+//! A temporary world for one test: folders, an event socket, a root file system of busybox, and shims to
+//! choose from.
 
 #![allow(dead_code, reason = "each test file uses its part of it")]
 
@@ -19,6 +20,9 @@ use task::{Config, Create, Exec, Io, Mount, Process, Tasks};
 
 /// Longer than anything here takes, and short enough to see what hangs.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// What a test's folder is named.
+const PREFIX: &str = "runtimed-task-";
 
 const BUSYBOX: &str = "/usr/bin/busybox";
 
@@ -61,13 +65,30 @@ pub fn shims() -> Vec<Shim> {
 
 /// Everything one test touches. Dropping it kills what is left and takes everything away.
 pub struct World {
-    pub root: tempfile::TempDir,
+    pub root: Root,
     pub config: Config,
     pub bus: Bus,
     pub namespace: Namespace,
     pub shim: Shim,
     front: Arc<Front>,
     server: Option<ttrpc::r#async::Server>,
+}
+
+/// Where a world is.
+pub enum Root {
+    /// Its owner takes it away.
+    Own(tempfile::TempDir),
+    /// Another process owns it.
+    Guest(PathBuf),
+}
+
+impl Root {
+    pub fn path(&self) -> &Path {
+        match self {
+            Root::Own(folder) => folder.path(),
+            Root::Guest(path) => path,
+        }
+    }
 }
 
 /// The daemon's end of the shims' events.
@@ -101,7 +122,15 @@ impl Events for Front {
 
 impl World {
     pub async fn new(shim: &Shim) -> World {
-        let root = tempfile::Builder::new().prefix("task-").tempdir().unwrap();
+        let root = tempfile::Builder::new().prefix(PREFIX).tempdir().unwrap();
+        busybox_root(&root.path().join("image"));
+        let mut world = World::at(Root::Own(root), shim);
+        world.listen().await;
+        world
+    }
+
+    /// A world in a folder, without an event socket.
+    pub fn at(root: Root, shim: &Shim) -> World {
         let path = root.path();
         let config = Config {
             state: path.join("state"),
@@ -113,10 +142,9 @@ impl World {
             shim_timeout: Duration::from_secs(10),
             debug: true,
         };
-        busybox_root(&path.join("image"));
         let bus = Bus::new();
         let front = Arc::new(Front { bus: bus.clone(), tasks: Mutex::default() });
-        let mut world = World {
+        World {
             config,
             bus,
             namespace: Namespace::parse("tests").unwrap(),
@@ -124,9 +152,7 @@ impl World {
             front,
             server: None,
             root,
-        };
-        world.listen().await;
-        world
+        }
     }
 
     async fn listen(&mut self) {
@@ -270,22 +296,36 @@ impl World {
         self.config.state.join("io.containerd.runtime.v2.task/tests").join(id)
     }
 
-    /// The pids of all shims of this world, by where they work.
+    /// The pids of all shims of this world, by where they work: in a folder below its own, and nowhere else.
     pub fn shim_pids(&self) -> Vec<u32> {
-        let state = self.config.state.canonicalize().unwrap_or_default();
+        // Without a folder of its own nobody is a shim of this world: an empty prefix would be that of every process.
+        let Ok(home) = self.root.path().canonicalize() else { return Vec::new() };
+        let name = home.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        assert!(
+            name.starts_with(PREFIX) && home.components().count() > 2,
+            "{} is no test's folder",
+            home.display()
+        );
         let pids = std::fs::read_dir("/proc").unwrap().flatten();
         pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| *pid > 1 && *pid != std::process::id())
             .filter(|pid| {
-                std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| {
-                    // The folder may be renamed or gone: that is told behind the path.
-                    cwd.starts_with(&state)
-                })
+                // A folder that is renamed or gone is told as such behind the path.
+                std::fs::read_link(format!("/proc/{pid}/cwd"))
+                    .is_ok_and(|cwd| cwd.strip_prefix(&home).is_ok_and(|below| below.starts_with("state")))
             })
             .collect()
     }
 
     /// Fails if anything of a task is left.
     pub fn assert_clean(&self) {
+        self.assert_clean_but_for_cgroups();
+        let cgroups: Vec<PathBuf> = self.cgroups().iter().flat_map(|path| find_folders(path)).collect();
+        assert!(cgroups.is_empty(), "{cgroups:?}");
+    }
+
+    /// Fails if anything but a cgroup is left.
+    pub fn assert_clean_but_for_cgroups(&self) {
         let left = find_files(&self.config.state.join("io.containerd.runtime.v2.task"));
         assert!(left.is_empty(), "{left:?}");
         let work = find_files(&self.config.root.join("io.containerd.runtime.v2.task"));
@@ -293,12 +333,23 @@ impl World {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let path = self.root.path().to_str().unwrap();
         assert!(!mounts.contains(path), "{mounts}");
-        assert_eq!(self.shim_pids(), Vec::<u32>::new());
+        let left: Vec<String> = self.shim_pids().into_iter().map(describe).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// This world's cgroups: in every hierarchy, or in the only one.
+    fn cgroups(&self) -> Vec<PathBuf> {
+        let top = Path::new("/sys/fs/cgroup");
+        let hierarchies = std::fs::read_dir(top).into_iter().flatten().flatten().map(|entry| entry.path());
+        hierarchies.chain([top.to_owned()]).map(|path| path.join(self.cgroup())).collect()
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
+        if matches!(self.root, Root::Guest(_)) {
+            return;
+        }
         for pid in self.shim_pids() {
             signal(pid, 9);
         }
@@ -318,15 +369,18 @@ impl Drop for World {
                 let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
             }
         }
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let _ = std::fs::remove_dir(hierarchy.path().join(self.cgroup()));
+        for cgroup in self.cgroups() {
+            for container in find_folders(&cgroup) {
+                let _ = std::fs::remove_dir(container);
+            }
+            let _ = std::fs::remove_dir(cgroup);
         }
-        let _ = std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(self.cgroup()));
     }
 }
 
-/// Sends a signal by number.
+/// Sends a signal by number, to a process that the test has made.
 pub fn signal(pid: u32, number: i32) {
+    assert!(pid > 1 && pid != std::process::id(), "a signal for pid {pid}");
     let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
     let signal = rustix::process::Signal::from_named_raw(number).unwrap();
     let _ = rustix::process::kill_process(pid, signal);
@@ -370,6 +424,21 @@ pub async fn next(events: &mut Subscription, topic: &str) -> Envelope {
             return event;
         }
     }
+}
+
+/// What a process is, for a failed test to say.
+fn describe(pid: u32) -> String {
+    let read = |name: &str| {
+        let bytes = std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\0', " ")
+    };
+    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd"));
+    format!("{pid}: {} in {cwd:?}, {}", read("cmdline"), read("stat"))
+}
+
+fn find_folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
 fn find_files(folder: &Path) -> Vec<PathBuf> {

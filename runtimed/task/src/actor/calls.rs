@@ -1,0 +1,103 @@
+//! Calls to the shim, and what their answers change.
+
+use errors::{Error, Kind, Result};
+
+use super::{Actor, CALLS, Done, Phase};
+use crate::call::{Answer, Call};
+use crate::process::{Proc, Reply};
+use crate::state;
+use crate::types::{Process, Status};
+
+impl Actor {
+    /// Answers from what is known if that is certain; otherwise asks the shim, as a job.
+    pub(super) fn on_call(&mut self, call: Call, reply: Reply<Answer>) {
+        if let Some(answer) = self.answer_early(&call) {
+            let _ = reply.send(answer);
+            return;
+        }
+        if let (Call::Start { .. }, Some(process)) = (&call, self.procs.get_mut(call.exec_id())) {
+            process.starting = true;
+        }
+        let conn = self.conn.clone();
+        let id = self.key.1.clone();
+        self.calls += 1;
+        self.jobs.spawn(async move {
+            let result = match conn {
+                Some(conn) => conn.call(&call).await,
+                None => Err(Error::unavailable(format!("shim of task {id} does not answer: ttrpc: closed"))),
+            };
+            Done::Answered(Box::new((call, result, reply)))
+        });
+    }
+
+    /// The answer to what the shim need not, or cannot, be asked.
+    fn answer_early(&mut self, call: &Call) -> Option<Result<Answer>> {
+        let exec_id = call.exec_id();
+        let status = self.procs.get(exec_id).map_or(Status::Unknown, Proc::status);
+        if let Err(error) = state::check(call, status, !exec_id.is_empty()) {
+            return Some(Err(error));
+        }
+        match call {
+            // Nothing more can happen to it.
+            Call::State { .. } if status == Status::Stopped => {
+                Some(self.describe(exec_id).map(Answer::Process))
+            }
+            _ if self.phase == Phase::Lost => Some(self.answer_lost(call)),
+            _ if self.calls >= CALLS => {
+                let id = &self.key.1;
+                let text = format!("shim of task {id}: {CALLS} calls are unanswered");
+                Some(Err(Error::unavailable(text)))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, call: &Call, result: Result<Answer>, reply: Reply<Answer>) {
+        self.calls = self.calls.saturating_sub(1);
+        let exec_id = call.exec_id();
+        let result = match (result, call) {
+            (Ok(answer), _) => self.apply(call, exec_id, answer),
+            // What is known is better than nothing, and says by its status what it is worth.
+            (Err(error), Call::State { .. }) if error.kind() == Kind::DeadlineExceeded => self
+                .describe(exec_id)
+                .map(|known| Answer::Process(Process { status: Status::Unknown, ..known })),
+            (Err(error), Call::State { .. }) if error.kind() == Kind::Unavailable => {
+                self.describe(exec_id).map(Answer::Process)
+            }
+            (Err(error), _) => {
+                let status = self.procs.get(exec_id).map_or(Status::Unknown, Proc::status);
+                Err(state::refine(error, call, status, !exec_id.is_empty()))
+            }
+        };
+        let _ = reply.send(result);
+    }
+
+    /// Takes over what a successful call has changed.
+    fn apply(&mut self, call: &Call, exec_id: &str, answer: Answer) -> Result<Answer> {
+        match (call, &answer) {
+            (Call::Start { .. }, Answer::Pid(pid)) => {
+                let process = self.procs.entry(exec_id.to_owned()).or_insert_with(Proc::unknown);
+                process.set_pid(*pid);
+                process.set_status(Status::Running);
+                self.watch(exec_id);
+            }
+            (Call::Exec(exec), _) => {
+                let added = exec.exec_id.as_str().to_owned();
+                self.ledger.forget(&added);
+                self.procs.insert(added, Proc::new(0, Status::Created, exec.io.clone()));
+            }
+            (Call::DeleteProcess { .. }, _) => self.forget_exec(exec_id),
+            (Call::State { .. }, Answer::Seen(seen)) => {
+                let process = self.procs.entry(exec_id.to_owned()).or_insert_with(Proc::unknown);
+                process.take(seen.clone());
+                return self.describe(exec_id).map(Answer::Process);
+            }
+            _ => {
+                if let Some(process) = self.procs.get_mut(exec_id) {
+                    process.set_status(state::after(call, process.status()));
+                }
+            }
+        }
+        Ok(answer)
+    }
+}
