@@ -20,6 +20,9 @@ use tokio::sync::oneshot;
 
 use crate::sync::lock;
 
+/// Exits kept for whoever may yet claim them. The one that counts is among the youngest.
+const MOST_STRANGERS: usize = 4096;
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exit {
@@ -102,6 +105,9 @@ impl Reaper {
             let _ = tell.send(exit);
         } else if inner.watches > 0 {
             let number = inner.reaped;
+            if inner.strangers.len() == MOST_STRANGERS {
+                inner.strangers.remove(0);
+            }
             inner.strangers.push((number, exit));
         }
     }

@@ -1,5 +1,7 @@
 //! The command line and the three generations of the start protocol, against the real binary.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
+
 mod harness;
 
 use std::fs;

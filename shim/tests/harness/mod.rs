@@ -1,6 +1,7 @@
 //! A daemon's side of the shim: starts the real binary over a busybox bundle, receives its events, and leaves nothing
 //! behind. The executor is `RUNC`, or runc.
 #![allow(dead_code, reason = "not every test uses every part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
 
 use std::collections::VecDeque;
 use std::fs;
@@ -43,7 +44,13 @@ pub struct Daemon {
 
 /// Events as they came.
 #[derive(Clone, Default)]
-pub struct Received(Arc<(Mutex<VecDeque<(String, Any)>>, Notify)>);
+pub struct Received(Arc<Inbox>);
+
+#[derive(Default)]
+struct Inbox {
+    events: Mutex<VecDeque<(String, Any)>>,
+    changed: Notify,
+}
 
 /// A bundle and the shim that serves it.
 pub struct Shim {
@@ -63,9 +70,9 @@ impl Events for Receiver {
     async fn forward(&self, _: &TtrpcContext, request: ForwardRequest) -> ttrpc::Result<Empty> {
         let envelope = request.envelope.unwrap_or_default();
         assert_eq!(envelope.namespace, NAMESPACE);
-        let (events, changed) = &*self.0.0;
-        events.lock().unwrap().push_back((envelope.topic, envelope.event.unwrap_or_default()));
-        changed.notify_one();
+        let inbox = &self.0.0;
+        inbox.events.lock().unwrap().push_back((envelope.topic, envelope.event.unwrap_or_default()));
+        inbox.changed.notify_one();
         Ok(Empty::default())
     }
 }
@@ -73,13 +80,13 @@ impl Events for Receiver {
 impl Received {
     /// The next event, whatever it is.
     pub async fn next(&self) -> (String, Any) {
-        let (events, changed) = &*self.0;
+        let inbox = &self.0;
         let next = async {
             loop {
-                if let Some(event) = events.lock().unwrap().pop_front() {
+                if let Some(event) = inbox.events.lock().unwrap().pop_front() {
                     return event;
                 }
-                changed.notified().await;
+                inbox.changed.notified().await;
             }
         };
         tokio::time::timeout(PATIENCE, next).await.expect("no event came")
@@ -376,15 +383,17 @@ pub fn code<T: std::fmt::Debug>(result: ttrpc::Result<T>) -> (ttrpc::Code, Strin
     }
 }
 
-/// The output in a CRI log, without the records' headers.
-pub fn output_of(log: &Path) -> String {
+/// What came from one of the streams, "stdout" or "stderr", by a CRI log.
+pub fn output_of(log: &Path, stream: &str) -> String {
     let text = fs::read_to_string(log).unwrap();
     let mut output = String::new();
     for line in text.split_terminator('\n') {
-        let mut parts = line.splitn(4, ' ').skip(2);
-        let (tag, content) = (parts.next().unwrap(), parts.next().unwrap());
-        output.push_str(content);
-        output.push_str(if tag == "F" { "\n" } else { "" });
+        let mut parts = line.splitn(4, ' ').skip(1);
+        let (from, tag, content) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+        if from == stream {
+            output.push_str(content);
+            output.push_str(if tag == "F" { "\n" } else { "" });
+        }
     }
     output
 }
