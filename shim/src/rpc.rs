@@ -18,6 +18,14 @@ pub(crate) struct Rpc {
     service: Arc<Service>,
 }
 
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Rpc {
     pub(crate) fn new(service: Arc<Service>) -> Rpc {
         Rpc { service }
@@ -29,7 +37,10 @@ impl Rpc {
         T: Send + 'static,
         F: Future<Output = errors::Result<T>> + Send + 'static,
     {
-        let result = match tokio::spawn(run(self.service.clone())).await {
+        let task = tokio::spawn(run(self.service.clone()));
+        // A wait changes nothing, and may go on for years after the daemon that asked.
+        let _guard = (name == "wait").then(|| AbortOnDrop(task.abort_handle()));
+        let result = match task.await {
             Ok(result) => result,
             Err(error) => Err(Error::with_source(Kind::Internal, "the call was lost", error)),
         };

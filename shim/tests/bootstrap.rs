@@ -70,6 +70,23 @@ fn a_server_without_its_socket_says_so() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("descriptor 3"));
 }
 
+#[tokio::test]
+async fn a_socket_may_be_named() {
+    let daemon = Daemon::new().await;
+    let bundle = daemon.bundle("c1", |_| {});
+    let socket = daemon.dir.path().join("named.sock");
+    let mut command = Command::new(SHIM);
+    command.args(["-namespace", "n", "-id", "c1", "-socket"]).arg(&socket).current_dir(&bundle);
+    let mut server = command.spawn().unwrap();
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        assert!(server.try_wait().unwrap().is_none(), "the server has ended");
+        tokio::task::yield_now().await;
+    }
+    dismiss(&format!("unix://{}", socket.display())).await;
+    assert!(server.wait().unwrap().success());
+    assert!(!socket.exists());
+}
+
 #[test]
 fn info_tells_of_the_executor() {
     let mut command = Command::new(SHIM);

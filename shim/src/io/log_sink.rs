@@ -42,8 +42,8 @@ impl Writer {
         }
     }
 
-    /// The output has ended.
-    pub(super) fn finish(&mut self) {
+    /// The output has ended: the beginning of a line is kept, too.
+    fn finish(&mut self) {
         let result = {
             let mut log = lock(&self.log);
             let mut result = Ok(());
@@ -62,5 +62,12 @@ impl Writer {
             }
             Err(_) => {}
         }
+    }
+}
+
+impl Drop for Writer {
+    /// However the copying ends, nothing that was read is lost.
+    fn drop(&mut self) {
+        self.finish();
     }
 }

@@ -38,7 +38,6 @@ pub(super) async fn copy(source: Source, mut sink: Sink) {
             Err(_) => break,
         }
     }
-    sink.finish();
 }
 
 impl Source {
@@ -65,12 +64,6 @@ impl Sink {
             Sink::File(writer) => writer.write(output),
             Sink::Log(writer) => writer.write(output).await,
             Sink::Pipe(pipe) => write_all(pipe, output).await,
-        }
-    }
-
-    fn finish(&mut self) {
-        if let Sink::Log(writer) = self {
-            writer.finish();
         }
     }
 }
