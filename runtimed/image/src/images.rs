@@ -18,6 +18,7 @@ use crate::locks::Locks;
 use crate::manifest::{self, Index, Manifest};
 use crate::progress::ProgressSink;
 use crate::pull::{self, PullOptions};
+use crate::push::{self, PushOptions};
 use crate::registry::{Registries, RegistryConfig};
 use crate::{Descriptor, Image, Names, Platform, unpack};
 
@@ -100,6 +101,20 @@ impl Images {
         pull::pull(&self.shared, namespace, reference, name, options, progress)
             .await
             .context(|| format!("failed to pull image {name:?}"))
+    }
+
+    /// Uploads what `target` refers to and the registry lacks, then points `reference` at it.
+    pub async fn push(
+        &self,
+        namespace: &Namespace,
+        target: &Descriptor,
+        reference: &Reference,
+        options: &PushOptions,
+        progress: ProgressSink,
+    ) -> Result<()> {
+        push::push(&self.shared, namespace, target, reference, options, progress)
+            .await
+            .context(|| format!("failed to push image {:?}", reference.to_string()))
     }
 
     /// The manifest, config and layers that an image has for `platform` (`None`: this machine's). `NotFound` when the

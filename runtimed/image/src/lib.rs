@@ -1,8 +1,9 @@
 //! Image names, registry client, import, export, unpack.
 //!
-//! [`Names`] keeps what a name points to. [`Images`] moves what is pointed to: from registries ([`Images::pull`]), from and
-//! to archives ([`Images::import`], [`Images::export`]), and into snapshots ([`Images::unpack`]). Everything that arrives is
-//! bounded before it is read and verified before anything refers to it.
+//! [`Names`] keeps what a name points to. [`Images`] moves what is pointed to: from and to registries
+//! ([`Images::pull`], [`Images::push`]), from and to archives ([`Images::import`], [`Images::export`]), and into
+//! snapshots ([`Images::unpack`]). Everything that arrives is bounded before it is read and verified before anything
+//! refers to it.
 
 mod chain;
 mod descriptor;
@@ -16,6 +17,7 @@ mod pipe;
 mod platform;
 mod progress;
 mod pull;
+mod push;
 mod registry;
 mod unpack;
 
@@ -29,4 +31,5 @@ pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use platform::Platform;
 pub use progress::{Progress, ProgressSink, silent};
 pub use pull::PullOptions;
+pub use push::PushOptions;
 pub use registry::{Credentials, RegistryConfig};

@@ -9,7 +9,8 @@ use crate::Descriptor;
 pub struct Progress {
     /// What: a descriptor's digest, or a reference.
     pub id: String,
-    /// `resolving`, `resolved`, `waiting`, `downloading`, `extracting`, `done`, `exists`, `saved`.
+    /// `resolving`, `resolved`, `waiting`, `downloading`, `extracting`, `done`, `exists`, `saved`,
+    /// `saving`, `uploading`.
     pub status: String,
     /// Bytes so far.
     pub offset: u64,

@@ -107,6 +107,7 @@ impl PullOptions {
             credentials: self.credentials.clone(),
             hosts_directory: self.hosts_directory.clone(),
             headers: self.headers.clone(),
+            push: false,
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use super::Credentials;
 use super::challenge::Challenge;
-use super::client::{Http, Sent, read_bounded, server_message};
+use super::client::{Http, Sent, server_message};
 
 /// The most bytes of a token answer.
 const MAX_TOKEN: u64 = 1 << 20;
@@ -21,7 +21,7 @@ const DEFAULT_LIFE: u64 = 60;
 /// Tokens are renewed this long before their end.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// What one host is told. Tokens are for one scope: a pull from one repository.
+/// What one host is told. Tokens are for one scope: what one pull or push does with one repository.
 pub(crate) struct Authorizer {
     credentials: Option<Credentials>,
     scope: String,
@@ -45,13 +45,13 @@ struct TokenAnswer {
 }
 
 impl Authorizer {
-    /// For pulls from `repository`; `credentials` only if they belong to this host.
-    pub(crate) fn new(repository: &str, credentials: Option<Credentials>) -> Authorizer {
+    /// For `actions` (`pull`, or `pull,push`) on `repository`; `credentials` only if they belong to this host.
+    pub(crate) fn new(repository: &str, actions: &str, credentials: Option<Credentials>) -> Authorizer {
         let known =
             |credentials: &Credentials| !credentials.secret.is_empty() || !credentials.username.is_empty();
         Authorizer {
             credentials: credentials.filter(known),
-            scope: format!("repository:{repository}:pull"),
+            scope: format!("repository:{repository}:{actions}"),
             current: Mutex::new(None),
         }
     }
@@ -128,7 +128,7 @@ impl Authorizer {
         if !status.is_success() {
             return Err(refused(&url, status, &server_message(sent).await));
         }
-        let bytes = read_bounded(sent, MAX_TOKEN, url.host_str().unwrap_or_default()).await?;
+        let bytes = http.read_small(sent, MAX_TOKEN).await?;
         token_header(&bytes, &url)
     }
 
@@ -158,7 +158,7 @@ impl Authorizer {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         sent.headers = headers;
-        sent.body = form.query().unwrap_or_default().to_owned();
+        sent.body = form.query().unwrap_or_default().to_owned().into();
         sent
     }
 }

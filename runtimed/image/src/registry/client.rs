@@ -6,10 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use errors::{Context, Error, Kind, Result, WithKind};
+use errors::{Error, Kind, Result, WithKind};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use reqwest::{Identity, Method, Response, StatusCode, Url};
 use serde::Deserialize;
+use tokio::sync::Notify;
 
 use super::RegistryConfig;
 use super::hosts::{Tls, is_loopback, read_file};
@@ -19,6 +20,11 @@ use super::tls::client_config;
 const MAX_REDIRECTS: usize = 10;
 /// The most bytes of an error answer that are read.
 const MAX_ERROR: u64 = 64 << 10;
+
+/// How long an error answer may take.
+const ERROR_PATIENCE: Duration = Duration::from_secs(10);
+/// Who asks.
+const AGENT: &str = concat!("runtimed/", env!("CARGO_PKG_VERSION"));
 
 /// Connections to hosts that are trusted in the same way.
 #[derive(Clone)]
@@ -32,7 +38,7 @@ pub(crate) struct Sent {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
+    pub(crate) body: Bytes,
 }
 
 /// A failed request: is it worth another try, and when?
@@ -46,8 +52,8 @@ pub(crate) struct Failure {
 /// The connections that need no files, kept between pulls.
 pub(crate) struct Clients {
     config: RegistryConfig,
-    /// By: plain http, this machine, trust.
-    kept: Mutex<HashMap<(bool, bool, Tls), Http>>,
+    /// By: plain http, this machine, for a push, trust.
+    kept: Mutex<HashMap<(bool, bool, bool, Tls), Http>>,
 }
 
 impl Clients {
@@ -58,28 +64,33 @@ impl Clients {
     }
 
     /// The connections for a host. Reads certificate files.
-    pub(crate) fn http(&self, base: &Url, tls: &Tls) -> Result<Http> {
+    pub(crate) fn http(&self, base: &Url, tls: &Tls, push: bool) -> Result<Http> {
         let plain = base.scheme() == "http";
         let keep = tls.roots.is_empty() && tls.identities.is_empty();
         let local = is_loopback(base.host_str().unwrap_or_default());
-        let key = (plain, local, tls.clone());
+        let key = (plain, local, push, tls.clone());
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if keep && let Some(http) = kept().get(&key) {
             return Ok(http.clone());
         }
-        let http = self.build(plain, local, tls)?;
+        let http = self.build(&key)?;
         if keep {
             kept().insert(key, http.clone());
         }
         Ok(http)
     }
 
-    fn build(&self, plain: bool, local: bool, tls: &Tls) -> Result<Http> {
+    fn build(&self, (plain, local, push, tls): &(bool, bool, bool, Tls)) -> Result<Http> {
         let idle_timeout = self.config.idle_timeout();
-        let mut built = self.builder(local, tls)?.build();
-        if plain && built.is_err() {
+        let builder = || {
+            let builder = self.builder(*local, tls)?;
+            // That timeout runs on while a request is still being sent: an upload has its own.
+            Ok(if *push { builder } else { builder.read_timeout(idle_timeout) })
+        };
+        let mut built = builder()?.build();
+        if *plain && built.is_err() {
             // A machine without any roots can still speak http; only a redirect to https will not be trusted there.
-            built = self.builder(local, tls)?.tls_certs_only([]).build();
+            built = builder()?.tls_certs_only([]).build();
         }
         let client =
             built.kind(Kind::Internal, || "set up TLS for registries (are ca-certificates installed?)")?;
@@ -90,7 +101,6 @@ impl Clients {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(self.config.connect_timeout())
-            .read_timeout(self.config.idle_timeout())
             .referer(false)
             .tls_danger_accept_invalid_certs(tls.skip_verify)
             .tcp_nodelay(true);
@@ -122,7 +132,7 @@ fn identity(certificate: &Path, key: Option<&Path>) -> Result<Identity> {
 
 impl Sent {
     pub(crate) fn new(method: Method, url: Url) -> Sent {
-        Sent { method, url, headers: HeaderMap::new(), body: String::new() }
+        Sent { method, url, headers: HeaderMap::new(), body: Bytes::new() }
     }
 
     /// Adds a header field, if there is one.
@@ -164,11 +174,47 @@ impl Http {
     async fn send(&self, sent: &Sent) -> Result<Response, Failure> {
         let mut request =
             self.client.request(sent.method.clone(), sent.url.clone()).headers(sent.headers.clone());
-        request = request.header(USER_AGENT, concat!("runtimed/", env!("CARGO_PKG_VERSION")));
+        request = request.header(USER_AGENT, AGENT);
         if !sent.body.is_empty() {
             request = request.body(sent.body.clone());
         }
-        request.send().await.map_err(|error| self.failure(error, &sent.url))
+        match tokio::time::timeout(self.idle_timeout, request.send()).await {
+            Ok(answer) => answer.map_err(|error| self.failure(error, &sent.url)),
+            Err(_) => Err(self.silent(&sent.url)),
+        }
+    }
+
+    /// Sends a body that can be sent once only; redirects are not followed. `moved` is notified whenever the
+    /// registry takes more of it.
+    pub(crate) async fn send_stream(
+        &self,
+        sent: Sent,
+        body: reqwest::Body,
+        moved: &Notify,
+    ) -> Result<Response, Failure> {
+        let request = self.client.request(sent.method, sent.url.clone()).headers(sent.headers).body(body);
+        let mut sending = std::pin::pin!(request.header(USER_AGENT, AGENT).send());
+        loop {
+            tokio::select! {
+                answer = &mut sending => return answer.map_err(|error| self.failure(error, &sent.url)),
+                () = moved.notified() => {}
+                () = tokio::time::sleep(self.idle_timeout) => return Err(self.silent(&sent.url)),
+            }
+        }
+    }
+
+    fn silent(&self, url: &Url) -> Failure {
+        let text = format!("registry {}: no answer for {:?}", host_of(url), self.idle_timeout);
+        Failure { error: Error::new(Kind::DeadlineExceeded, text), transient: true, retry_after: None }
+    }
+
+    /// A whole small answer, in no more time than a registry may be silent.
+    pub(crate) async fn read_small(&self, response: Response, limit: u64) -> Result<Bytes> {
+        let url = response.url().clone();
+        match tokio::time::timeout(self.idle_timeout, read_bounded(response, limit, &host_of(&url))).await {
+            Ok(read) => read,
+            Err(_) => Err(self.silent(&url).error),
+        }
     }
 
     /// Names the host, and whether it was silent or could not be reached.
@@ -289,8 +335,9 @@ pub(crate) async fn server_message(response: Response) -> String {
         message: String,
     }
     let host = host_of(response.url());
-    let body =
-        read_bounded(response, MAX_ERROR, &host).await.context(|| "read the error").unwrap_or_default();
+    let reading = tokio::time::timeout(ERROR_PATIENCE, read_bounded(response, MAX_ERROR, &host));
+    // What cannot be read in time says nothing.
+    let body = reading.await.ok().and_then(Result::ok).unwrap_or_default();
     let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
     let mut text = String::new();
     for error in answer.errors.into_iter().take(4) {

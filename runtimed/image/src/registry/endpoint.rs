@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use errors::{Error, Kind, Result, WithKind};
 use ids::Reference;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
 use reqwest::{Method, Response, StatusCode, Url};
+
+use tokio::sync::Notify;
 
 use super::Login;
 use super::auth::Authorizer;
@@ -53,7 +58,7 @@ impl Endpoint {
         Ok(Endpoint {
             http,
             headers,
-            authorizer: Authorizer::new(reference.path(), credentials),
+            authorizer: Authorizer::new(reference.path(), login.actions(), credentials),
             repository: reference.path().to_owned(),
             namespace: (!host.own).then(|| reference.domain().to_owned()),
             host,
@@ -83,6 +88,18 @@ impl Endpoint {
         object: &str,
         fields: &[(HeaderName, HeaderValue)],
     ) -> Result<Response, Failure> {
+        self.request_with(method, sort, object, fields, Bytes::new()).await
+    }
+
+    /// As [`Endpoint::request`], with a body.
+    pub(crate) async fn request_with(
+        &self,
+        method: Method,
+        sort: &str,
+        object: &str,
+        fields: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<Response, Failure> {
         let url = self.url(sort, object).map_err(Failure::final_)?;
         let what = format!("{}/{}@{object}", self.name(), self.repository);
         for round in 0.. {
@@ -90,6 +107,7 @@ impl Endpoint {
             let mut sent = Sent::new(method.clone(), url.clone()).with(AUTHORIZATION, authorization.clone());
             sent.headers.extend(self.headers.clone());
             sent.headers.extend(fields.iter().map(|(name, value)| (Some(name.clone()), value.clone())));
+            sent.body = body.clone();
             let response = self.http.try_follow(sent).await?;
             let status = response.status();
             if status.is_success() {
@@ -109,6 +127,28 @@ impl Endpoint {
             }
         }
         Err(Failure::final_(Error::internal(format!("{what}: no answer"))))
+    }
+
+    /// Sends `body` to where the host said; what the host may know goes along only if it is the host itself.
+    pub(crate) async fn upload(
+        &self,
+        url: Url,
+        length: u64,
+        body: reqwest::Body,
+        moved: &Notify,
+    ) -> Result<Response, Failure> {
+        let mut sent = Sent::new(Method::PUT, url);
+        if sent.url.origin() == self.host.base.origin() {
+            sent = sent.with(AUTHORIZATION, self.authorizer.header().await);
+            sent.headers.extend(self.headers.clone());
+        }
+        sent.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        sent.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        let response = self.http.send_stream(sent, body, moved).await?;
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(Failure::of_answer(response, &format!("{}/{}", self.name(), self.repository)).await),
+        }
     }
 
     /// The failure of a connection to this host.

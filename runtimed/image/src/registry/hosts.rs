@@ -25,6 +25,8 @@ pub(crate) struct Host {
     pub(crate) resolve: bool,
     /// May it be asked for manifests and blobs?
     pub(crate) pull: bool,
+    /// May it be given manifests and blobs?
+    pub(crate) push: bool,
     /// Is it the registry itself, to which the caller's credentials belong?
     pub(crate) own: bool,
     /// Header fields for this host alone.
@@ -162,6 +164,7 @@ fn host_of(base: Url, own: bool, entry: Entry, folder: &Path, access: Access) ->
     Ok(Host {
         resolve: has("resolve"),
         pull: has("pull"),
+        push: has("push"),
         own,
         headers: headers
             .flat_map(|(key, values)| values.into_vec().into_iter().map(move |v| (key.clone(), v)))
@@ -216,7 +219,7 @@ fn registry_itself(domain: &str, access: Access) -> Result<Host> {
     let real = if domain == "docker.io" { "registry-1.docker.io" } else { domain };
     let base = base_url(real, false, access)?;
     let tls = Tls { skip_verify: access.insecure, ..Tls::default() };
-    Ok(Host { base, resolve: true, pull: true, own: true, headers: Vec::new(), tls })
+    Ok(Host { base, resolve: true, pull: true, push: true, own: true, headers: Vec::new(), tls })
 }
 
 /// `HOST[:PORT]` or a URL, with `/v2` at the end unless the path is the user's own affair.
@@ -323,6 +326,7 @@ mod tests {
             ]
         );
         assert_eq!((hosts[0].pull, hosts[0].resolve, hosts[0].own), (true, false, false));
+        assert_eq!([hosts[0].push, hosts[3].push], [false, true]);
         assert_eq!(hosts[0].tls.roots, [PathBuf::from("/certs/ca.pem")]);
         assert_eq!(
             hosts[0].tls.identities,

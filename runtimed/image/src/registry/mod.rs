@@ -6,6 +6,7 @@ mod client;
 mod endpoint;
 mod fetch;
 mod hosts;
+mod put;
 mod resolve;
 mod tls;
 
@@ -107,6 +108,14 @@ pub(crate) struct Login {
     pub(crate) credentials: Option<Credentials>,
     pub(crate) hosts_directory: Option<PathBuf>,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) push: bool,
+}
+
+impl Login {
+    /// What a token is asked for.
+    fn actions(&self) -> &'static str {
+        if self.push { "pull,push" } else { "pull" }
+    }
 }
 
 /// The way to registries, for all pulls.
@@ -123,10 +132,16 @@ impl Registries {
     /// Finds the hosts of the reference's registry. Credentials and header fields go to the registry itself alone.
     pub(crate) async fn session(&self, reference: &Reference, login: Login) -> Result<Session> {
         let directory = login.hosts_directory.clone().or_else(|| self.config.hosts_directory.clone());
-        let (domain, access, clients) = (reference.domain().to_owned(), login.access, self.clients.clone());
+        let (domain, clients) = (reference.domain().to_owned(), self.clients.clone());
+        let (access, push) = (login.access, login.push);
         let found = tokio::task::spawn_blocking(move || {
-            let hosts = hosts_for(directory.as_deref(), &domain, access)?;
-            let with_client = |host: Host| Ok((clients.http(&host.base, &host.tls)?, host));
+            let mut hosts = hosts_for(directory.as_deref(), &domain, access)?;
+            if push {
+                // One place has it in the end: the first that takes it, as containerd does.
+                hosts.retain(|host| host.push);
+                hosts.truncate(1);
+            }
+            let with_client = |host: Host| Ok((clients.http(&host.base, &host.tls, push)?, host));
             hosts.into_iter().map(with_client).collect::<Result<Vec<(Http, Host)>>>()
         });
         let found = found.await.kind(Kind::Internal, || "find the registry's hosts")??;

@@ -10,6 +10,7 @@ mod hosts;
 mod local;
 mod names;
 mod odd;
+mod push;
 mod registry;
 mod stub;
 mod tools;

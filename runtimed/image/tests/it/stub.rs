@@ -44,6 +44,8 @@ pub enum End {
     Wait(usize, Arc<Notify>),
     /// Without a length, in one chunk.
     Chunked,
+    /// Never begun.
+    Silent,
 }
 
 pub type Answer = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
@@ -113,11 +115,14 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     let length = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Request { method, path, headers, body: String::from_utf8(body).ok()? })
+    Some(Request { method, path, headers, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 /// Nothing: the connection is over.
 async fn write(stream: &mut TcpStream, request: &Request, reply: Reply) -> Option<()> {
+    if matches!(reply.end, End::Silent) {
+        return stream.read_u8().await.ok().map(drop);
+    }
     let mut head = format!("HTTP/1.1 {} X\r\n", reply.status);
     for (key, value) in &reply.headers {
         head.push_str(&format!("{key}: {value}\r\n"));
@@ -134,7 +139,7 @@ async fn write(stream: &mut TcpStream, request: &Request, reply: Reply) -> Optio
         return Some(());
     }
     match reply.end {
-        End::Whole => stream.write_all(&reply.body).await.ok(),
+        End::Whole | End::Silent => stream.write_all(&reply.body).await.ok(),
         End::Cut(at) => {
             stream.write_all(&reply.body[..at]).await.ok()?;
             None
