@@ -1,5 +1,5 @@
-//! The command line, in the manner of Go's flag package: `-name value`, `-name=value`, one dash or two, and the action
-//! as the first word that is no flag.
+//! The command line, in the manner of Go's flag package: `-name value`, `-name=value`, one dash or two, and
+//! the action as the first word that is no flag.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -29,8 +29,8 @@ pub(crate) struct Args {
     pub(crate) id: String,
     /// The daemon's gRPC address.
     pub(crate) address: String,
-    /// The daemon's program, which could publish an event on the shim's behalf. Part of the protocol; events go over
-    /// ttrpc instead.
+    /// The daemon's program, which could publish an event on the shim's behalf. Part of the protocol; events
+    /// go over ttrpc instead.
     pub(crate) publish_binary: PathBuf,
     /// The bundle, if it is not the working directory. Given with `delete`.
     pub(crate) bundle: Option<PathBuf>,

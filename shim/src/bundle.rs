@@ -1,4 +1,5 @@
-//! The files in a bundle, laid out as containerd's own shim lays them out: each side can clean up after the other.
+//! The files in a bundle, laid out as containerd's own shim lays them out: each side can clean up after the
+//! other.
 
 use std::fs;
 use std::io::Write;
@@ -55,7 +56,8 @@ impl Bundle {
         self.0.join("log.json")
     }
 
-    /// Keeps what `delete` will need to call the executor alike: the options, and the executor's name or path.
+    /// Keeps what `delete` will need to call the executor alike: the options, and the executor's name or
+    /// path.
     ///
     /// # Errors
     /// Whatever the filesystem says.

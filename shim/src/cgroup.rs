@@ -1,4 +1,5 @@
-//! Where a process's cgroups are, and the files in them (cgroups(7)). Only ever read, but for the shim's own placement.
+//! Where a process's cgroups are, and the files in them (cgroups(7)). Only ever read, but for the shim's own
+//! placement.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -152,7 +152,8 @@ impl LogFile {
     /// Writes what was appended.
     ///
     /// # Errors
-    /// Fails if the disk is full, say; the records are lost then, since the container must not wait for a disk.
+    /// Fails if the disk is full, say; the records are lost then, since the container must not wait for a
+    /// disk.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         let pending = std::mem::take(&mut self.pending);
         let result = self.file.write_all(&pending);

@@ -1,5 +1,5 @@
-//! `delete`: clean up after a server that died, and print how the container ended as a `DeleteResponse`. What can be
-//! done is done, whatever else fails; failures go to standard error as warnings.
+//! `delete`: clean up after a server that died, and print how the container ended as a `DeleteResponse`. What
+//! can be done is done, whatever else fails; failures go to standard error as warnings.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! `-info`: reads runtime options from standard input, prints a `RuntimeInfo`: who this shim is, and what its executor
-//! can do.
+//! `-info`: reads runtime options from standard input, prints a `RuntimeInfo`: who this shim is, and what its
+//! executor can do.
 
 use std::io::{Read, stdin};
 

@@ -1,5 +1,5 @@
-//! The shim's own log: lines in logrus' text format, written to the fifo `log` in the bundle, from where the daemon
-//! copies them to its own. Never blocks: what a daemon that is away cannot take is dropped.
+//! The shim's own log: lines in logrus' text format, written to the fifo `log` in the bundle, from where the
+//! daemon copies them to its own. Never blocks: what a daemon that is away cannot take is dropped.
 
 use std::fmt;
 use std::os::fd::OwnedFd;

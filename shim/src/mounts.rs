@@ -125,8 +125,8 @@ fn bind(mount: &Mount, parsed: &Parsed, point: &Path) -> std::io::Result<()> {
         rustix::mount::mount_bind(mount.source.as_str(), point)?;
     }
     if !parsed.flags.is_empty() {
-        // A bind mount takes its flags only in a second call. Flags of the source that a user namespace locks must
-        // stay; what was not asked for is kept from the source.
+        // A bind mount takes its flags only in a second call. Flags of the source that a user namespace locks
+        // must stay; what was not asked for is kept from the source.
         let kept = kept_flags(point)?;
         rustix::mount::mount_remount(point, MountFlags::BIND | parsed.flags | kept, "")?;
     }

@@ -1,7 +1,8 @@
 //! Tells when the kernel ran a container out of memory.
 //!
 //! Version 2: `memory.events` changes, and its `oom_kill` has grown. Version 1: an eventfd registered with
-//! `memory.oom_control` through `cgroup.event_control` is signalled, which also happens when the cgroup is removed.
+//! `memory.oom_control` through `cgroup.event_control` is signalled, which also happens when the cgroup is
+//! removed.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

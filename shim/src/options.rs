@@ -1,4 +1,5 @@
-//! Runtime options as they are kept in the bundle's options.json, in the field names containerd's shim writes.
+//! Runtime options as they are kept in the bundle's options.json, in the field names containerd's shim
+//! writes.
 
 use errors::{Error, Kind, Result, WithKind};
 use proto_shim::options::Options as Wire;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use errors::{Error, Result};
 use tokio::sync::watch;
 
-use crate::io::{ProcessIo, Stdio};
+use crate::io::{Prepared, ProcessIo, Stdio};
 use crate::reaper::Exit;
 use crate::state::{self, Status, Verb};
 use crate::sync::lock;
@@ -35,6 +35,8 @@ struct State {
     pid: u32,
     /// The pid may belong to another process by now.
     reaped: Arc<AtomicBool>,
+    /// The streams of an added process until it is started.
+    prepared: Option<Prepared>,
     io: Option<ProcessIo>,
     /// Stdin was to end before there were any streams: a client may be quicker than the executor.
     stdin_ended: bool,
@@ -52,6 +54,7 @@ impl Process {
                 status: Status::Created,
                 pid: 0,
                 reaped: Arc::default(),
+                prepared: None,
                 io: None,
                 stdin_ended: false,
             }),
@@ -84,6 +87,16 @@ impl Process {
 
     pub(crate) fn set_status(&self, status: Status) {
         lock(&self.state).status = status;
+    }
+
+    /// Its streams are open.
+    pub(crate) fn set_prepared(&self, prepared: Prepared) {
+        lock(&self.state).prepared = Some(prepared);
+    }
+
+    /// The streams to start it with.
+    pub(crate) fn take_prepared(&self) -> Option<Prepared> {
+        lock(&self.state).prepared.take()
     }
 
     /// It exists now.
@@ -197,7 +210,9 @@ impl Process {
 
     /// Ends its streams.
     pub(crate) fn close_io(&self) {
-        let io = lock(&self.state).io.take();
-        drop(io);
+        let mut state = lock(&self.state);
+        let streams = (state.prepared.take(), state.io.take());
+        drop(state);
+        drop(streams);
     }
 }

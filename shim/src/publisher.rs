@@ -1,7 +1,8 @@
 //! Sends events to the daemon, in order, over its ttrpc socket.
 //!
-//! Publishing never waits and never fails: events queue up while the daemon is away and are sent when it is back. The
-//! queue is bounded; what is oldest goes first, since a daemon that has been away that long asks for the state anyway.
+//! Publishing never waits and never fails: events queue up while the daemon is away and are sent when it is
+//! back. The queue is bounded; what is oldest goes first, since a daemon that has been away that long asks
+//! for the state anyway.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

@@ -1,9 +1,10 @@
 //! The one place where children are waited for.
 //!
-//! The shim is a subreaper: init processes, whose parent was the executor, become its children when the executor
-//! ends, and so does whatever they leave behind. So any child may end at any time, known or not. On SIGCHLD everything
-//! that has ended is reaped; whoever asked for a pid is told, and while somebody is about to learn a pid (a [`Watch`])
-//! exits of strangers are kept for them: a process that ends before its pid is known is not lost.
+//! The shim is a subreaper: init processes, whose parent was the executor, become its children when the
+//! executor ends, and so does whatever they leave behind. So any child may end at any time, known or not. On
+//! SIGCHLD everything that has ended is reaped; whoever asked for a pid is told, and while somebody is about
+//! to learn a pid (a [`Watch`]) exits of strangers are kept for them: a process that ends before its pid is
+//! known is not lost.
 
 use std::collections::HashMap;
 use std::io;
@@ -175,7 +176,8 @@ impl Pending {
     pub(crate) async fn wait(self) -> Exit {
         match self.told.await {
             Ok(exit) => exit,
-            // Only if the same pid was claimed anew, so that this process must have ended: its status is not known.
+            // Only if the same pid was claimed anew, so that this process must have ended: its status is not
+            // known.
             Err(_) => Exit { pid: 0, status: 255, at: SystemTime::now() },
         }
     }

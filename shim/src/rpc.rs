@@ -1,5 +1,6 @@
-//! The task service as the wire knows it, once as version 2 and once as version 3. Their messages are the same, so each
-//! is a list of delegations to [`Service`]; here errors get their code, and calls are kept alive.
+//! The task service as the wire knows it, once as version 2 and once as version 3. Their messages are the
+//! same, so each is a list of delegations to [`Service`]; here errors get their code, and calls are kept
+//! alive.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ impl Rpc {
         Rpc { service }
     }
 
-    /// Runs a call to its end, even if the daemon hangs up: half a create would leave a container nobody knows.
+    /// Runs a call to its end, even if the daemon hangs up: half a create would leave a container nobody
+    /// knows.
     async fn call<T, F>(&self, name: &'static str, run: impl FnOnce(Arc<Service>) -> F) -> ttrpc::Result<T>
     where
         T: Send + 'static,

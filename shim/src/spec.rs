@@ -59,7 +59,8 @@ impl Spec {
         GROUPS.iter().find_map(|name| annotations.get(*name)).map(String::as_str)
     }
 
-    /// Does the kernel end every process of the container with its init? So it does in a pid namespace of its own.
+    /// Does the kernel end every process of the container with its init? So it does in a pid namespace of its
+    /// own.
     pub(crate) fn has_own_pid_namespace(&self) -> bool {
         let namespaces = self.linux.iter().flat_map(|linux| linux.namespaces.iter().flatten());
         namespaces.into_iter().any(|namespace| namespace.kind == "pid" && namespace.path.is_empty())

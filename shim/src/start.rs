@@ -1,5 +1,5 @@
-//! `start`: bind the socket, leave a server behind, print where it listens. Nothing may go to standard error, which the
-//! daemon reads together with the answer.
+//! `start`: bind the socket, leave a server behind, print where it listens. Nothing may go to standard error,
+//! which the daemon reads together with the answer.
 
 use std::fs;
 use std::io::{Read, stdin};

@@ -169,16 +169,19 @@ async fn added_processes_run_and_their_ends_come_first() {
     let shim = daemon.start("c1", "exec sleep 1000").await;
     shim.create(&shim.create_request(&daemon, "", "")).await;
     shim.run("").await.unwrap();
-    let (log, _, uri) = daemon.log("e1");
+    let (log, socket, uri) = daemon.log("e1");
     shim.exec("e1", &["/bin/sh", "-c", "echo added; exit 5"], &uri).await.unwrap();
+    let mut client = Attached::to(&socket);
     assert_eq!(code(shim.exec("e1", &["true"], "").await).0, Code::ALREADY_EXISTS);
     assert_eq!(code(shim.kill("e1", 9).await).0, Code::FAILED_PRECONDITION);
     let pid = shim.run("e1").await.unwrap().pid;
     assert_eq!(shim.wait("e1").await, 5);
+    assert_eq!(client.rest(1).await, "added\n");
     assert_eq!(output_of(&log, "stdout"), "added\n");
     let deleted = shim.delete("e1").await.unwrap();
     assert_eq!((deleted.pid, deleted.exit_status), (pid, 5));
     assert_eq!(code(shim.delete("e1").await).0, Code::NOT_FOUND);
+    assert!(!socket.exists());
 
     shim.exec("missing", &["/nonexistent"], "").await.unwrap();
     let (_, message) = code(shim.run("missing").await);

@@ -16,8 +16,8 @@ pub struct ConsoleSocket {
 }
 
 impl ConsoleSocket {
-    /// Listens at `path`, which must be short enough for a socket address (107 bytes) and lie where only the owner of
-    /// the executor may connect.
+    /// Listens at `path`, which must be short enough for a socket address (107 bytes) and lie where only the
+    /// owner of the executor may connect.
     ///
     /// # Errors
     /// Whatever bind(2) says.

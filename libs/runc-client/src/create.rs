@@ -55,8 +55,8 @@ impl Runc {
         self.run_with_stdio(args, options.stdio).await
     }
 
-    /// Starts another process in a running container and returns once it runs, detached. `process` is an OCI process
-    /// as JSON; it passes through a private file in `scratch`.
+    /// Starts another process in a running container and returns once it runs, detached. `process` is an OCI
+    /// process as JSON; it passes through a private file in `scratch`.
     ///
     /// # Errors
     /// Whatever the executor says, such as that the program was not found.

@@ -1,9 +1,10 @@
-//! Drives an OCI executor through runc's command line: what a shim and a daemon do with `runc`, `runc-rs`, `crun`.
+//! Drives an OCI executor through runc's command line: what a shim and a daemon do with `runc`, `runc-rs`,
+//! `crun`.
 //!
-//! The command line is the contract (<https://github.com/opencontainers/runc/tree/main/man>): global options `--root`,
-//! `--log`, `--log-format json`, `--systemd-cgroup`, then a verb. Verbs that answer print JSON on standard output; a
-//! verb that fails leaves its reason as the last line of level `error` in the log, which becomes the message of
-//! [`Error`].
+//! The command line is the contract (<https://github.com/opencontainers/runc/tree/main/man>): global options
+//! `--root`, `--log`, `--log-format json`, `--systemd-cgroup`, then a verb. Verbs that answer print JSON on
+//! standard output; a verb that fails leaves its reason as the last line of level `error` in the log, which
+//! becomes the message of [`Error`].
 //!
 //! A process that reaps all its children in one place hands in its own [`Spawner`]; everyone else uses
 //! [`PidfdSpawner`].

@@ -31,7 +31,8 @@ impl Runc {
         }
     }
 
-    /// Removes the state and cgroup of a stopped container; with `force`, of a running one too, which is killed.
+    /// Removes the state and cgroup of a stopped container; with `force`, of a running one too, which is
+    /// killed.
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound) if it is gone already; otherwise whatever the executor says.

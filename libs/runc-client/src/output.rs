@@ -25,7 +25,8 @@ pub(crate) async fn read_all(pipe: OwnedFd, limit: usize) -> io::Result<Vec<u8>>
     }
 }
 
-/// Reads what lies in the pipe now, up to `limit` bytes: whoever inherited the writing end may keep it open forever.
+/// Reads what lies in the pipe now, up to `limit` bytes: whoever inherited the writing end may keep it open
+/// forever.
 pub(crate) fn read_available(pipe: OwnedFd, limit: usize) -> Vec<u8> {
     let mut text = Vec::new();
     if rustix::io::ioctl_fionbio(&pipe, true).is_ok() {

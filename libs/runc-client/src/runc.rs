@@ -164,7 +164,8 @@ impl Runc {
     }
 }
 
-/// Writes all of `input` and closes the pipe. An executor that ends without reading it all is judged by its status.
+/// Writes all of `input` and closes the pipe. An executor that ends without reading it all is judged by its
+/// status.
 async fn feed(pipe: std::os::fd::OwnedFd, input: Vec<u8>) -> std::io::Result<()> {
     use tokio::io::AsyncWriteExt;
     let mut pipe = tokio::net::unix::pipe::Sender::from_owned_fd(pipe)?;

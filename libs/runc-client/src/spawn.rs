@@ -29,18 +29,20 @@ pub struct Running {
 
 /// Whoever owns SIGCHLD in this process.
 ///
-/// A subreaper that waits for any child would steal the exit status from a second waiter. So there is one owner, and
-/// it starts the executors: between the fork and the registration of the pid nothing may be reaped.
+/// A subreaper that waits for any child would steal the exit status from a second waiter. So there is one
+/// owner, and it starts the executors: between the fork and the registration of the pid nothing may be
+/// reaped.
 pub trait Spawner: Send + Sync + 'static {
-    /// Starts `command`. It is dropped before this returns, and with it the parent's copies of the descriptors that
-    /// became the child's standard streams.
+    /// Starts `command`. It is dropped before this returns, and with it the parent's copies of the
+    /// descriptors that became the child's standard streams.
     ///
     /// # Errors
     /// Whatever fork and exec say.
     fn spawn(&self, command: Command) -> io::Result<Running>;
 }
 
-/// Waits for each child on its own, through a pidfd: for processes that do not reap children they did not start.
+/// Waits for each child on its own, through a pidfd: for processes that do not reap children they did not
+/// start.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct PidfdSpawner;
 

@@ -5,7 +5,8 @@ use std::io;
 /// Sends signal `signal` (0 tests only) to process `pid`.
 ///
 /// # Errors
-/// ESRCH if there is no such process, EINVAL for a signal out of range or a pid that means more than one process.
+/// ESRCH if there is no such process, EINVAL for a signal out of range or a pid that means more than one
+/// process.
 pub fn kill(pid: u32, signal: u32) -> io::Result<()> {
     let (Ok(pid), Ok(signal)) = (i32::try_from(pid), i32::try_from(signal)) else {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));

@@ -1,7 +1,8 @@
 //! The allocator of glibc, for processes whose resident size counts (mallopt(3), malloc_trim(3)).
 
-/// Keeps the heap small for the rest of the process's life: one arena for all threads, free memory at its top returned
-/// above 64 KiB, and blocks from 64 KiB mapped on their own so that freeing them gives the pages back.
+/// Keeps the heap small for the rest of the process's life: one arena for all threads, free memory at its top
+/// returned above 64 KiB, and blocks from 64 KiB mapped on their own so that freeing them gives the pages
+/// back.
 pub fn stay_small() {
     for (option, value) in [
         (libc::M_ARENA_MAX, 1),

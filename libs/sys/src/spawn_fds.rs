@@ -6,15 +6,16 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Makes `command` start its child with `fds[0]` as descriptor 3, `fds[1]` as 4, and so on, as sd_listen_fds(3) and
-/// Go's `ExtraFiles` lay them out. Descriptors stay open in this process until `command` is dropped.
+/// Makes `command` start its child with `fds[0]` as descriptor 3, `fds[1]` as 4, and so on, as
+/// sd_listen_fds(3) and Go's `ExtraFiles` lay them out. Descriptors stay open in this process until `command`
+/// is dropped.
 ///
 /// # Errors
 /// Fails if this process has no descriptors left.
 pub fn pass_fds(command: &mut Command, fds: Vec<OwnedFd>) -> io::Result<()> {
     let above = FIRST + fds.len() as RawFd;
-    // Every target number is kept busy until the child is forked: the pipe on which the child reports a failed exec
-    // must not land on one of them.
+    // Every target number is kept busy until the child is forked: the pipe on which the child reports a
+    // failed exec must not land on one of them.
     let mut placeholders = Vec::new();
     let copies = fds.iter().map(|fd| dup_above(fd, above)).collect::<io::Result<Vec<OwnedFd>>>()?;
     for copy in &copies {
@@ -46,7 +47,8 @@ fn dup_above(fd: &OwnedFd, least: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Takes over descriptor `fd` (3 or above), which the parent left open for this process. Each number can be taken once.
+/// Takes over descriptor `fd` (3 or above), which the parent left open for this process. Each number can be
+/// taken once.
 ///
 /// # Errors
 /// EBADF if it is not open; EBUSY if it was taken before, or is out of range.

@@ -1,9 +1,10 @@
-//! The wire of a shim: ttrpc services (task v2 and v3, sandbox, events), the bootstrap messages, runtime options,
-//! task events and cgroup metrics, generated from `proto/` as rust-protobuf messages without reflection.
+//! The wire of a shim: ttrpc services (task v2 and v3, sandbox, events), the bootstrap messages, runtime
+//! options, task events and cgroup metrics, generated from `proto/` as rust-protobuf messages without
+//! reflection.
 //!
-//! Every service module has an async trait (`Task`, served with [`create_task`](task::v3::create_task) and its like)
-//! and a client (`TaskClient`). Messages travel inside an [`Any`] under their full name without a prefix
-//! ([`TypeUrl`]): this is how containerd names its own types.
+//! Every service module has an async trait (`Task`, served with [`create_task`](task::v3::create_task) and
+//! its like) and a client (`TaskClient`). Messages travel inside an [`Any`] under their full name without a
+//! prefix ([`TypeUrl`]): this is how containerd names its own types.
 
 mod type_url;
 
@@ -20,7 +21,8 @@ mod generated {
 
 /// The task service: one container and the processes in it.
 pub mod task {
-    /// `containerd.task.v2.Task`, as containerd 1.3 to 1.7 and docker call it. The messages are those of [`v3`](super::v3).
+    /// `containerd.task.v2.Task`, as containerd 1.3 to 1.7 and docker call it. The messages are those of
+    /// [`v3`](super::v3).
     pub mod v2 {
         pub use crate::generated::task_v2_ttrpc::*;
         pub use crate::generated::task_v3::*;

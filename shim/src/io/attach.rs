@@ -1,6 +1,8 @@
-//! Live clients of a process: any number of them may follow its output and feed its stdin through a unix socket.
+//! Live clients of a process: any number of them may follow its output and feed its stdin through a unix
+//! socket.
 //!
-//! Both ways go frames: one byte that says what it is, a length (u32, big-endian, at most 64 KiB), and that many bytes.
+//! Both ways go frames: one byte that says what it is, a length (u32, big-endian, at most 64 KiB), and that
+//! many bytes.
 //!
 //! | byte | from the client | to the client |
 //! |---|---|---|
@@ -10,9 +12,9 @@
 //! | 3 | stdin has ended | |
 //! | 4 | reopen the log file, which was moved away | it was reopened |
 //!
-//! When all output has ended and was delivered, the shim closes the connection. A client that does not read is dropped:
-//! its queue is bounded, and once full it has [`PATIENCE`] to take a frame. Whoever connects before `start` misses
-//! nothing, since waiting connections are taken in before output is passed on.
+//! When all output has ended and was delivered, the shim closes the connection. A client that does not read
+//! is dropped: its queue is bounded, and once full it has [`PATIENCE`] to take a frame. Whoever connects
+//! before `start` misses nothing, since waiting connections are taken in before output is passed on.
 
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;

@@ -1,5 +1,6 @@
 //! Logging programs (containerd's docs: "Logging binaries"): one process per container that reads stdout from
-//! descriptor 3 and stderr from 4, says on 5 that it is ready, and learns from its environment whose output it is.
+//! descriptor 3 and stderr from 4, says on 5 that it is ready, and learns from its environment whose output
+//! it is.
 
 use std::io;
 use std::os::fd::OwnedFd;

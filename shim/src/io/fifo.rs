@@ -1,9 +1,10 @@
 //! Fifos between the shim and a client of the daemon.
 //!
-//! The shim holds both ends of each, so that a client may come, go and come back. For output that would make a vanished
-//! reader look like a slow one, whose fifo never empties; so when the fifo is full, the shim lets go of its reading end
-//! for a moment. If there is a reader, it makes room, and its slowness is passed on to the container. If there is none,
-//! the pipe breaks, and the output is dropped: the container is never blocked by the dead.
+//! The shim holds both ends of each, so that a client may come, go and come back. For output that would make
+//! a vanished reader look like a slow one, whose fifo never empties; so when the fifo is full, the shim lets
+//! go of its reading end for a moment. If there is a reader, it makes room, and its slowness is passed on to
+//! the container. If there is none, the pipe breaks, and the output is dropped: the container is never
+//! blocked by the dead.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -88,8 +89,8 @@ impl Writer {
     }
 }
 
-/// The reading end of a fifo, and the writing end that keeps it from ending: dropping the latter lets the stream end
-/// with its last writer.
+/// The reading end of a fifo, and the writing end that keeps it from ending: dropping the latter lets the
+/// stream end with its last writer.
 pub(super) fn open_input(path: &Path) -> io::Result<(pipe::Receiver, OwnedFd)> {
     let receiver = pipe::OpenOptions::new().open_receiver(path)?;
     let keeper = open(path, OFlags::WRONLY)?;

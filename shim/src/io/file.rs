@@ -33,7 +33,8 @@ impl Writer {
         Ok(Writer { path: path.to_owned(), file: options.append(true).open(path)?, failed: false })
     }
 
-    /// Writes all of it; what a full disk does not take is dropped, since the container must not wait for a disk.
+    /// Writes all of it; what a full disk does not take is dropped, since the container must not wait for a
+    /// disk.
     pub(super) fn write(&mut self, output: &[u8]) {
         if let Err(error) = self.file.write_all(output)
             && !std::mem::replace(&mut self.failed, true)

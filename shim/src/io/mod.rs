@@ -1,7 +1,7 @@
 //! The standard streams of a process: what the executor is started with, and the copying on this side of it.
 //!
-//! [`Prepared`] opens everything before the executor runs, so that a bad path fails early and clients can attach;
-//! [`Prepared::run`] begins to copy; [`ProcessIo`] is what is left to hold.
+//! [`Prepared`] opens everything before the executor runs, so that a bad path fails early and clients can
+//! attach; [`Prepared::run`] begins to copy; [`ProcessIo`] is what is left to hold.
 
 use std::io;
 use std::os::fd::OwnedFd;

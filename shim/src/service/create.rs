@@ -122,7 +122,8 @@ impl Service {
     }
 }
 
-/// Lets the executor set the container up, and takes its init over. If the latter fails, the container is deleted.
+/// Lets the executor set the container up, and takes its init over. If the latter fails, the container is
+/// deleted.
 async fn run_create(
     id: &str,
     bundle: &Bundle,

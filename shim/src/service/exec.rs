@@ -30,12 +30,22 @@ impl Service {
             stderr: request.stderr,
             terminal: request.terminal,
         };
-        let process = Process::new(&request.exec_id, stdio).with_spec(spec);
+        let process = Arc::new(Process::new(&request.exec_id, stdio).with_spec(spec));
         if container.process(&request.exec_id).is_ok() {
             return Err(Error::already_exists(format!("id {}: already exists", request.exec_id)));
         }
         container.init.allows(Verb::Exec)?;
-        container.add(Arc::new(process))?;
+        // A start that comes now waits for the streams.
+        let operation = process.operation.lock().await;
+        container.add(process.clone())?;
+        match self.open_streams(&container, &process).await {
+            Ok(prepared) => process.set_prepared(prepared),
+            Err(error) => {
+                container.remove(&request.exec_id);
+                return Err(error);
+            }
+        }
+        drop(operation);
         let added = TaskExecAdded {
             container_id: container.id.clone(),
             exec_id: request.exec_id,
@@ -45,8 +55,8 @@ impl Service {
         Ok(Empty::default())
     }
 
-    /// Lets the executor start the process, and takes it over.
-    pub(super) async fn run_exec(&self, container: &Container, process: &Process) -> Result<Pending> {
+    /// Opens the streams before the start, so that clients can attach in time.
+    async fn open_streams(&self, container: &Container, process: &Process) -> Result<Prepared> {
         let owner = Owner {
             id: &process.exec_id,
             namespace: &container.namespace,
@@ -54,7 +64,14 @@ impl Service {
             gid: container.options.io_gid,
             reaper: &self.reaper,
         };
-        let mut prepared = Prepared::open(&process.stdio, &owner).await?;
+        Prepared::open(&process.stdio, &owner).await
+    }
+
+    /// Lets the executor start the process, and takes it over.
+    pub(super) async fn run_exec(&self, container: &Container, process: &Process) -> Result<Pending> {
+        let mut prepared = process
+            .take_prepared()
+            .ok_or_else(|| Error::internal(format!("process {} has no streams", process.exec_id)))?;
         let terminal = process.stdio.terminal.then(|| Terminal::new(&container.bundle)).transpose()?;
         let watch = self.reaper.watch();
         let pid_file = container.bundle.exec_pid(&process.exec_id);

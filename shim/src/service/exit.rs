@@ -1,5 +1,5 @@
-//! What follows the end of a process: its streams are drained, its end is kept and published. The end of init comes
-//! after those of all other processes.
+//! What follows the end of a process: its streams are drained, its end is kept and published. The end of init
+//! comes after those of all other processes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use crate::reaper::{Exit, Pending};
 use crate::state::Status;
 use crate::{clock, log};
 
-/// How long an end may wait for output to be delivered: something in the background may hold the pipe forever.
+/// How long an end may wait for output to be delivered: something in the background may hold the pipe
+/// forever.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long init's end may wait for those of the others, which have been killed.
 const OTHERS: Duration = Duration::from_secs(10);

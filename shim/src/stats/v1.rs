@@ -1,4 +1,5 @@
-//! `io.containerd.cgroups.v1.Metrics` (Documentation/admin-guide/cgroup-v1). A hierarchy that is not mounted is left out.
+//! `io.containerd.cgroups.v1.Metrics` (Documentation/admin-guide/cgroup-v1). A hierarchy that is not mounted
+//! is left out.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +14,8 @@ use proto_shim::metrics::v1::{
 
 use crate::cgroup::{must_exist, number, table, text};
 
-/// `cpuacct.stat` counts in ticks of this many nanoseconds: USER_HZ is 100 on every architecture containers run on.
+/// `cpuacct.stat` counts in ticks of this many nanoseconds: USER_HZ is 100 on every architecture containers
+/// run on.
 const TICK: u64 = 10_000_000;
 
 /// Reads all of it.

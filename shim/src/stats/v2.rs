@@ -1,5 +1,5 @@
-//! `io.containerd.cgroups.v2.Metrics` (Documentation/admin-guide/cgroup-v2.rst). A controller that is not enabled reads
-//! as zero.
+//! `io.containerd.cgroups.v2.Metrics` (Documentation/admin-guide/cgroup-v2.rst). A controller that is not
+//! enabled reads as zero.
 
 use std::fs;
 use std::path::Path;

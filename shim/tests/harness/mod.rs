@@ -1,5 +1,5 @@
-//! A daemon's side of the shim: starts the real binary over a busybox bundle, receives its events, and leaves nothing
-//! behind. The executor is `RUNC`, or runc.
+//! A daemon's side of the shim: starts the real binary over a busybox bundle, receives its events, and leaves
+//! nothing behind. The executor is `RUNC`, or runc.
 #![allow(dead_code, reason = "not every test uses every part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
 
