@@ -70,6 +70,16 @@ pub enum Command {
     Rmi(rmi::Args),
     /// Create a tag TARGET that refers to SOURCE
     Tag(tag::Args),
+    /// Display the running processes of a container
+    Top(top::Args),
+    /// Display a live stream of what containers use
+    Stats(stats::Args),
+    /// Save one or more images to an archive
+    Save(save::Args),
+    /// Display the daemon's settings and what it holds
+    Info(info::Args),
+    /// Print a completion script for a shell
+    Completion(completion::Args),
     /// Show the version of rctl and of the daemon
     Version(version::Args),
 }

@@ -1,11 +1,13 @@
 //! `rctl images`.
 
 use proto_engine::v1;
+use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
+use crate::output::format::Format;
 use crate::output::table::Table;
-use crate::output::time::{ago, human_size};
+use crate::output::time::{ago, human_size, stamp};
 
 /// Flags of `images`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +21,9 @@ pub struct Args {
     /// Filter output based on conditions
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
+    /// Format output: json, table TEMPLATE or TEMPLATE
+    #[arg(long, value_parser = |text: &str| Format::parse(text).map(|_| text.to_owned()))]
+    format: Option<String>,
     /// Do not truncate output
     #[arg(long)]
     no_trunc: bool,
@@ -45,6 +50,12 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         }
         return Ok(0);
     }
+    if let Some(format) = &args.format {
+        let format = Format::parse(format).map_err(Failure::Usage)?;
+        let records: Vec<Value> = images.iter().map(|image| record(image, args.no_trunc)).collect();
+        print!("{}", format.render(&records).map_err(Failure::Local)?);
+        return Ok(0);
+    }
     let mut titles = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
     if args.digests {
         titles.insert(2, "DIGEST");
@@ -66,6 +77,22 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     }
     print!("{}", table.render());
     Ok(0)
+}
+
+/// docker's fields.
+fn record(image: &v1::Image, whole: bool) -> Value {
+    json!({
+        "ID": id(&image.id, whole),
+        "Repository": image.repository,
+        "Tag": if image.tag.is_empty() { "<none>" } else { &image.tag },
+        "Digest": image.digest,
+        "CreatedAt": stamp(image.created),
+        "CreatedSince": ago(image.created),
+        "Size": human_size(image.size),
+        "Containers": "N/A",
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+    })
 }
 
 /// docker's twelve digits of an image's id.

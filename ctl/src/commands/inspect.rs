@@ -6,6 +6,7 @@ use tonic::Code;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::output::format::Format;
 
 /// Flags of `inspect`.
 #[derive(Debug, clap::Args)]
@@ -13,6 +14,9 @@ pub struct Args {
     /// Only things of this type: container or image
     #[arg(long = "type", value_parser = ["container", "image"])]
     kind: Option<String>,
+    /// Format output: json or TEMPLATE
+    #[arg(short, long, value_parser = |text: &str| Format::parse(text).map(|_| text.to_owned()))]
+    format: Option<String>,
     /// Display total file sizes of containers
     #[arg(short, long)]
     size: bool,
@@ -34,6 +38,11 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
                 failed = true;
             }
         }
+    }
+    if let Some(format) = &args.format {
+        let format = Format::parse(format).map_err(Failure::Usage)?;
+        print!("{}", format.render(&found).map_err(Failure::Local)?);
+        return if failed { Err(Failure::Told) } else { Ok(0) };
     }
     let text = serde_json::to_string_pretty(&Value::Array(found))
         .map_err(|error| Failure::local("write JSON", error))?;

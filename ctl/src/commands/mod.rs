@@ -1,9 +1,11 @@
 //! A file a verb.
 
 pub mod attach;
+pub mod completion;
 pub mod create;
 pub mod exec;
 pub mod images;
+pub mod info;
 pub mod inspect;
 pub mod kill;
 pub mod load;
@@ -15,9 +17,12 @@ pub mod restart;
 pub mod rm;
 pub mod rmi;
 pub mod run;
+pub mod save;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod tag;
+pub mod top;
 pub mod unpause;
 pub mod version;
 pub mod wait;
@@ -53,6 +58,11 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Images(args) => images::run(&context, args).await,
         Command::Rmi(args) => rmi::run(&context, args).await,
         Command::Tag(args) => tag::run(&context, args).await,
+        Command::Top(args) => top::run(&context, args).await,
+        Command::Stats(args) => stats::run(&context, args).await,
+        Command::Save(args) => save::run(&context, args).await,
+        Command::Info(args) => info::run(&context, args).await,
+        Command::Completion(args) => completion::run(&context, args).await,
         Command::Version(args) => version::run(&context, args).await,
     }
 }

@@ -1,11 +1,13 @@
 //! `rctl ps`: list containers.
 
 use proto_engine::v1;
+use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
+use crate::output::format::Format;
 use crate::output::table::Table;
-use crate::output::time::{ago, human_size};
+use crate::output::time::{ago, human_size, stamp};
 
 /// Flags of `ps`.
 #[derive(Debug, clap::Args)]
@@ -16,6 +18,9 @@ pub struct Args {
     /// Filter output based on conditions
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
+    /// Format output: json, table TEMPLATE or TEMPLATE
+    #[arg(long, value_parser = |text: &str| Format::parse(text).map(|_| text.to_owned()))]
+    format: Option<String>,
     /// Show the last created containers, in whatever state
     #[arg(short = 'n', long, value_name = "N", default_value_t = 0)]
     last: u32,
@@ -49,6 +54,12 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         }
         return Ok(0);
     }
+    if let Some(format) = &args.format {
+        let format = Format::parse(format).map_err(Failure::Usage)?;
+        let records: Vec<Value> = containers.iter().map(|container| record(container, &args)).collect();
+        print!("{}", format.render(&records).map_err(Failure::Local)?);
+        return Ok(0);
+    }
     let mut titles = vec!["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
     if args.size {
         titles.push("SIZE");
@@ -59,6 +70,28 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     }
     print!("{}", table.render());
     Ok(0)
+}
+
+/// docker's fields.
+fn record(container: &v1::Container, args: &Args) -> Value {
+    let mut labels: Vec<String> =
+        container.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    labels.sort();
+    json!({
+        "ID": id(&container.id, args.no_trunc),
+        "Image": container.image,
+        "Command": command(&container.command, args.no_trunc),
+        "CreatedAt": stamp(container.created),
+        "RunningFor": ago(container.created),
+        "State": container.state,
+        "Status": container.status,
+        "Ports": "",
+        "Names": container.names.join(","),
+        "Labels": labels.join(","),
+        "Mounts": container.mounts.join(","),
+        "Networks": container.network,
+        "Size": format!("{} (virtual {})", human_size(container.size_rw), human_size(container.size_root)),
+    })
 }
 
 fn row(container: &v1::Container, args: &Args) -> Vec<String> {

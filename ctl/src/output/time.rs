@@ -28,6 +28,13 @@ pub fn ago(at: Option<prost_types::Timestamp>) -> String {
     format!("{} ago", human_duration(at.elapsed().unwrap_or_default()))
 }
 
+/// docker's way to write a time: 2026-01-02 15:04:05 +0000 UTC.
+pub fn stamp(at: Option<prost_types::Timestamp>) -> String {
+    let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] +0000 UTC");
+    let time = at.and_then(system_time).map(time::OffsetDateTime::from);
+    time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| "N/A".to_owned())
+}
+
 /// A protobuf time, as the clock has it.
 pub fn system_time(at: prost_types::Timestamp) -> Option<SystemTime> {
     let nanos = u32::try_from(at.nanos).ok()?;

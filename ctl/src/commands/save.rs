@@ -1,0 +1,68 @@
+//! `rctl save`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use proto_engine::v1;
+
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::terminal;
+
+/// Flags of `save`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write to this file, instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Save only this platform
+    #[arg(long, default_value = "")]
+    platform: String,
+    /// The images
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+/// Writes images as one archive. A file appears under its name only once it is whole.
+pub async fn run(context: &Context, args: Args) -> Result<u8> {
+    if args.output.is_none() && terminal::stdout_is_terminal() {
+        return Err(Failure::Usage(
+            "cowardly refusing to save to a terminal. Use the -o flag or redirect".to_owned(),
+        ));
+    }
+    let client = context.client().await?;
+    let request = v1::SaveRequest { images: args.images.clone(), platform: args.platform.clone() };
+    let chunks = client.engine_images().save(request).await?.into_inner();
+    match &args.output {
+        None => copy(chunks, &mut std::io::stdout().lock()).await?,
+        Some(path) => {
+            let partial = partial(path);
+            let failed = |error| Failure::local(format!("write {}", partial.display()), error);
+            let mut file = std::fs::File::create(&partial).map_err(failed)?;
+            let written = copy(chunks, &mut file).await;
+            let kept = written.and_then(|()| {
+                file.sync_all().map_err(failed)?;
+                std::fs::rename(&partial, path)
+                    .map_err(|error| Failure::local(format!("rename to {}", path.display()), error))
+            });
+            if kept.is_err() {
+                // The partial file is of no use, whether or not it can be removed.
+                let _ = std::fs::remove_file(&partial);
+            }
+            kept?;
+        }
+    }
+    Ok(0)
+}
+
+async fn copy(mut chunks: tonic::Streaming<v1::SaveResponse>, out: &mut impl Write) -> Result<()> {
+    while let Some(chunk) = chunks.message().await? {
+        out.write_all(&chunk.data).map_err(|error| Failure::local("write the archive", error))?;
+    }
+    out.flush().map_err(|error| Failure::local("write the archive", error))
+}
+
+fn partial(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.partial", std::process::id()))
+}
