@@ -33,8 +33,7 @@ use tonic::service::{Routes, RoutesBuilder};
 /// What the daemon says of itself.
 #[derive(Debug, Clone, Default)]
 pub struct Server {
-    /// The version that clients adapt to. Clients such as nerdctl read "2.x" as a promise of the whole Transfer service, pushes
-    /// included.
+    /// The version that clients adapt to. Clients such as nerdctl move images by Transfer once it is "2.0" or later.
     pub version: String,
     /// The revision the daemon was built from.
     pub revision: String,

@@ -1,5 +1,5 @@
-//! `containerd.services.transfer.v1.Transfer`: from a registry or an archive into the image store, out of it into an
-//! archive, and from one name to another. Other pairs answer `Unimplemented` and say which.
+//! `containerd.services.transfer.v1.Transfer`: from a registry or an archive into the image store, out of it into
+//! either, and from one name to another. Other pairs answer `Unimplemented` and say which.
 
 mod auth;
 mod endpoint;
@@ -8,6 +8,8 @@ mod import;
 mod lease;
 mod progress;
 mod pull;
+mod push;
+mod registry;
 mod store;
 mod tag;
 
@@ -67,6 +69,7 @@ impl TransferService {
         let job = Job { rooms: &self.rooms, streams: &self.streams, caller, lease: &lease, reporter };
         match (source, destination) {
             (Endpoint::Registry(source), Endpoint::Store(store)) => job.pull(source, store).await,
+            (Endpoint::Store(store), Endpoint::Registry(destination)) => job.push(store, destination).await,
             (Endpoint::Import(source), Endpoint::Store(store)) => job.import(source, store).await,
             (Endpoint::Store(store), Endpoint::Export(destination)) => job.export(store, destination).await,
             (Endpoint::Store(source), Endpoint::Store(destination)) => job.tag(source, destination).await,

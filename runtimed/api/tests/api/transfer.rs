@@ -244,14 +244,11 @@ async fn image_gets_another_name() {
 async fn other_pairs_are_named() {
     let daemon = Daemon::start().await;
     let registry = OciRegistry { reference: "registry.example/a:1".into(), ..Default::default() };
-    let status = transfer(&daemon, pack(&store("a")), pack(&registry), "").await.unwrap_err();
+    let archive = ImageExportStream { stream: "s".into(), ..Default::default() };
+    let status = transfer(&daemon, pack(&registry), pack(&archive), "").await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
-    assert!(
-        status
-            .message()
-            .contains("containerd.types.transfer.ImageStore to containerd.types.transfer.OCIRegistry"),
-        "{status}"
-    );
+    let pair = "containerd.types.transfer.OCIRegistry to containerd.types.transfer.ImageExportStream";
+    assert!(status.message().contains(pair), "{status}");
     let unknown = Any { type_url: "some.Other".into(), value: Vec::new() };
     let status = transfer(&daemon, unknown, pack(&store("a")), "").await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
@@ -297,11 +294,24 @@ async fn pull_from_nowhere_says_so() {
 #[tokio::test]
 async fn what_a_pull_cannot_do_is_refused() {
     let daemon = Daemon::start().await;
-    let resolver = RegistryResolver { host_dir: "/etc/x".into(), ..Default::default() };
+    let resolver = RegistryResolver { http_debug: HttpDebug::Trace.into(), ..Default::default() };
     let registry = OciRegistry { reference: "registry.example/a:1".into(), resolver: Some(resolver) };
     let status = transfer(&daemon, pack(&registry), pack(&store("a")), "").await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
-    assert!(status.message().contains("hosts folder"), "{status}");
+    assert!(status.message().contains("trace"), "{status}");
+    let resolver = RegistryResolver { default_scheme: "ftp".into(), ..Default::default() };
+    let registry = OciRegistry { reference: "registry.example/a:1".into(), resolver: Some(resolver) };
+    let status = transfer(&daemon, pack(&registry), pack(&store("a")), "").await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn push_of_what_is_not_there_says_so() {
+    let daemon = Daemon::start().await;
+    let registry = OciRegistry { reference: "127.0.0.1:1/a:1".into(), ..Default::default() };
+    let status = transfer(&daemon, pack(&store("nothing")), pack(&registry), "").await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(status.message().contains("image \"nothing\": not found"), "{status}");
 }
 
 /// A registry that has nothing, and tells so only to those who give `authorization`. Returns its address.
