@@ -21,6 +21,7 @@ use crate::cli::Global;
 use crate::error::{Context as _, Error, Result};
 use crate::plan::mounts::{IdMap, Source};
 use crate::plan::namespaces::{Kind, Namespaces};
+use crate::plan::options::Propagation;
 use crate::plan::{self, Choices, Plan, Step};
 use crate::process;
 use crate::procfs::Procfs;
@@ -325,6 +326,7 @@ impl Creation<'_> {
             }
             let tree = mount::open_source(path, *recursive)
                 .with_context(|| format!("error mounting {path:?} to rootfs at {:?}", m.destination))?;
+            self.cut_off(&tree)?;
             if let Some((uids, gids)) = &m.id_maps {
                 let recursive = m.options.idmap.unwrap_or(false);
                 super::idmap::apply(&tree, recursive, uids, gids)
@@ -333,6 +335,19 @@ impl Creation<'_> {
             trees.push((m.destination.clone(), tree));
         }
         Ok(trees)
+    }
+
+    /// A tree taken from the host's namespace is a peer of the host's mounts, unlike one taken from init's: without this,
+    /// what the container mounts there would show up on the host.
+    fn cut_off(&self, tree: &OwnedFd) -> Result<()> {
+        let asked = self.plan.steps.iter().find_map(|step| match step {
+            Step::BindRoot { propagation } => Some(*propagation),
+            _ => None,
+        });
+        match asked {
+            Some(propagation) => mount::propagate(tree, Propagation { recursive: true, ..propagation }),
+            None => Ok(()),
+        }
     }
 
     fn hooks(&self, of: impl Fn(&oci::runtime::Hooks) -> &Option<Vec<Hook>>) -> Vec<Hook> {

@@ -101,7 +101,10 @@ impl Bundle {
     /// The executor with a verb and flags, without the id.
     pub fn command(&self, args: &[&str]) -> Command {
         let text = serde_json::to_string(&self.config).unwrap();
-        fs::write(self.dir.path().join("config.json"), text).unwrap();
+        // Whole at once: another verb may be reading it.
+        let mut file = tempfile::NamedTempFile::new_in(self.dir.path()).unwrap();
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        file.persist(self.dir.path().join("config.json")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_runc-rs"));
         command.current_dir(self.dir.path()).arg("--root").arg(self.dir.path().join("state")).args(args);
         command.stdin(Stdio::null());

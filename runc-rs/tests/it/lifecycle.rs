@@ -99,7 +99,10 @@ fn run_hands_the_status_on() {
     assert_eq!(Bundle::new(&["true"]).run().code, 0);
     let bundle = Bundle::new(&["sleep", "1000"]);
     let mut child = bundle.command(&["run"]).arg(&bundle.id).spawn().unwrap();
-    bundle.wait("the start", || bundle.verb(&["state"]).out.contains("running"));
+    let program = |pid: i32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    bundle.wait("the start", || {
+        bundle.verb(&["state"]).out.contains("running") && program(bundle.pid()).starts_with(b"sleep")
+    });
     bundle.verb_with(&["kill"], &["KILL"]).ok();
     assert_eq!(child.wait().unwrap().code(), Some(137));
     assert!(!bundle.state_dir().exists());
