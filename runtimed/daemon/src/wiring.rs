@@ -12,6 +12,10 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::config::Config;
 use crate::listen::ttrpc_path;
 
+/// How long a lock that is held may still be let go, and how often to look: flock(2) tells nobody.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_RETRY: Duration = Duration::from_millis(5);
+
 /// A daemon's rooms and flows, and the lock on its root folder.
 pub struct House {
     /// The rooms.
@@ -28,7 +32,7 @@ pub struct House {
 pub async fn open(config: &Config) -> Result<House> {
     private_folder(&config.root, 0o711)?;
     private_folder(&config.state, 0o711)?;
-    let lock = lock(&config.root)?;
+    let lock = lock(&config.root).await?;
     let uuid = uuid(&config.root)?;
     let store = metadata::Store::open(&config.root.join("metadata"))?;
     let events = events::Bus::new();
@@ -103,22 +107,33 @@ fn shims(config: &Config) -> task::Config {
     }
 }
 
-/// One daemon a root folder: two would each sweep away what the other makes.
-fn lock(root: &Path) -> Result<Flock<std::fs::File>> {
+/// One daemon a root folder: two would each sweep away what the other makes. A child that a killed daemon had forked holds the lock
+/// until it execs, so a refusal counts only once it lasts.
+async fn lock(root: &Path) -> Result<Flock<std::fs::File>> {
     let path = root.join("lock");
-    let file = std::fs::File::options()
+    let mut file = std::fs::File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(&path)
         .context(|| format!("open {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
-        errors::Error::with_source(
-            errors::Kind::Unavailable,
-            format!("another daemon uses the root folder {}", root.display()),
-            error,
-        )
-    })
+    let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, nix::Error::EWOULDBLOCK)) if tokio::time::Instant::now() < deadline => {
+                file = back;
+                tokio::time::sleep(LOCK_RETRY).await;
+            }
+            Err((_, error)) => {
+                return Err(errors::Error::with_source(
+                    errors::Kind::Unavailable,
+                    format!("another daemon uses the root folder {}", root.display()),
+                    error,
+                ));
+            }
+        }
+    }
 }
 
 fn uuid(root: &Path) -> Result<String> {

@@ -82,7 +82,7 @@ impl Flows {
             let task = tasks.remove(&container.id);
             lines.push(self.line(namespace, container, task)?);
         }
-        lines.sort_by(|a, b| b.container.created_at.cmp(&a.container.created_at));
+        lines.sort_by_key(|line| std::cmp::Reverse(line.container.created_at));
         Ok(lines)
     }
 
