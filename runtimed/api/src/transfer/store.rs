@@ -68,7 +68,7 @@ pub(super) fn names(store: &ImageStore, digest: &str) -> Vec<String> {
 pub(super) fn naming(store: &ImageStore) -> Result<Naming> {
     let mut prefixes = store.extra_references.iter().filter(|reference| reference.is_prefix);
     let Some(prefix) = prefixes.next() else {
-        // Without a prefix nothing in the archive makes a name.
+        // Then there is the name for the whole, and what full names the archive itself gives.
         unserved(store.name.is_empty(), "an import without a name or a prefix for names")?;
         return Ok(Naming { rule: NameRule::Keep, digest_prefix: None, digest_only_unnamed: false });
     };
