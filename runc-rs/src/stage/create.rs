@@ -376,6 +376,14 @@ impl Creation<'_> {
 }
 
 impl Answers for Creation<'_> {
+    fn awaits_start(&self) -> bool {
+        self.request.await_start
+    }
+
+    fn fate(&self) -> String {
+        parent::fate(self.pid)
+    }
+
     fn mounted(&mut self) -> Result<()> {
         // Even without limits, devices are denied but for the usual ones.
         let resources = self.plan.resources.clone().unwrap_or_default();

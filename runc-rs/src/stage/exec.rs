@@ -183,6 +183,14 @@ impl Exec<'_> {
 }
 
 impl Answers for Exec<'_> {
+    fn awaits_start(&self) -> bool {
+        false
+    }
+
+    fn fate(&self) -> String {
+        parent::fate(self.pid)
+    }
+
     fn mounted(&mut self) -> Result<()> {
         Err(Error::new("an exec'd process mounts nothing"))
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use rustix::process::{Rlimit as RawRlimit, prlimit};
 
@@ -17,6 +17,10 @@ pub trait Answers {
     fn mounted(&mut self) -> Result<()>;
     /// It is set up.
     fn ready(&mut self) -> Result<()>;
+    /// Whether it waits for `start` once it is set up; else it executes the program, which closes the channel.
+    fn awaits_start(&self) -> bool;
+    /// How it ended, when it has.
+    fn fate(&self) -> String;
 }
 
 /// Answers until the program runs, or init waits for `start`.
@@ -30,8 +34,13 @@ pub fn serve(channel: &Channel, answers: &mut impl Answers) -> Result<()> {
                 ready = true;
             }
             Some(Message::Done) => return Ok(()),
-            None if ready => return Ok(()),
-            None => return Err(Error::new("container init ended before it was set up")),
+            None if ready && !answers.awaits_start() => return Ok(()),
+            None => {
+                return Err(Error::new(format!(
+                    "container init ended before it was set up: {}",
+                    answers.fate()
+                )));
+            }
             Some(Message::Failed { text, plain: true }) => return Err(Error::new(text)),
             Some(Message::Failed { text, plain: false }) => {
                 return Err(Error::new(text)).context("error during container init");
@@ -68,6 +77,15 @@ pub fn write_pid_file(path: &str, pid: i32) -> Result<()> {
     let temporary = path.with_file_name(format!(".{}", name.to_string_lossy()));
     std::fs::write(&temporary, pid.to_string()).with_context(|| format!("open {}", temporary.display()))?;
     std::fs::rename(&temporary, path).with_context(|| format!("rename {}", temporary.display()))
+}
+
+/// How a child has ended; it is left to be collected.
+pub fn fate(pid: i32) -> String {
+    match waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+        Ok(WaitStatus::Exited(_, code)) => format!("exit status {code}"),
+        Ok(WaitStatus::Signaled(_, signal, _)) => format!("signal: {signal}"),
+        other => format!("{other:?}"),
+    }
 }
 
 /// Ends a process that could not be set up, and waits until it is gone.
@@ -107,8 +125,7 @@ pub fn handed_on() -> Vec<String> {
 mod tests {
     use super::*;
 
-    #[derive(Default)]
-    struct Log(Vec<&'static str>);
+    struct Log(Vec<&'static str>, bool);
 
     impl Answers for Log {
         fn mounted(&mut self) -> Result<()> {
@@ -119,15 +136,25 @@ mod tests {
             self.0.push("ready");
             Ok(())
         }
+        fn awaits_start(&self) -> bool {
+            self.1
+        }
+        fn fate(&self) -> String {
+            "signal: SIGKILL".into()
+        }
     }
 
     fn talk(messages: &[Message]) -> (Result<()>, Vec<&'static str>) {
+        talk_with(messages, false)
+    }
+
+    fn talk_with(messages: &[Message], awaits_start: bool) -> (Result<()>, Vec<&'static str>) {
         let (ours, theirs) = Channel::pair().unwrap();
         for message in messages {
             theirs.send(message).unwrap();
         }
         rustix::net::shutdown(theirs.as_raw(), rustix::net::Shutdown::Write).unwrap();
-        let mut log = Log::default();
+        let mut log = Log(Vec::new(), awaits_start);
         (serve(&ours, &mut log), log.0)
     }
 
@@ -136,7 +163,9 @@ mod tests {
         let (result, log) = talk(&[Message::Mounted, Message::Ready]);
         result.unwrap();
         assert_eq!(log, ["mounted", "ready"]);
-        talk(&[Message::Mounted, Message::Ready, Message::Done]).0.unwrap();
+        talk_with(&[Message::Mounted, Message::Ready, Message::Done], true).0.unwrap();
+        let silent = talk_with(&[Message::Mounted, Message::Ready], true).0.unwrap_err().to_string();
+        assert!(silent.ends_with("before it was set up: signal: SIGKILL"), "{silent}");
     }
 
     #[test]

@@ -117,6 +117,19 @@ fn seccomp_filters() {
 }
 
 #[test]
+fn a_filter_that_kills_init_fails_the_creation() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.config["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["sendto"], "action": "SCMP_ACT_KILL_PROCESS"}]
+    });
+    let said = bundle.create();
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("ended before it was set up: signal: SIGSYS"), "{}", said.err);
+    assert!(!bundle.state_dir().exists());
+}
+
+#[test]
 fn the_score_for_the_killer_of_processes() {
     let mut bundle = Bundle::new(&["cat", "/proc/self/oom_score_adj"]);
     bundle.config["process"]["oomScoreAdj"] = json!(500);
