@@ -24,6 +24,9 @@ const KILLED: Duration = Duration::from_secs(2);
 /// How often to look for processes that fork faster than they are found.
 const SWEEPS: u32 = 10;
 
+/// When to look again at somebody who does not belong there; longer than a fork takes to become a program.
+const SECOND_LOOK: Duration = Duration::from_millis(5);
+
 /// A process that cannot be mistaken for another.
 pub(crate) struct Held(AsyncFd<OwnedFd>);
 
@@ -115,6 +118,8 @@ enum Stray {
     /// The executor that a shim had called: it ends by itself, and must. Killed half way, it would leave a cgroup that
     /// no later call of it knows of.
     Executor,
+    /// Somebody else; or a child of the dead daemon that is about to become a shim, and still looks like the daemon.
+    Other,
 }
 
 /// Clears a bundle of processes: those that work in the folder and have the task's id among their arguments. So the
@@ -130,10 +135,29 @@ pub(crate) async fn clear_strays(bundle: &Path, id: &ContainerId) {
         if found.is_empty() {
             return;
         }
+        if found.iter().all(|(_, stray)| *stray == Stray::Other) {
+            // The kernel tells nobody when a process becomes another program.
+            tokio::time::sleep(SECOND_LOOK).await;
+        }
         // Shims first: they start executors.
-        found.sort_by_key(|(_, stray)| *stray == Stray::Executor);
+        found.sort_by_key(|(_, stray)| *stray != Stray::Shim);
         for (pid, _) in found {
             clear_stray(pid, &folder, id).await;
+        }
+    }
+}
+
+/// Waits for what a shim has called in the bundle, but not for ever: until then it may not know how a creation ends
+/// that the daemon before had asked for.
+pub(crate) async fn executors_done(bundle: &Path, id: &ContainerId) {
+    let Ok(folder) = bundle.canonicalize() else { return };
+    let name = id.clone();
+    let found = tokio::task::spawn_blocking(move || strays(&folder, &name)).await;
+    let found = found.ok().and_then(Result::ok).unwrap_or_default();
+    for (pid, _) in found.into_iter().filter(|(_, stray)| *stray == Stray::Executor) {
+        if let Some(held) = Held::open(pid) {
+            // One that hangs is looked after by whoever clears the bundle.
+            let _ = tokio::time::timeout(LIMIT, held.ended()).await;
         }
     }
 }
@@ -141,7 +165,7 @@ pub(crate) async fn clear_strays(bundle: &Path, id: &ContainerId) {
 async fn clear_stray(pid: u32, folder: &Path, id: &ContainerId) {
     let Some(held) = Held::open(pid) else { return };
     // Looked at again, now that the pid cannot change hands.
-    let Some(stray) = is_stray(pid, folder, id) else { return };
+    let Some(stray) = is_stray(pid, folder, id).filter(|stray| *stray != Stray::Other) else { return };
     let ends = stray == Stray::Executor && tokio::time::timeout(LIMIT, held.ended()).await.is_ok();
     if !ends {
         tracing::warn!(pid, bundle = %folder.display(), ?stray, "kill a stray process");
@@ -172,7 +196,9 @@ fn is_stray(pid: u32, folder: &Path, id: &ContainerId) -> Option<Stray> {
     }
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let parts: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    let place = parts.iter().position(|part| *part == id.as_str().as_bytes())?;
+    let Some(place) = parts.iter().position(|part| *part == id.as_str().as_bytes()) else {
+        return Some(Stray::Other);
+    };
     let flagged = place > 0 && matches!(parts[place - 1], b"-id" | b"--id");
     Some(if flagged { Stray::Shim } else { Stray::Executor })
 }

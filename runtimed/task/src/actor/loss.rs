@@ -77,7 +77,16 @@ impl Actor {
         let conn = Arc::new(conn);
         self.conn = Some(conn.clone());
         self.phase = Phase::Live;
-        self.jobs.spawn(async move { Done::Identified(conn.identify().await) });
+        let (bundle, id) = (self.bundle.clone(), self.key.1.clone());
+        self.jobs.spawn(async move {
+            let mut identity = conn.identify().await;
+            if identity.as_ref().is_err_and(Error::is_not_found) {
+                // It may be about to create what an earlier daemon has asked for.
+                shim_end::executors_done(bundle.path(), &id).await;
+                identity = conn.identify().await;
+            }
+            Done::Identified(identity)
+        });
     }
 
     /// The shim is dead. Execs end before init, as always.
@@ -139,6 +148,8 @@ impl Actor {
         let exit = self.init_exit();
         self.jobs.spawn(async move {
             if let Some(conn) = conn {
+                // Should it have come into being this moment.
+                let _ = conn.delete("").await;
                 shim_end::end(&conn, shim_pid, alone).await;
             }
             shim_end::clear_strays(bundle.path(), &id).await;
