@@ -1,3 +1,5 @@
+//! Plans of whole documents: what is carried out, in which order, and what is refused.
+
 use serde_json::{Value, json};
 
 use super::*;

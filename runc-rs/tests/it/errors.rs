@@ -1,3 +1,5 @@
+//! What goes wrong, and in which words.
+
 use std::fs;
 
 use serde_json::json;

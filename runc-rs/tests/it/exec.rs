@@ -1,3 +1,5 @@
+//! Further processes in a container.
+
 use std::fs;
 
 use serde_json::json;
@@ -133,4 +135,20 @@ fn not_in_what_is_paused_unless_asked() {
     assert!(said.err.contains("paused container"), "{}", said.err);
     bundle.verb(&["resume"]).ok();
     bundle.exec(&["true"]).ok();
+}
+
+#[test]
+fn a_descriptor_is_no_working_directory() {
+    let bundle = sleeper();
+    for number in 3..16 {
+        let said = bundle
+            .verb_with(&["exec", "--cwd", &format!("/proc/self/fd/{number}")], &["sh", "-c", "ls -d /bin"]);
+        // A descriptor of the container's own root leads nowhere new; every other is refused.
+        assert!(said.code == 255 || said.out == "/bin\n", "{number}: {} {}", said.out, said.err);
+        let up = bundle.verb_with(
+            &["exec", "--cwd", &format!("/proc/self/fd/{number}")],
+            &["cat", "../../../../../../../../etc/shadow"],
+        );
+        assert_ne!(up.code, 0);
+    }
 }

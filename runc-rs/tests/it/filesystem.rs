@@ -1,3 +1,5 @@
+//! What a container sees of files: mounts, devices, masked paths.
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -200,4 +202,35 @@ fn the_container_cannot_write_to_the_executor() {
     let exe = format!("/proc/{}/exe", bundle.pid());
     let e = fs::OpenOptions::new().write(true).open(exe).unwrap_err();
     assert!(matches!(e.raw_os_error(), Some(30 | 26 | 1)), "{e}");
+}
+
+#[test]
+fn a_link_for_dev_does_not_lead_out() {
+    let mut bundle = Bundle::new(&["true"]);
+    let outside = bundle.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, bundle.rootfs().join("dev")).unwrap();
+    bundle.config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|m| !m["destination"].as_str().unwrap().starts_with("/dev"));
+    assert_ne!(bundle.run().code, 0);
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+}
+
+#[test]
+fn a_false_null_device_is_no_mask() {
+    let mut bundle = Bundle::new(&["true"]);
+    fs::write(bundle.rootfs().join("secret"), "").unwrap();
+    bundle.mount(json!({"destination": "/dev", "source": "falsedev", "options": ["bind"]}));
+    let false_dev = bundle.dir.path().join("falsedev");
+    fs::create_dir(&false_dev).unwrap();
+    symlink("/proc/sysrq-trigger", false_dev.join("null")).unwrap();
+    bundle.config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|m| m["source"] == "falsedev" || m["type"] == "proc");
+    bundle.config["linux"]["maskedPaths"] = json!(["/secret"]);
+    let said = bundle.run();
+    assert!(said.err.contains("/dev/null is not the null device"), "{}", said.err);
 }

@@ -1,3 +1,5 @@
+//! The six kinds of hooks.
+
 use std::fs;
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! From create to delete.
+
 use serde_json::{Value, json};
 
 use crate::bundle::Bundle;

@@ -1,3 +1,5 @@
+//! Which namespaces a container has, and which it shares.
+
 use std::fs;
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Who the first process is, and what it may do.
+
 use serde_json::json;
 
 use crate::bundle::Bundle;

@@ -1,3 +1,5 @@
+//! Terminals and console sockets.
+
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;

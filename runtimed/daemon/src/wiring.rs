@@ -156,11 +156,20 @@ fn scratch(root: &Path) -> Result<PathBuf> {
     private_folder(&path, 0o700)?;
     for entry in std::fs::read_dir(&path).context(|| format!("list {}", path.display()))?.flatten() {
         let _ = nix::mount::umount2(&entry.path(), nix::mount::MntFlags::MNT_DETACH);
-        if let Err(error) = std::fs::remove_dir(entry.path()) {
+        if let Err(error) = remove(&entry.path()) {
             tracing::warn!(path = %entry.path().display(), %error, "a temporary mount point stays");
         }
     }
     Ok(path)
+}
+
+/// A folder that was a mount point is empty; others hold what a flow had not finished.
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => std::fs::remove_dir_all(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => std::fs::remove_file(path),
+        other => other,
+    }
 }
 
 fn private_folder(path: &Path, mode: u32) -> Result<()> {
