@@ -46,9 +46,9 @@ impl Bundle {
         self.0.join("init.pid")
     }
 
-    /// The pid of an exec process, written by the executor.
+    /// The pid of an exec process, written by the executor. Its id may be "init".
     pub(crate) fn exec_pid(&self, exec: &str) -> PathBuf {
-        self.0.join(format!("{exec}.pid"))
+        self.0.join(format!("exec-{exec}.pid"))
     }
 
     /// The executor's own log.

@@ -92,8 +92,12 @@ fn executor_error(tried: &str, error: runc_client::Error) -> Error {
     }
 }
 
+/// containerd allows 76 characters; names made of an id must stay below 255 bytes.
+const LONGEST_ID: usize = 200;
+
 /// A name that becomes part of a path.
 fn check_id(what: &str, id: &str) -> Result<()> {
-    let plain = !id.is_empty() && id.len() <= 255 && id != "." && id != ".." && !id.contains(['/', '\0']);
+    let plain =
+        !id.is_empty() && id.len() <= LONGEST_ID && id != "." && id != ".." && !id.contains(['/', '\0']);
     if plain { Ok(()) } else { Err(Error::invalid(format!("the {what} id {id:?} is not a plain name"))) }
 }
