@@ -24,17 +24,26 @@ const SAFE: u64 = NOSUID | NODEV | NOEXEC;
 pub fn mount(context: &Context<'_>, mount: &Mount) -> Result<()> {
     let unified = statfs(HOST).is_ok_and(|s| s.f_type == CGROUP2_SUPER_MAGIC);
     let root = context.root()?;
-    let fd = if unified { version_2(root, mount)? } else { version_1(context, root, mount)? };
+    let fd = if unified { version_2(context, root, mount)? } else { version_1(context, root, mount)? };
     mount.options.propagation.iter().try_for_each(|p| propagate(&fd, *p))
 }
 
-fn version_2(root: &Root, mount: &Mount) -> Result<OwnedFd> {
+fn version_2(context: &Context<'_>, root: &Root, mount: &Mount) -> Result<OwnedFd> {
     let target = root.make_dir(&mount.destination, 0o755)?;
-    // In a user namespace without a cgroup namespace it cannot be mounted anew.
+    // In a user namespace without a cgroup namespace it cannot be mounted anew; the host's whole tree must not be seen
+    // instead (CVE-2023-25809).
+    let own = || own_unified(&context.procfs.read("self/cgroup")?);
     let made = new_filesystem("cgroup2", Some("cgroup"), &mount.options.data, &[], mount.options.attr.set)
-        .or_else(|_| bound(Path::new(HOST), mount.options.attr))?;
+        .or_else(|_| bound(&own()?, mount.options.attr))?;
     attach(&made, &target, &mount.destination)?;
     Ok(made)
+}
+
+/// This process's directory of version 2 (cgroups(7): the line of hierarchy 0).
+fn own_unified(own: &str) -> Result<PathBuf> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::"));
+    let below = path.and_then(|p| Path::new(p).strip_prefix("/").ok());
+    below.map(|p| Path::new(HOST).join(p)).ok_or_else(|| Error::new("no cgroup of version 2"))
 }
 
 fn bound(path: &Path, attr: MountAttr) -> Result<OwnedFd> {
@@ -157,6 +166,12 @@ mod tests {
         assert_eq!(all[0].data(), ["name=systemd"]);
         assert_eq!(all[0].aliases().count(), 0);
         assert_eq!(all[1].aliases().collect::<Vec<_>>(), ["cpu", "cpuacct"]);
+    }
+
+    #[test]
+    fn own_directory_of_version_2() {
+        assert_eq!(own_unified("1:pids:/x\n0::/a/b\n").unwrap(), Path::new("/sys/fs/cgroup/a/b"));
+        assert!(own_unified("1:pids:/x\n").is_err());
     }
 
     #[test]
