@@ -328,6 +328,26 @@ async fn logging_programs_get_both_outputs() {
 }
 
 #[tokio::test]
+async fn a_file_is_appended_to_and_a_silent_logging_program_is_refused() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "echo out; echo err >&2").await;
+    let refused = shim.create_request(&daemon, "", "binary-v2:///bin/true");
+    let (_, message) = code(shim.task.create(quick(), &refused).await);
+    assert!(message.contains("/bin/true") && message.contains("without a word"), "{message}");
+    let file = daemon.dir.path().join("made/for/it");
+    shim.create(&shim.create_request(&daemon, "", &format!("file://{}", file.display()))).await;
+    fs::write(&file, "before\n").unwrap();
+    shim.run("").await.unwrap();
+    assert_eq!(shim.wait("").await, 0);
+    let mut lines: Vec<String> = fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(lines.remove(0), "before");
+    lines.sort();
+    assert_eq!(lines, ["err", "out"]);
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
 async fn pause_resume_and_metrics() {
     let daemon = Daemon::new().await;
     let shim = daemon.start("c1", "exec sleep 1000").await;
