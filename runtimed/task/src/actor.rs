@@ -120,6 +120,10 @@ pub(crate) struct Actor {
     /// Calls under way, of the jobs.
     calls: usize,
     deletes: Vec<Reply<Exit>>,
+    /// Notes being written, of the jobs.
+    notes: usize,
+    /// It is known how a restored task is.
+    known: bool,
     /// Told once it is known how a restored task is.
     settled: Option<oneshot::Sender<()>>,
     _log: Option<ShimLog>,
@@ -151,6 +155,8 @@ impl Actor {
             jobs: JoinSet::new(),
             calls: 0,
             deletes: Vec::new(),
+            notes: 0,
+            known: false,
             settled: None,
             _log: None,
         }
@@ -204,6 +210,7 @@ impl Actor {
     pub(crate) fn lost(table: &Arc<Table>, key: &Key, ledger: Ledger, bundle: Bundle, exit: Exit) -> Actor {
         let mut actor = Actor::new(table, key, ledger, bundle, init(Some(exit)));
         actor.phase = Phase::Lost;
+        actor.report_known_exit();
         actor
     }
 
@@ -255,7 +262,11 @@ impl Actor {
             Done::Ended { exec_id, pid, result } => self.on_ended(&exec_id, pid, result),
             Done::Loss(loss) => self.on_loss(loss),
             Done::Deleted(result) => return self.on_deleted(result),
-            Done::Noted => {}
+            Done::Noted => {
+                self.notes = self.notes.saturating_sub(1);
+                self.settle_if_due();
+                self.go_on_deleting();
+            }
         }
         ControlFlow::Continue(())
     }
@@ -313,7 +324,17 @@ impl Actor {
         self.settle();
     }
 
+    /// It is known now how the task is.
     fn settle(&mut self) {
+        self.known = true;
+        self.settle_if_due();
+    }
+
+    /// Whoever opens the tasks hears of it once what was reported is also written down.
+    fn settle_if_due(&mut self) {
+        if !self.known || self.notes > 0 {
+            return;
+        }
         if let Some(settled) = self.settled.take() {
             let _ = settled.send(());
         }

@@ -52,7 +52,7 @@ pub(crate) struct Bootstrap {
     pub(crate) protocol: String,
 }
 
-/// The exit of init, once reported: `reported.json`.
+/// The exit of init, once it was reported or the shim that knew it is gone: `reported.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ended {
     pid: u32,
@@ -61,6 +61,8 @@ pub(crate) struct Ended {
     nanos: u32,
     /// The shim is dead and has been cleaned after.
     pub(crate) lost: bool,
+    /// The exit was published.
+    pub(crate) reported: bool,
 }
 
 /// As much of a spec as decides about permissions.
@@ -206,13 +208,13 @@ impl Bundle {
         Ok(PathBuf::from(name))
     }
 
-    /// Writes down that init's exit has been reported.
+    /// Writes down init's exit.
     pub(crate) fn write_exit(&self, ended: &Ended) -> Result<()> {
         let json = serde_json::to_vec(ended).kind(Kind::Internal, || "encode reported.json")?;
         self.write("reported.json", &json)
     }
 
-    /// The reported exit, if there is one.
+    /// Init's exit, if it was written down.
     pub(crate) fn read_exit(&self) -> Result<Option<Ended>> {
         match self.read("reported.json") {
             Ok(json) => serde_json::from_slice(&json)
@@ -271,7 +273,7 @@ impl Bundle {
 
 impl Ended {
     /// What is written down of `exit`.
-    pub(crate) fn new(exit: Exit, lost: bool) -> Ended {
+    pub(crate) fn new(exit: Exit, lost: bool, reported: bool) -> Ended {
         let since = exit.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ended {
             pid: exit.pid,
@@ -279,6 +281,7 @@ impl Ended {
             seconds: since.as_secs(),
             nanos: since.subsec_nanos(),
             lost,
+            reported,
         }
     }
 

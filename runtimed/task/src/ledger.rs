@@ -28,6 +28,11 @@ impl Ledger {
         }
     }
 
+    /// Was an exit of `exec_id` reported?
+    pub(crate) fn holds(&self, exec_id: &str) -> bool {
+        self.lock().contains_key(exec_id)
+    }
+
     /// The id may be used again: its process was deleted.
     pub(crate) fn forget(&self, exec_id: &str) {
         self.lock().remove(exec_id);
@@ -50,6 +55,7 @@ mod tests {
         assert!(ledger.claim("e", 2));
         assert!(!ledger.clone().claim("e", 2));
         assert!(!ledger.claim("e", 0));
+        assert!(ledger.holds("e") && !ledger.holds("f"));
         ledger.forget("e");
         assert!(ledger.claim("e", 2));
         assert!(!ledger.claim("", 1));

@@ -84,7 +84,7 @@ async fn settle(mut restored: JoinSet<()>, limit: Duration) {
 /// Takes the id; an exit that was reported is not reported again.
 fn claimed(table: &Table, key: &Key, reported: Option<Ended>) -> Result<Ledger> {
     let ledger = table.reserve(key)?;
-    if let Some(ended) = reported {
+    if let Some(ended) = reported.filter(|ended| ended.reported) {
         ledger.claim("", ended.exit().pid);
     }
     Ok(ledger)

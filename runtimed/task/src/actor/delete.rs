@@ -35,7 +35,8 @@ impl Actor {
 
     /// Begins a deletion if one is asked for and none is under way.
     pub(super) fn go_on_deleting(&mut self) {
-        if self.deletes.is_empty() {
+        // A note would be written into a folder that is being removed.
+        if self.deletes.is_empty() || self.notes > 0 {
             return;
         }
         match (self.phase, self.conn.clone()) {

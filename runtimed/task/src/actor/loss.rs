@@ -7,6 +7,7 @@ use std::time::Duration;
 use errors::{Error, Result};
 
 use super::{Actor, Done, Phase, no_process};
+use crate::bundle::Ended;
 use crate::call::{Answer, Call};
 use crate::process::Proc;
 use crate::shim_conn::{ShimConn, is_hung};
@@ -42,7 +43,8 @@ impl Actor {
         let (shared, key, bundle) = (self.shared.clone(), self.key.clone(), self.bundle.clone());
         let bootstrap = self.bootstrap.clone();
         let again = self.retries < RETRIES;
-        let pid = self.describe("").map_or(0, |init| init.pid);
+        let (pid, known) = (self.describe("").map_or(0, |init| init.pid), self.init_exit());
+        let reported = self.ledger.holds("");
         self.retries += 1;
         self.jobs.spawn(async move {
             let (namespace, id) = &key;
@@ -61,6 +63,12 @@ impl Actor {
                 }
             };
             shim_end::remove_socket(&bootstrap.address);
+            // Kept before anybody hears of it: the shim cannot be asked again.
+            let exit = known.unwrap_or(exit);
+            let ended = Ended::new(exit, true, reported);
+            if let Err(error) = blocking(move || bundle.write_exit(&ended)).await {
+                tracing::warn!(%namespace, %id, error = %error.chain(), "keep the exit of a dead shim's task");
+            }
             Done::Loss(Loss::Dead(exit))
         });
     }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use proto_containerd::events::{TaskDelete, TaskExit};
 
-use super::{Actor, Done};
+use super::{Actor, Done, Phase};
 use crate::bundle::Ended;
 use crate::types::{Exit, Status};
 
@@ -33,7 +33,7 @@ impl Actor {
         if let Some(exit) = self.init_exit()
             && self.publish_exit("", exit)
         {
-            self.note(exit, false);
+            self.note(exit, self.phase == Phase::Lost);
         }
     }
 
@@ -69,10 +69,15 @@ impl Actor {
     }
 
     /// Writes down that init's exit was reported. After the report, since twice is better than never.
+    /// Not while the bundle is being removed.
     pub(super) fn note(&mut self, exit: Exit, lost: bool) {
+        if self.phase == Phase::Deleting {
+            return;
+        }
         let bundle = self.bundle.clone();
+        self.notes += 1;
         self.jobs.spawn_blocking(move || {
-            match bundle.write_exit(&Ended::new(exit, lost)) {
+            match bundle.write_exit(&Ended::new(exit, lost, true)) {
                 // The bundle may be on its way out.
                 Err(error) if !error.is_not_found() => {
                     tracing::warn!(error = %error.chain(), "note an exit");

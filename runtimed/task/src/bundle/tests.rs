@@ -135,7 +135,7 @@ fn an_exit_is_kept_to_the_nanosecond() {
     assert_eq!(bundle.read_exit().unwrap(), None);
     let at = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
     let exit = Exit { pid: 7, status: 137, at };
-    bundle.write_exit(&Ended::new(exit, true)).unwrap();
+    bundle.write_exit(&Ended::new(exit, true, false)).unwrap();
     let ended = bundle.read_exit().unwrap().unwrap();
-    assert_eq!((ended.exit(), ended.lost), (exit, true));
+    assert_eq!((ended.exit(), ended.lost, ended.reported), (exit, true, false));
 }
