@@ -150,25 +150,33 @@ fn uuid(root: &Path) -> Result<String> {
     Ok(made)
 }
 
-/// Temporary mounts of an earlier daemon are taken down; nothing of them is needed.
+/// Temporary mounts of an earlier daemon are taken down, and what a flow of it had not finished is removed; nothing of them is needed.
 fn scratch(root: &Path) -> Result<PathBuf> {
     let path = root.join("tmpmounts");
     private_folder(&path, 0o700)?;
+    snapshot::TemporaryMount::sweep(&path)?;
+    let device = device(&path)?;
     for entry in std::fs::read_dir(&path).context(|| format!("list {}", path.display()))?.flatten() {
-        let _ = nix::mount::umount2(&entry.path(), nix::mount::MntFlags::MNT_DETACH);
-        if let Err(error) = remove(&entry.path()) {
-            tracing::warn!(path = %entry.path().display(), %error, "a temporary mount point stays");
+        // Below something that is mounted lies what is somebody's: it is never removed.
+        if self::device(&entry.path())? == device {
+            remove(&entry.path()).context(|| format!("remove {}", entry.path().display()))?;
         }
     }
     Ok(path)
 }
 
-/// A folder that was a mount point is empty; others hold what a flow had not finished.
+fn device(path: &Path) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path)
+        .map(|metadata| metadata.dev())
+        .context(|| format!("stat {}", path.display()))
+}
+
 fn remove(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => std::fs::remove_dir_all(path),
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => std::fs::remove_file(path),
-        other => other,
+    if std::fs::symlink_metadata(path)?.is_dir() {
+        std::fs::remove_dir_all(path)
+    } else {
+        std::fs::remove_file(path)
     }
 }
 
