@@ -82,4 +82,31 @@ pub enum Command {
     Completion(completion::Args),
     /// Show the version of rctl and of the daemon
     Version(version::Args),
+    /// docker's verbs for containers: `rctl container ls` is `rctl ps` (for containerd's records: `rctl containers`)
+    #[command(subcommand)]
+    Container(manage::Container),
+    /// docker's verbs for images: `rctl image rm` is `rctl rmi`
+    #[command(subcommand)]
+    Image(manage::Image),
+    /// Manage containerd's records of containers, as ctr does (for docker's verbs: `rctl container`)
+    #[command(subcommand, visible_alias = "c")]
+    Containers(nouns::containers::Verb),
+    /// Manage content, as ctr does
+    #[command(subcommand)]
+    Content(nouns::content::Verb),
+    /// Manage leases, as ctr does
+    #[command(subcommand, visible_alias = "lease")]
+    Leases(nouns::leases::Verb),
+    /// Manage namespaces, as ctr does
+    #[command(subcommand, visible_aliases = ["namespace", "ns"])]
+    Namespaces(nouns::namespaces::Verb),
+    /// Tell of the daemon's plugins, as ctr does
+    #[command(subcommand, visible_alias = "plugin")]
+    Plugins(nouns::plugins::Verb),
+    /// Manage snapshots, as ctr does
+    #[command(visible_alias = "snapshot")]
+    Snapshots(nouns::snapshots::Snapshots),
+    /// Manage tasks, as ctr does
+    #[command(subcommand, visible_aliases = ["task", "t"])]
+    Tasks(nouns::tasks::Verb),
 }

@@ -1,10 +1,12 @@
 //! rctl, the command line for people.
 
+#[macro_use]
+mod output;
+
 mod cli;
 mod commands;
 mod context;
 mod failure;
-mod output;
 mod parse;
 mod session;
 mod terminal;

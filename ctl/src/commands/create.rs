@@ -30,6 +30,6 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         }
         created => created,
     };
-    println!("{}", created.map_err(Failure::Daemon)?.into_inner().id);
+    outln!("{}", created.map_err(Failure::Daemon)?.into_inner().id);
     Ok(0)
 }

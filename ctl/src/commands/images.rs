@@ -44,7 +44,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         let mut seen = Vec::new();
         for image in &images {
             if !seen.contains(&&image.id) {
-                println!("{}", id(&image.id, args.no_trunc));
+                outln!("{}", id(&image.id, args.no_trunc));
                 seen.push(&image.id);
             }
         }
@@ -53,7 +53,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     if let Some(format) = &args.format {
         let format = Format::parse(format).map_err(Failure::Usage)?;
         let records: Vec<Value> = images.iter().map(|image| record(image, args.no_trunc)).collect();
-        print!("{}", format.render(&records).map_err(Failure::Local)?);
+        out!("{}", format.render(&records).map_err(Failure::Local)?);
         return Ok(0);
     }
     let mut titles = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
@@ -75,7 +75,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         }
         table.row(row);
     }
-    print!("{}", table.render());
+    out!("{}", table.render());
     Ok(0)
 }
 

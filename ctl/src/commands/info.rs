@@ -22,31 +22,31 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     let info = client.engine_system().info(v1::InfoRequest {}).await?.into_inner();
     if let Some(format) = &args.format {
         let format = Format::parse(format).map_err(Failure::Usage)?;
-        print!("{}", format.render(&[record(&info)]).map_err(Failure::Local)?);
+        out!("{}", format.render(&[record(&info)]).map_err(Failure::Local)?);
         return Ok(0);
     }
-    println!("Containers: {}", info.containers);
-    println!(" Running: {}", info.running);
-    println!(" Paused: {}", info.paused);
-    println!(" Stopped: {}", info.stopped);
-    println!("Images: {}", info.images);
-    println!("Server Version: {}", info.version);
-    println!("Storage Driver: {}", info.snapshotter);
-    println!("Cgroup Driver: {}", info.cgroup_driver);
-    println!("Cgroup Version: {}", info.cgroup_version);
-    println!("Snapshotters: {}", info.snapshotters.join(" "));
-    println!("Runtimes: {}", info.runtimes.join(" "));
-    println!("Default Runtime: {}", info.runtime);
-    println!("Kernel Version: {}", info.kernel);
-    println!("Operating System: {}", info.operating_system);
-    println!("OSType: {}", info.os);
-    println!("Architecture: {}", info.arch);
-    println!("CPUs: {}", info.cpus);
-    println!("Total Memory: {}", binary_size(info.memory));
-    println!("Name: {}", info.name);
-    println!("ID: {}", info.id);
-    println!("Root Dir: {}", info.root);
-    println!("State Dir: {}", info.state);
+    outln!("Containers: {}", info.containers);
+    outln!(" Running: {}", info.running);
+    outln!(" Paused: {}", info.paused);
+    outln!(" Stopped: {}", info.stopped);
+    outln!("Images: {}", info.images);
+    outln!("Server Version: {}", info.version);
+    outln!("Storage Driver: {}", info.snapshotter);
+    outln!("Cgroup Driver: {}", info.cgroup_driver);
+    outln!("Cgroup Version: {}", info.cgroup_version);
+    outln!("Snapshotters: {}", info.snapshotters.join(" "));
+    outln!("Runtimes: {}", info.runtimes.join(" "));
+    outln!("Default Runtime: {}", info.runtime);
+    outln!("Kernel Version: {}", info.kernel);
+    outln!("Operating System: {}", info.operating_system);
+    outln!("OSType: {}", info.os);
+    outln!("Architecture: {}", info.arch);
+    outln!("CPUs: {}", info.cpus);
+    outln!("Total Memory: {}", binary_size(info.memory));
+    outln!("Name: {}", info.name);
+    outln!("ID: {}", info.id);
+    outln!("Root Dir: {}", info.root);
+    outln!("State Dir: {}", info.state);
     for warning in &info.warnings {
         eprintln!("WARNING: {warning}");
     }

@@ -25,6 +25,13 @@ pub struct Args {
     names: Vec<String>,
 }
 
+impl Args {
+    /// Only things of this type, whatever the flags say.
+    pub fn only(self, kind: &str) -> Args {
+        Args { kind: Some(kind.to_owned()), ..self }
+    }
+}
+
 /// Prints a JSON list of what is there, and an error for each that is not.
 pub async fn run(context: &Context, args: Args) -> Result<u8> {
     let client = context.client().await?;
@@ -41,12 +48,12 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     }
     if let Some(format) = &args.format {
         let format = Format::parse(format).map_err(Failure::Usage)?;
-        print!("{}", format.render(&found).map_err(Failure::Local)?);
+        out!("{}", format.render(&found).map_err(Failure::Local)?);
         return if failed { Err(Failure::Told) } else { Ok(0) };
     }
     let text = serde_json::to_string_pretty(&Value::Array(found))
         .map_err(|error| Failure::local("write JSON", error))?;
-    println!("{text}");
+    outln!("{text}");
     if failed { Err(Failure::Told) } else { Ok(0) }
 }
 

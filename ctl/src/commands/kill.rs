@@ -25,7 +25,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         let mut containers = client.engine_containers();
         async move {
             containers.kill(v1::KillRequest { id: id.clone(), signal: args.signal.clone() }).await?;
-            println!("{id}");
+            outln!("{id}");
             Ok(())
         }
     })

@@ -57,7 +57,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
                     progress.update(&part);
                 }
             }
-            Some(Answer::Image(image)) => println!("Loaded image: {}", plain(&image.name)),
+            Some(Answer::Image(image)) => outln!("Loaded image: {}", plain(&image.name)),
             None => {}
         }
     }

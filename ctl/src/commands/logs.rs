@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::output::time::system_time;
+use crate::output::time::{go_duration, system_time};
 
 /// Flags of `logs`.
 #[derive(Debug, clap::Args)]
@@ -91,45 +91,7 @@ fn moment(text: Option<&str>) -> Result<Option<prost_types::Timestamp>> {
     {
         return Ok(Some((SystemTime::UNIX_EPOCH + since).into()));
     }
-    let ago = duration(text)
+    let ago = go_duration(text)
         .ok_or_else(|| Failure::Usage(format!("invalid value for \"since\" or \"until\": {text:?}")))?;
     Ok(Some((SystemTime::now() - ago).into()))
-}
-
-/// Go's durations: 1h30m, 42m, 10s, 500ms.
-fn duration(text: &str) -> Option<Duration> {
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let unit_end = rest[digits..]
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .map_or(rest.len(), |at| digits + at);
-        let seconds = match &rest[digits..unit_end] {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 0.001,
-            "us" => 0.000_001,
-            "ns" => 0.000_000_001,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
-        rest = &rest[unit_end..];
-    }
-    Some(total)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_gos() {
-        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
-        assert_eq!(duration("1.5s"), Some(Duration::from_millis(1500)));
-        assert_eq!(duration("3"), None);
-        assert_eq!(duration("3x"), None);
-    }
 }

@@ -10,6 +10,8 @@ pub mod inspect;
 pub mod kill;
 pub mod load;
 pub mod logs;
+pub mod manage;
+pub mod nouns;
 pub mod pause;
 pub mod ps;
 pub mod pull;
@@ -37,7 +39,12 @@ use crate::failure::{Failure, Result};
 /// Carries a command out; the number is the process's exit code.
 pub async fn run(cli: Cli) -> Result<u8> {
     let context = Context { address: cli.address, namespace: cli.namespace };
-    match cli.command {
+    let command = match cli.command {
+        Command::Container(verb) => manage::container(verb),
+        Command::Image(verb) => manage::image(verb),
+        command => command,
+    };
+    match command {
         Command::Run(args) => run::run(&context, args).await,
         Command::Create(args) => create::run(&context, args).await,
         Command::Exec(args) => exec::run(&context, args).await,
@@ -64,6 +71,15 @@ pub async fn run(cli: Cli) -> Result<u8> {
         Command::Info(args) => info::run(&context, args).await,
         Command::Completion(args) => completion::run(&context, args).await,
         Command::Version(args) => version::run(&context, args).await,
+        Command::Containers(verb) => nouns::containers::run(&context, verb).await,
+        Command::Content(verb) => nouns::content::run(&context, verb).await,
+        Command::Leases(verb) => nouns::leases::run(&context, verb).await,
+        Command::Namespaces(verb) => nouns::namespaces::run(&context, verb).await,
+        Command::Plugins(verb) => nouns::plugins::run(&context, verb).await,
+        Command::Snapshots(args) => nouns::snapshots::run(&context, args).await,
+        Command::Tasks(verb) => nouns::tasks::run(&context, verb).await,
+        // Their short forms stand above.
+        Command::Container(_) | Command::Image(_) => Ok(0),
     }
 }
 

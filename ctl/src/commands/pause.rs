@@ -22,7 +22,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         let mut containers = client.engine_containers();
         async move {
             containers.pause(v1::PauseRequest { id: id.clone() }).await?;
-            println!("{id}");
+            outln!("{id}");
             Ok(())
         }
     })

@@ -50,14 +50,14 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     let containers = client.engine_containers().list(request).await?.into_inner().containers;
     if args.quiet {
         for container in &containers {
-            println!("{}", id(&container.id, args.no_trunc));
+            outln!("{}", id(&container.id, args.no_trunc));
         }
         return Ok(0);
     }
     if let Some(format) = &args.format {
         let format = Format::parse(format).map_err(Failure::Usage)?;
         let records: Vec<Value> = containers.iter().map(|container| record(container, &args)).collect();
-        print!("{}", format.render(&records).map_err(Failure::Local)?);
+        out!("{}", format.render(&records).map_err(Failure::Local)?);
         return Ok(0);
     }
     let mut titles = vec!["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
@@ -68,7 +68,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     for container in &containers {
         table.row(row(container, &args));
     }
-    print!("{}", table.render());
+    out!("{}", table.render());
     Ok(0)
 }
 

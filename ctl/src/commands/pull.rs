@@ -85,11 +85,11 @@ async fn pull(client: &Client, request: v1::PullRequest, quiet: bool) -> Result<
     }
     let image = pulled.ok_or_else(|| Failure::Local("the daemon did not say what it pulled".to_owned()))?;
     if !quiet {
-        println!("Digest: {}", plain(&image.digest));
+        outln!("Digest: {}", plain(&image.digest));
         let how = if image.up_to_date { "Image is up to date" } else { "Downloaded newer image" };
-        println!("Status: {how} for {}", plain(&image.name));
+        outln!("Status: {how} for {}", plain(&image.name));
     }
-    println!("{}", plain(&image.name));
+    outln!("{}", plain(&image.name));
     Ok(())
 }
 

@@ -30,7 +30,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
             containers
                 .remove(v1::RemoveRequest { id: id.clone(), force: args.force, volumes: args.volumes })
                 .await?;
-            println!("{id}");
+            outln!("{id}");
             Ok(())
         }
     })

@@ -26,10 +26,10 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         async move {
             let removed = images.remove(v1::RemoveImageRequest { image, force }).await?.into_inner();
             for name in &removed.untagged {
-                println!("Untagged: {}", plain(name));
+                outln!("Untagged: {}", plain(name));
             }
             for id in &removed.deleted {
-                println!("Deleted: {id}");
+                outln!("Deleted: {id}");
             }
             Ok(())
         }

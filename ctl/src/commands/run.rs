@@ -131,7 +131,7 @@ async fn detached(answers: &mut tonic::Streaming<v1::RunResponse>) -> Result<u8>
         match answer.response {
             Some(Answer::Created(created)) => id = created.id,
             Some(Answer::Started(_)) => {
-                println!("{id}");
+                outln!("{id}");
                 return Ok(0);
             }
             _ => {}

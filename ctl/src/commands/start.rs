@@ -33,7 +33,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         let mut containers = client.engine_containers();
         async move {
             containers.start(v1::StartRequest { id: id.clone() }).await?;
-            println!("{id}");
+            outln!("{id}");
             Ok(())
         }
     })

@@ -40,7 +40,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
                     signal: args.signal.clone().unwrap_or_default(),
                 })
                 .await?;
-            println!("{id}");
+            outln!("{id}");
             Ok(())
         }
     })

@@ -25,6 +25,6 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     for process in top.processes {
         table.row(process.fields);
     }
-    print!("{}", table.render());
+    out!("{}", table.render());
     Ok(0)
 }

@@ -11,18 +11,18 @@ pub struct Args {}
 
 /// Shows the version of this program, and of the daemon if it answers.
 pub async fn run(context: &Context, _: Args) -> Result<u8> {
-    println!("Client: rctl");
-    println!(" Version:        {}", env!("CARGO_PKG_VERSION"));
-    println!(" OS/Arch:        {}/{}", std::env::consts::OS, arch());
-    println!();
+    outln!("Client: rctl");
+    outln!(" Version:        {}", env!("CARGO_PKG_VERSION"));
+    outln!(" OS/Arch:        {}/{}", std::env::consts::OS, arch());
+    outln!("");
     let client = context.client().await?;
     let server = client.engine_system().version(v1::VersionRequest {}).await?.into_inner();
-    println!("Server: runtimed");
-    println!(" Version:        {}", server.version);
-    println!(" Git commit:     {}", server.revision);
-    println!(" OS/Arch:        {}/{}", server.os, server.arch);
-    println!(" Kernel:         {}", server.kernel);
-    println!(" containerd API: {}", server.containerd_api);
+    outln!("Server: runtimed");
+    outln!(" Version:        {}", server.version);
+    outln!(" Git commit:     {}", server.revision);
+    outln!(" OS/Arch:        {}/{}", server.os, server.arch);
+    outln!(" Kernel:         {}", server.kernel);
+    outln!(" containerd API: {}", server.containerd_api);
     Ok(0)
 }
 

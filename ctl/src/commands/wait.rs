@@ -29,7 +29,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         let mut containers = client.engine_containers();
         async move {
             let answer = containers.wait(v1::WaitRequest { id, condition: condition.into() }).await?;
-            println!("{}", answer.into_inner().code);
+            outln!("{}", answer.into_inner().code);
             Ok(())
         }
     })
