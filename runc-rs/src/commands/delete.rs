@@ -7,7 +7,8 @@ use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Error, Result};
 use crate::log;
 use crate::process;
-use crate::stage::create::{hook_list, hook_state};
+use crate::stage::create::hook_list;
+use crate::stage::record::hook_state;
 use crate::state::{self, Container, Status, validate_id};
 use crate::steps::hooks;
 

@@ -1,13 +1,11 @@
 //! `create` and `run`, from config.json to an init that waits for `start` (or runs).
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::sys::stat::Mode as NixMode;
 use oci::runtime::{Hook, LinuxSeccomp, Spec};
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::channel::Channel;
@@ -15,6 +13,7 @@ use super::fds;
 use super::filter::Slot;
 use super::init::{self, Setting};
 use super::parent::{self, Answers};
+use super::record;
 use super::spawn::{Birth, Born, spawn};
 use crate::cgroup;
 use crate::cli::Global;
@@ -23,11 +22,10 @@ use crate::plan::mounts::{IdMap, Source};
 use crate::plan::namespaces::{Kind, Namespaces};
 use crate::plan::options::Propagation;
 use crate::plan::{self, Choices, Plan, Step};
-use crate::process;
 use crate::procfs::Procfs;
 use crate::spec;
-use crate::state::{self, Config, Container, FIFO, MountEntry, NamespaceEntry, State};
-use crate::steps::hooks::{self, HookState};
+use crate::state::{self, Container, FIFO};
+use crate::steps::hooks;
 use crate::steps::{Context, InitHooks, mount, security};
 
 /// What the command line says about a start.
@@ -91,7 +89,7 @@ pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
             return Err(e.into());
         }
     };
-    let state = first_state(&plan, &loaded.spec, &*manager, request);
+    let state = record::first(&plan, &loaded.spec, &*manager, request.no_new_keyring);
     let mut creation = Creation {
         container: Container { dir, state },
         spec: &loaded.spec,
@@ -137,49 +135,6 @@ fn check(plan: &Plan, request: &Request<'_>) -> Result<()> {
     security::check(&plan.process.apparmor, &plan.process.selinux)
 }
 
-/// What is written down before anything is made, so that `delete` finds what to undo.
-fn first_state(plan: &Plan, spec: &Spec, manager: &dyn cgroup::Manager, request: &Request<'_>) -> State {
-    let mut labels: Vec<String> =
-        spec.annotations().iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
-    labels.sort();
-    labels.push(format!("bundle={}", plan.bundle.display()));
-    State {
-        id: plan.id.clone(),
-        init_process_pid: 0,
-        init_process_start: 0,
-        created: state::now(),
-        config: Config {
-            rootfs: plan.rootfs.clone(),
-            labels,
-            mounts: mount_entries(spec),
-            namespaces: namespace_entries(&plan.namespaces),
-            version: spec.version().clone(),
-            no_new_keyring: request.no_new_keyring,
-        },
-        rootless: false,
-        cgroup_paths: manager.paths(),
-        namespace_paths: BTreeMap::new(),
-        external_descriptors: Vec::new(),
-        intel_rdt_path: String::new(),
-    }
-}
-
-fn mount_entries(spec: &Spec) -> Vec<MountEntry> {
-    let text = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
-    let entry = |m: &oci::runtime::Mount| MountEntry {
-        source: text(m.source()),
-        destination: m.destination().display().to_string(),
-        device: m.typ().clone().unwrap_or_default(),
-    };
-    spec.mounts().iter().flatten().map(entry).collect()
-}
-
-fn namespace_entries(namespaces: &Namespaces) -> Vec<NamespaceEntry> {
-    let new = namespaces.new.iter().map(|k| (*k, String::new()));
-    let joined = namespaces.join.iter().map(|(k, path)| (*k, path.display().to_string()));
-    new.chain(joined).map(|(kind, path)| NamespaceEntry { kind: kind.key().into(), path }).collect()
-}
-
 /// A creation under way.
 struct Creation<'a> {
     container: Container,
@@ -198,7 +153,7 @@ impl Creation<'_> {
         self.container.save()?;
         let fifo = self.request.await_start.then(|| self.fifo()).transpose()?;
         self.manager.create().context("unable to apply cgroup configuration")?;
-        let (ours, theirs) = self.console()?;
+        let (ours, theirs) = fds::console(self.plan.process.terminal, self.request.console_socket)?;
         let born = self.spawn(fifo, theirs)?;
         self.pid = born.pid;
         self.prepare(&born)?;
@@ -239,19 +194,6 @@ impl Creation<'_> {
         nix::unistd::mkfifo(&path, NixMode::from_bits_truncate(0o600)).map_err(|e| at(e.into()))?;
         rustix::fs::open(&path, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| at(e.into()))
-    }
-
-    /// Where the terminal's master goes: to the console socket, or to this command itself.
-    fn console(&self) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
-        if !self.plan.process.terminal {
-            return Ok((None, None));
-        }
-        if let Some(path) = self.request.console_socket {
-            return Ok((None, Some(fds::connect(path)?)));
-        }
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .map_err(|e| Error::call("socketpair", e))?;
-        Ok((Some(ours), Some(theirs)))
     }
 
     fn birth(&self) -> Result<Birth> {
@@ -306,7 +248,7 @@ impl Creation<'_> {
             hooks: InitHooks {
                 create_container: self.hooks(|h| h.create_container()),
                 start_container: self.hooks(|h| h.start_container()),
-                state: hook_state(&self.container),
+                state: record::hook_state(&self.container),
             },
             channel: Some(channel),
             program: None,
@@ -366,7 +308,7 @@ impl Creation<'_> {
             crate::log::warn(format!("remove cgroup: {e}"));
         }
         if self.hooks_due {
-            let state = hook_state(&self.container).json("stopped", Some(0));
+            let state = record::hook_state(&self.container).json("stopped", Some(0));
             hooks::run_leniently("poststop", &self.hooks(|h| h.poststop()), &state);
         }
         if let Err(e) = state::remove(&self.container.dir) {
@@ -389,21 +331,14 @@ impl Answers for Creation<'_> {
         let resources = self.plan.resources.clone().unwrap_or_default();
         self.manager.set(&resources).context("error setting cgroup config for procHooks process")?;
         self.hooks_due = true;
-        let state = hook_state(&self.container).json("creating", Some(self.pid));
+        let state = record::hook_state(&self.container).json("creating", Some(self.pid));
         hooks::run_all("prestart", &self.hooks(|h| h.prestart()), &state)?;
         hooks::run_all("createRuntime", &self.hooks(|h| h.create_runtime()), &state)
     }
 
     fn ready(&mut self) -> Result<()> {
         parent::set_rlimits(self.pid, &self.plan.process.rlimits)?;
-        let state = &mut self.container.state;
-        state.init_process_pid = self.pid;
-        state.init_process_start = process::stat(self.pid).map(|(start, _)| start).unwrap_or_default();
-        state.namespace_paths = Kind::ALL
-            .iter()
-            .map(|kind| (kind.key().to_owned(), format!("/proc/{}/ns/{}", self.pid, kind.file())))
-            .collect();
-        state.external_descriptors = (0..3).map(|fd| descriptor(self.pid, fd)).collect();
+        record::started(&mut self.container.state, self.pid);
         self.container.save()?;
         if let Some(path) = self.request.pidfd_socket {
             send_pidfd(path, "standard", self.pid)?;
@@ -415,29 +350,11 @@ impl Answers for Creation<'_> {
     }
 }
 
-fn descriptor(pid: i32, fd: u32) -> String {
-    let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}"));
-    link.map(|p| p.display().to_string()).unwrap_or_else(|_| "/dev/null".to_owned())
-}
-
 /// Sends a descriptor of the process to `--pidfd-socket`.
 pub fn send_pidfd(socket: &str, name: &str, pid: i32) -> Result<()> {
     let pid = Pid::from_raw(pid).ok_or_else(|| Error::new("no process"))?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| Error::call("pidfd_open", e))?;
     fds::send(fds::connect(socket)?, name.as_bytes(), pidfd.as_fd()).context("send pidfd")
-}
-
-/// The container's state as hooks read it.
-pub fn hook_state(container: &Container) -> HookState {
-    let annotations = container.annotations();
-    HookState {
-        version: container.state.config.version.clone(),
-        id: container.state.id.clone(),
-        status: String::new(),
-        pid: Some(container.state.init_process_pid),
-        bundle: container.bundle().to_owned(),
-        annotations: annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-    }
 }
 
 /// `linux.seccomp`.
@@ -457,7 +374,7 @@ pub fn started(container: &Container, spec: &Spec) -> Result<()> {
         return Ok(());
     }
     let pid = container.state.init_process_pid;
-    let state = hook_state(container).json("running", Some(pid));
+    let state = record::hook_state(container).json("running", Some(pid));
     hooks::run_all("poststart", &list, &state).inspect_err(|_| {
         let _ = sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL as i32);
     })

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use oci::runtime::LinuxSeccomp;
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::channel::{Channel, Message};
 use super::create::send_pidfd;
@@ -59,7 +58,7 @@ pub fn exec(
     check(process, request)?;
     let join = namespaces(container)?;
     let user_namespace = join.iter().any(|(kind, _)| *kind == Kind::User);
-    let (ours, theirs) = console(process, request)?;
+    let (ours, theirs) = fds::console(process.terminal, request.console_socket)?;
     let steps = plan::exec(process, container.state.config.no_new_keyring, filter.is_some());
     let birth = Birth { join, cgroup: cgroup.dir_fd()?, ..Birth::default() };
     let slot = filter.map(|_| Slot::new()).transpose()?;
@@ -119,18 +118,6 @@ fn namespaces(container: &Container) -> Result<Vec<(Kind, OwnedFd)>> {
         return Err(Error::NotRunning);
     }
     Ok(all)
-}
-
-fn console(process: &Process, request: &Request<'_>) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
-    if !process.terminal {
-        return Ok((None, None));
-    }
-    if let Some(path) = request.console_socket {
-        return Ok((None, Some(fds::connect(path)?)));
-    }
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .map_err(|e| Error::call("socketpair", e))?;
-    Ok((Some(ours), Some(theirs)))
 }
 
 fn inside<'a>(

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 
 use rustix::io::{IoSlice, IoSliceMut};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
 use crate::error::{Context, Error, Result};
@@ -38,6 +38,20 @@ pub fn receive(socket: impl AsFd) -> Result<OwnedFd> {
         }
     }
     Err(Error::new("no descriptor was sent"))
+}
+
+/// The two ends on which a terminal's master travels, ours and the new process's. With a console socket the master goes
+/// there, and we have no end.
+pub fn console(terminal: bool, socket: Option<&str>) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    if !terminal {
+        return Ok((None, None));
+    }
+    if let Some(path) = socket {
+        return Ok((None, Some(connect(path)?)));
+    }
+    socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map(|(ours, theirs)| (Some(ours), Some(theirs)))
+        .map_err(|e| Error::call("socketpair", e))
 }
 
 /// Connects to a socket of the command line.

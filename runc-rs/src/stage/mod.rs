@@ -10,5 +10,6 @@ pub mod foreground;
 pub mod idmap;
 pub mod init;
 pub mod parent;
+pub mod record;
 pub mod spawn;
 pub mod streams;
