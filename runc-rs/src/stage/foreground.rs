@@ -6,9 +6,10 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
-use super::streams::{RawMode, copy_size, relay};
+use super::streams::{RawMode, copy_size, read_some, relay};
 use crate::error::{Error, Result};
 
 /// Signals, taken from the moment of creation on, so that none is lost between then and the program's start.
@@ -16,6 +17,9 @@ pub struct Foreground {
     signals: SignalFd,
     raw: Option<RawMode>,
     master: Option<OwnedFd>,
+    /// Typed, and not yet taken by the terminal.
+    typed: Vec<u8>,
+    stdin_open: bool,
 }
 
 impl Foreground {
@@ -34,12 +38,14 @@ impl Foreground {
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None).map_err(|e| Error::call("sigprocmask", e))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&all, flags).map_err(|e| Error::call("signalfd", e))?;
-        Ok(Foreground { signals, raw: None, master: None })
+        Ok(Foreground { signals, raw: None, master: None, typed: Vec::new(), stdin_open: true })
     }
 
     /// Relays a terminal from here on.
     pub fn attach(&mut self, master: OwnedFd) -> Result<()> {
         copy_size(&master);
+        let flags = fcntl_getfl(&master).map_err(|e| Error::call("fcntl F_GETFL", e))?;
+        fcntl_setfl(&master, flags | OFlags::NONBLOCK).map_err(|e| Error::call("fcntl F_SETFL", e))?;
         self.raw = RawMode::enter()?;
         self.master = Some(master);
         Ok(())
@@ -47,40 +53,65 @@ impl Foreground {
 
     /// Serves until the process ends, and says its exit status: 128 and the signal's number for a killed one.
     pub fn wait(mut self, pid: i32) -> Result<i32> {
-        let mut stdin_open = self.master.is_some();
         let status = loop {
             // It may have ended before the signals were looked at.
             if let Some(status) = reap(pid)? {
                 break status;
             }
-            let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
-            let stdin = rustix::stdio::stdin();
-            if let Some(master) = &self.master {
-                fds.push(PollFd::new(master, PollFlags::IN));
-                if stdin_open {
-                    fds.push(PollFd::new(&stdin, PollFlags::IN));
-                }
-            }
-            match poll(&mut fds, None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(e) => return Err(Error::call("poll", e)),
-            }
-            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-            drop(fds);
-            if ready[0] {
-                self.forward(pid)?;
-            }
-            if ready.get(1) == Some(&true) {
-                self.output()?;
-            }
-            if ready.get(2) == Some(&true)
-                && let Some(master) = &self.master
-            {
-                stdin_open = relay(rustix::stdio::stdin(), master)?;
-            }
+            self.serve(pid)?;
         };
         self.drain()?;
         Ok(status)
+    }
+
+    /// Waits for the next thing to do, and does it.
+    fn serve(&mut self, pid: i32) -> Result<()> {
+        let stdin = rustix::stdio::stdin();
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if let Some(master) = &self.master {
+            // What is typed waits until the program takes it: were the write to block, so would the program's output.
+            let full = !self.typed.is_empty();
+            let flags = if full { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            fds.push(PollFd::new(master, flags));
+            if self.stdin_open && !full {
+                fds.push(PollFd::new(&stdin, PollFlags::IN));
+            }
+        }
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(Error::call("poll", e)),
+        }
+        let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        drop(fds);
+        if !ready[0].is_empty() {
+            self.forward(pid)?;
+        }
+        if let Some(events) = ready.get(1) {
+            if events.contains(PollFlags::OUT) {
+                self.input()?;
+            }
+            if !events.difference(PollFlags::OUT).is_empty() {
+                self.output()?;
+            }
+        }
+        if ready.get(2).is_some_and(|events| !events.is_empty()) {
+            self.stdin_open = read_some(stdin, &mut self.typed)?;
+            self.input()?;
+        }
+        Ok(())
+    }
+
+    /// Gives the terminal as much as it takes of what was typed.
+    fn input(&mut self) -> Result<()> {
+        let Some(master) = &self.master else { return Ok(()) };
+        match rustix::io::write(master, &self.typed) {
+            Ok(count) => drop(self.typed.drain(..count)),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Nobody is there to read it.
+            Err(Errno::IO) => self.typed.clear(),
+            Err(e) => return Err(Error::call("write to the terminal", e)),
+        }
+        Ok(())
     }
 
     fn forward(&mut self, pid: i32) -> Result<()> {

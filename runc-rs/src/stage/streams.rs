@@ -42,6 +42,20 @@ pub fn copy_size(master: &OwnedFd) {
     }
 }
 
+/// Reads what is there, once; `false` when the source has no more.
+pub fn read_some(from: impl AsFd, into: &mut Vec<u8>) -> Result<bool> {
+    let mut buffer = [0; 4096];
+    match read(&from, &mut buffer) {
+        Ok(0) | Err(Errno::IO) => Ok(false),
+        Ok(count) => {
+            into.extend_from_slice(&buffer[..count]);
+            Ok(true)
+        }
+        Err(Errno::INTR | Errno::AGAIN) => Ok(true),
+        Err(e) => Err(Error::call("read", e)),
+    }
+}
+
 /// Moves what is there, once; `false` when the source has no more.
 pub fn relay(from: impl AsFd, to: impl AsFd) -> Result<bool> {
     let mut buffer = [0; 16 << 10];

@@ -14,7 +14,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 const APPLETS: &[&str] = &[
     "sh", "true", "false", "cat", "ls", "id", "mount", "ps", "sleep", "env", "hostname", "echo", "stat",
     "tty", "touch", "mkdir", "pwd", "grep", "readlink", "kill", "test", "stty", "wc", "date", "uname",
-    "find",
+    "find", "head",
 ];
 
 /// A container to be: its directory, its config.json and its id.

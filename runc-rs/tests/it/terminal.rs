@@ -84,6 +84,27 @@ fn run_in_the_foreground_relays() {
 }
 
 #[test]
+fn much_typed_and_much_said_at_once() {
+    let mut bundle = Bundle::script(
+        "stty raw -echo; echo up; i=0; while [ $i -lt 20000 ]; do echo 0123456789; i=$((i+1)); done; \
+         head -c 100000 | wc -c",
+    );
+    bundle.config["process"]["terminal"] = json!(true);
+    let mut command = bundle.command(&["run"]);
+    let mut child = command.arg(&bundle.id).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut first = [0; 2];
+    stdout.read_exact(&mut first).unwrap();
+    let typist = std::thread::spawn(move || stdin.write_all(&[b'x'; 100_000]).unwrap());
+    let mut out = String::new();
+    stdout.read_to_string(&mut out).unwrap();
+    typist.join().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(out.trim_end().ends_with("100000"), "{}", &out[out.len() - 100..]);
+}
+
+#[test]
 fn exec_in_the_foreground_relays() {
     let bundle = Bundle::new(&["sleep", "1000"]).started();
     let out = bundle.verb_with(&["exec", "-t"], &["sh", "-c", "tty; exit 3"]);
