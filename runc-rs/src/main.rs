@@ -42,7 +42,13 @@ const FLAGS: &[Flag] = &[
 ];
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    let args = match arguments() {
+        Ok(args) => args,
+        Err(e) => {
+            log::error(e.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
     match dispatch(&args) {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(255)),
         Err(e) => {
@@ -50,6 +56,13 @@ fn main() -> ExitCode {
             ExitCode::from(if exec_asked(&args) { 255 } else { 1 })
         }
     }
+}
+
+fn arguments() -> Result<Vec<String>> {
+    let text = |arg: std::ffi::OsString| {
+        arg.into_string().map_err(|arg| Error::new(format!("argument {arg:?} is not UTF-8")))
+    };
+    std::env::args_os().skip(1).map(text).collect()
 }
 
 /// A failing `exec` ends with 255, so that its failures are told from those of the program.
