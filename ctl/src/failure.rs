@@ -11,6 +11,8 @@ pub enum Failure {
     Run(Status),
     /// Something on this side.
     Local(String),
+    /// Something on this side of a command that runs something: docker has a code of its own for that.
+    Unrun(String),
     /// The command line makes no sense.
     Usage(String),
     /// Several of the things asked for failed; each was told of already.
@@ -28,7 +30,7 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Failure::Daemon(_) | Failure::Local(_) | Failure::Told => 1,
-            Failure::Usage(_) => Failure::USAGE,
+            Failure::Usage(_) | Failure::Unrun(_) => Failure::USAGE,
             Failure::Run(status) => run_code(status.message()),
         }
     }
@@ -37,9 +39,18 @@ impl Failure {
     pub fn print(&self) {
         match self {
             Failure::Daemon(status) | Failure::Run(status) => eprintln!("{}", describe(status)),
-            Failure::Local(text) => eprintln!("rctl: {text}"),
-            Failure::Usage(text) => eprintln!("rctl: {text}\n\nSee 'rctl --help'."),
+            Failure::Local(text) | Failure::Unrun(text) => eprintln!("rctl: {}", plain(text)),
+            Failure::Usage(text) => eprintln!("rctl: {}\n\nSee 'rctl --help'.", plain(text)),
             Failure::Told => {}
+        }
+    }
+
+    /// The same failure, of a command that was to run a container: what went wrong before that has docker's code 125.
+    pub fn of_run(self) -> Failure {
+        match self {
+            Failure::Daemon(status) => Failure::Run(status),
+            Failure::Local(text) => Failure::Unrun(text),
+            other => other,
         }
     }
 
@@ -61,7 +72,22 @@ pub fn describe(status: &Status) -> String {
     if status.code() == Code::Unavailable && text.contains("transport error") {
         return "Cannot connect to the daemon: the connection broke. Is runtimed running?".to_owned();
     }
-    format!("Error response from daemon: {text}")
+    let next = advice(&text).map(|advice| format!("\n{advice}")).unwrap_or_default();
+    format!("Error response from daemon: {text}{next}")
+}
+
+/// What to do next, on a line of its own: the first line is what callers match.
+fn advice(text: &str) -> Option<&'static str> {
+    let advice = [
+        (
+            "No such container",
+            "'rctl ps --all' lists the containers of this namespace, 'rctl namespaces ls' the namespaces.",
+        ),
+        ("No such image", "'rctl images' lists the images that are here; 'rctl pull' brings others."),
+        ("container is running", "'rctl rm --force' kills it first."),
+        ("volumes are not supported", "A folder of the host can be mounted: -v /folder:/target."),
+    ];
+    advice.iter().find(|(symptom, _)| text.contains(symptom)).map(|(_, advice)| *advice)
 }
 
 /// Text of others, without what a terminal would obey.

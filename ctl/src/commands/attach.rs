@@ -41,7 +41,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
 }
 
 /// Starts a container and attaches to it, so that nothing which it writes is missed.
-pub async fn start(client: &Client, container: &str, stdin: bool) -> Result<u8> {
+pub async fn start(client: &Client, container: &str, stdin: bool, keys: Vec<u8>) -> Result<u8> {
     let start = v1::AttachStart {
         id: container.to_owned(),
         stdin,
@@ -50,7 +50,6 @@ pub async fn start(client: &Client, container: &str, stdin: bool) -> Result<u8> 
         size: terminal::size(),
         start: true,
     };
-    let keys = session::detach_keys("ctrl-p,ctrl-q").map_err(Failure::Usage)?;
     session(client, start, true, keys).await
 }
 

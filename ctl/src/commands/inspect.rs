@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::output::format::Format;
+use crate::output::format::{Format, harmless};
 
 /// Flags of `inspect`.
 #[derive(Debug, clap::Args)]
@@ -47,13 +47,17 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         }
     }
     if let Some(format) = &args.format {
-        let format = Format::parse(format).map_err(Failure::Usage)?;
-        out!("{}", format.render(&found).map_err(Failure::Local)?);
+        let text = match Format::parse(format).map_err(Failure::Usage)? {
+            // docker's `json` is one list here; only a template goes through the things one by one.
+            Format::Json if format == "json" => harmless(&Value::Array(found).to_string()) + "\n",
+            format => format.render(&found).map_err(Failure::Local)?,
+        };
+        out!("{text}");
         return if failed { Err(Failure::Told) } else { Ok(0) };
     }
     let text = serde_json::to_string_pretty(&Value::Array(found))
         .map_err(|error| Failure::local("write JSON", error))?;
-    outln!("{text}");
+    outln!("{}", harmless(&text));
     if failed { Err(Failure::Told) } else { Ok(0) }
 }
 

@@ -62,6 +62,9 @@ pub async fn image(client: &Client, reference: &str, platform: Option<&str>, qui
             progress.update(&part);
         }
     }
+    if let Some(progress) = progress {
+        progress.finish();
+    }
     Ok(())
 }
 

@@ -43,10 +43,11 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         return Err(Failure::Local("the input device is not a TTY".to_owned()));
     }
     let start = start(&args)?;
-    let client = context.client().await?;
+    let client = context.client().await.map_err(Failure::of_run)?;
     if args.container.pull == "always" {
-        pull::image(&client, &args.container.image, args.container.platform.as_deref(), args.container.quiet)
-            .await?;
+        let platform = args.container.platform.as_deref();
+        let pulled = pull::image(&client, &args.container.image, platform, args.container.quiet).await;
+        pulled.map_err(Failure::of_run)?;
     }
     match attempt(&client, &args, start.clone()).await {
         Err(Failure::Run(status)) if missing_image(&status) && args.container.pull != "never" => {
@@ -70,12 +71,8 @@ pub async fn fetch(client: &client::Client, container: &ContainerFlags) -> Resul
     if !container.quiet {
         eprintln!("Unable to find image '{}' locally", container.image);
     }
-    pull::image(client, &container.image, container.platform.as_deref(), container.quiet).await.map_err(
-        |failure| match failure {
-            Failure::Daemon(status) => Failure::Run(status),
-            other => other,
-        },
-    )
+    let platform = container.platform.as_deref();
+    pull::image(client, &container.image, platform, container.quiet).await.map_err(Failure::of_run)
 }
 
 fn start(args: &Args) -> Result<v1::RunStart> {

@@ -7,6 +7,7 @@ use proto_engine::v1;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::output::progress::Written;
 use crate::terminal;
 
 /// Flags of `save`.
@@ -39,7 +40,8 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
             let partial = partial(path);
             let failed = |error| Failure::local(format!("write {}", partial.display()), error);
             let mut file = std::fs::File::create(&partial).map_err(failed)?;
-            let written = copy(chunks, &mut file).await;
+            let mut shown = Written::new();
+            let written = copy(chunks, &mut Counted { file: &mut file, shown: &mut shown }).await;
             let kept = written.and_then(|()| {
                 file.sync_all().map_err(failed)?;
                 std::fs::rename(&partial, path)
@@ -50,9 +52,28 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
                 let _ = std::fs::remove_file(&partial);
             }
             kept?;
+            shown.finish(&path.display().to_string());
         }
     }
     Ok(0)
+}
+
+/// A file whose growth is shown.
+struct Counted<'a> {
+    file: &'a mut std::fs::File,
+    shown: &'a mut Written,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let length = self.file.write(bytes)?;
+        self.shown.add(length as u64);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 async fn copy(mut chunks: tonic::Streaming<v1::SaveResponse>, out: &mut impl Write) -> Result<()> {

@@ -1,11 +1,12 @@
 //! `--format`: `json`, `table ...`, or the part of Go's templates that docker's users write.
 //!
 //! Served: text, `{{.A.B}}`, `{{json .A}}`, `{{upper .}}`, `{{lower .}}`, `{{title .}}`, `{{len .}}`, `{{index .A "key"}}`, `{{join .A ","}}`,
-//! `{{split .A ","}}`, `{{println .}}`, `{{range .A}}..{{else}}..{{end}}`, `{{if .A}}..{{else}}..{{end}}`, pipes, and `{{- -}}` trimming.
+//! `{{split .A ","}}`, `{{eq .A "x"}}`, `{{ne}}`, `{{and}}`, `{{or}}`, `{{not}}`, `{{println .}}`, `{{range .A}}..{{else}}..{{end}}`, `{{if .A}}..{{else}}..{{end}}`, pipes, and `{{- -}}` trimming.
 
 use serde_json::Value;
 
 use super::table::Table;
+use crate::failure::plain;
 
 /// A way to print records.
 #[derive(Debug)]
@@ -46,6 +47,11 @@ pub enum Word {
 }
 
 impl Format {
+    /// Prints every record; an id in a table's heading is a container's.
+    pub fn render(&self, records: &[Value]) -> Result<String, String> {
+        self.render_of("CONTAINER", records)
+    }
+
     /// Understands docker's `--format`.
     pub fn parse(text: &str) -> Result<Format, String> {
         let unescaped = text.replace("\\t", "\t").replace("\\n", "\n");
@@ -61,22 +67,22 @@ impl Format {
         }
     }
 
-    /// Prints every record.
-    pub fn render(&self, records: &[Value]) -> Result<String, String> {
+    /// Prints every record of such a thing as `kind` names.
+    pub fn render_of(&self, kind: &str, records: &[Value]) -> Result<String, String> {
         match self {
-            Format::Json => Ok(records.iter().map(|record| format!("{record}\n")).collect()),
+            Format::Json => Ok(records.iter().map(|record| harmless(&record.to_string()) + "\n").collect()),
             Format::Template(nodes) => {
                 records.iter().map(|record| evaluate(nodes, record).map(|line| line + "\n")).collect()
             }
-            Format::Table(columns) => table(columns, records),
+            Format::Table(columns) => table(kind, columns, records),
         }
     }
 }
 
 /// The headings are the fields' names in capitals, with a space before each inner capital, as docker's are.
-fn table(columns: &str, records: &[Value]) -> Result<String, String> {
+fn table(kind: &str, columns: &str, records: &[Value]) -> Result<String, String> {
     let nodes: Vec<Vec<Node>> = columns.split('\t').map(parse).collect::<Result<_, _>>()?;
-    let titles: Vec<String> = nodes.iter().map(|column| title(column)).collect();
+    let titles: Vec<String> = nodes.iter().map(|column| title(kind, column)).collect();
     let mut table = Table::new(&titles.iter().map(String::as_str).collect::<Vec<_>>());
     for record in records {
         table.row(nodes.iter().map(|column| evaluate(column, record)).collect::<Result<_, _>>()?);
@@ -84,7 +90,7 @@ fn table(columns: &str, records: &[Value]) -> Result<String, String> {
     Ok(table.render())
 }
 
-fn title(column: &[Node]) -> String {
+fn title(kind: &str, column: &[Node]) -> String {
     let field = column.iter().find_map(|node| match node {
         Node::Print(pipe) => pipe.first()?.iter().find_map(|word| match word {
             Word::Field(path) => path.last().cloned(),
@@ -93,8 +99,14 @@ fn title(column: &[Node]) -> String {
         _ => None,
     });
     match field.unwrap_or_default().as_str() {
-        "ID" => "CONTAINER ID".to_owned(),
+        "ID" => format!("{kind} ID"),
         "RunningFor" | "CreatedSince" => "CREATED".to_owned(),
+        "Container" => "CONTAINER".to_owned(),
+        "CPUPerc" => "CPU %".to_owned(),
+        "MemUsage" => "MEM USAGE / LIMIT".to_owned(),
+        "MemPerc" => "MEM %".to_owned(),
+        "NetIO" => "NET I/O".to_owned(),
+        "BlockIO" => "BLOCK I/O".to_owned(),
         name => {
             let mut title = String::new();
             let mut lower_before = false;
@@ -221,8 +233,10 @@ fn plain_word(word: &str) -> Result<Word, String> {
     if let Ok(number) = word.parse::<i64>() {
         return Ok(Word::Literal(number.into()));
     }
-    const FUNCTIONS: [&str; 10] =
-        ["json", "upper", "lower", "title", "len", "index", "join", "split", "println", "not"];
+    const FUNCTIONS: [&str; 14] = [
+        "json", "upper", "lower", "title", "len", "index", "join", "split", "println", "not", "eq", "ne",
+        "and", "or",
+    ];
     if FUNCTIONS.contains(&word) {
         return Ok(Word::Function(word.to_owned()));
     }
@@ -234,7 +248,7 @@ fn evaluate(nodes: &[Node], record: &Value) -> Result<String, String> {
     for node in nodes {
         match node {
             Node::Text(own) => text.push_str(own),
-            Node::Print(pipe) => text.push_str(&show(&value(pipe, record)?)),
+            Node::Print(pipe) => text.push_str(&plain(&show(&value(pipe, record)?))),
             Node::If(pipe, yes, no) => {
                 text.push_str(&evaluate(if truth(&value(pipe, record)?) { yes } else { no }, record)?);
             }
@@ -304,7 +318,7 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
     let first = arguments.first().cloned().unwrap_or_default();
     let second = arguments.get(1).cloned().unwrap_or_default();
     Ok(match name {
-        "json" => first.to_string().into(),
+        "json" => harmless(&first.to_string()).into(),
         "upper" => show(&first).to_uppercase().into(),
         "lower" => show(&first).to_lowercase().into(),
         "title" => {
@@ -334,8 +348,27 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         "split" => show(&first).split(show(&second).as_str()).map(Value::from).collect(),
         "println" => format!("{}\n", show(&first)).into(),
         "not" => (!truth(&first)).into(),
+        // Go's eq takes several to compare the first one with.
+        "eq" => arguments.iter().skip(1).any(|other| *other == first).into(),
+        "ne" => (first != second).into(),
+        "and" => {
+            arguments.iter().find(|value| !truth(value)).or(arguments.last()).cloned().unwrap_or_default()
+        }
+        "or" => arguments.iter().find(|value| truth(value)).or(arguments.last()).cloned().unwrap_or_default(),
         other => return Err(format!("template: function {other:?} not defined")),
     })
+}
+
+/// JSON with nothing left in it that a terminal obeys: JSON itself escapes only the controls below the space.
+pub fn harmless(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 fn truth(value: &Value) -> bool {
@@ -376,7 +409,7 @@ mod tests {
 
     #[test]
     fn what_dockers_users_write() {
-        let record = json!({ "ID": "abc", "Names": "web", "State": { "Pid": 7, "Running": true }, "Labels": { "a.b": "c" }, "Mounts": ["x", "y"] });
+        let record = json!({ "ID": "abc", "Names": "web", "State": { "Pid": 7, "Running": true }, "Labels": { "a.b": "c" }, "Mounts": ["x", "y"], "None": "" });
         for (format, expected) in [
             ("{{.ID}}: {{.Names}}", "abc: web\n"),
             ("{{.State.Pid}}", "7\n"),
@@ -387,6 +420,8 @@ mod tests {
             ("{{if .State.Running}}up{{else}}down{{end}}", "up\n"),
             ("{{.Names | upper}}", "WEB\n"),
             ("{{len .Mounts}}", "2\n"),
+            ("{{if eq .Names \"web\"}}yes{{else}}no{{end}}", "yes\n"),
+            ("{{ne .ID \"abc\"}} {{or .None .ID}} {{and .ID .Names}}", "false abc web\n"),
             ("a\\t{{- .ID -}} \\nb", "aabcb\n"),
         ] {
             assert_eq!(one(format, record.clone()).as_deref(), Ok(expected), "{format}");
@@ -399,6 +434,21 @@ mod tests {
             one("table {{.ID}}\\t{{.CreatedAt}}", json!({ "ID": "a", "CreatedAt": "b" })).unwrap(),
             "CONTAINER ID   CREATED AT\na              b\n"
         );
+    }
+
+    #[test]
+    fn values_do_not_command_terminals() {
+        let hostile = json!({ "ID": "a\u{1b}[2J\u{9b}b" });
+        assert_eq!(one("{{.ID}}", hostile.clone()).unwrap(), "a\u{fffd}[2J\u{fffd}b\n");
+        assert_eq!(one("json", hostile.clone()).unwrap(), "{\"ID\":\"a\\u001b[2J\\u009bb\"}\n");
+        assert_eq!(one("{{json .ID}}", hostile).unwrap(), "\"a\\u001b[2J\\u009bb\"\n");
+    }
+
+    #[test]
+    fn headings_know_their_things() {
+        let format = Format::parse("table {{.ID}}\\t{{.CPUPerc}}").unwrap();
+        let text = format.render_of("IMAGE", &[json!({ "ID": "a", "CPUPerc": "1%" })]).unwrap();
+        assert!(text.starts_with("IMAGE ID   CPU %\n"), "{text}");
     }
 
     #[test]

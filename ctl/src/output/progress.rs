@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use proto_engine::v1;
 
+use super::time::human_size;
 use crate::failure::plain;
 
 /// Shows the parts of one piece of work.
@@ -65,6 +66,43 @@ impl Progress {
                 bar.abandon();
             }
         }
+    }
+}
+
+/// How much was written to a file: a running count on a terminal, one line at the end elsewhere.
+pub struct Written {
+    bar: Option<ProgressBar>,
+    bytes: u64,
+}
+
+impl Written {
+    /// Nothing is written yet.
+    pub fn new() -> Written {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {bytes} ({bytes_per_sec})");
+            let bar = ProgressBar::new_spinner()
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar
+        });
+        Written { bar, bytes: 0 }
+    }
+
+    /// So many bytes more.
+    pub fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.bytes);
+        }
+    }
+
+    /// All is written to `name`.
+    pub fn finish(self, name: &str) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+        let size = human_size(i64::try_from(self.bytes).unwrap_or(i64::MAX));
+        eprintln!("Saved {size} to {}", plain(name));
     }
 }
 

@@ -19,6 +19,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::failure::{Failure, Result};
+use crate::output::format::harmless;
 use crate::output::time::system_time;
 
 /// Labels as `ctr` shows them: `key=value,...`, or `-`.
@@ -57,7 +58,8 @@ fn pretty(value: &serde_json::Value) -> Result<String> {
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut writer = serde_json::Serializer::with_formatter(&mut text, formatter);
     serde::Serialize::serialize(value, &mut writer).map_err(|error| Failure::local("write JSON", error))?;
-    String::from_utf8(text).map_err(|error| Failure::local("write JSON", error))
+    let text = String::from_utf8(text).map(|text| harmless(&text));
+    text.map_err(|error| Failure::local("write JSON", error))
 }
 
 /// What there must be in an answer.
