@@ -8,7 +8,7 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use errors::Kind;
-use harness::{Shim, World, next, shims, signal, soon, topics, until};
+use harness::{Shim, World, all_hierarchies_are_mounted, freeze, next, shims, signal, soon, topics, until};
 use proto_containerd::events::{TaskDelete, TaskExit};
 use proto_containerd::unpack;
 use task::{Status, Tasks};
@@ -125,8 +125,10 @@ fn an_exec_lives_beside_init() {
         tasks.exec(ns, id, world.exec("e", "exit 8")).await.unwrap();
         tasks.start(ns, id, "e").await.unwrap();
         assert_eq!(soon(tasks.wait(ns, id, "e")).await.unwrap().status, 8);
-        let event = next(&mut events, "/tasks/exit").await;
-        assert_eq!(unpack::<TaskExit>(&event.event).unwrap().unwrap().exit_status, 8);
+        // The event of the one before may come as late as this.
+        while unpack::<TaskExit>(&next(&mut events, "/tasks/exit").await.event).unwrap().unwrap().exit_status
+            != 8
+        {}
         stop(&world, &tasks, "c").await;
         world.assert_clean();
     });
@@ -150,7 +152,12 @@ fn a_container_is_frozen_and_measured() {
         assert_eq!(tasks.get(ns, id, "").await.unwrap().status, Status::Running);
         let pids: Vec<u32> = tasks.pids(ns, id).await.unwrap().into_iter().map(|(pid, _)| pid).collect();
         assert!(pids.contains(&pid), "{pids:?}");
-        assert!(tasks.stats(ns, id).await.unwrap().type_url.starts_with("io.containerd.cgroups."));
+        match tasks.stats(ns, id).await {
+            Err(error) if error.is_not_found() && !all_hierarchies_are_mounted() => {
+                eprintln!("skipped: {} finds no cgroup where a hierarchy is not mounted", shim.name);
+            }
+            stats => assert!(stats.unwrap().type_url.starts_with("io.containerd.cgroups.")),
+        }
         let resources = prost_types::Any {
             type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
             value: br#"{"pids":{"limit":77}}"#.to_vec(),
@@ -376,8 +383,9 @@ fn a_hung_shim_delays_nobody() {
         let hung = world.shim_pids();
         run(&world, &tasks, "b", "sleep 1000").await;
         world.die(tasks).await;
+        assert_eq!(hung.len(), 1);
         for shim in &hung {
-            signal(*shim, 19);
+            freeze(*shim).await;
         }
         world.config.shim_timeout = Duration::from_millis(500);
         let begun = std::time::Instant::now();

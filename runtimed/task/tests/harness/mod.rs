@@ -386,6 +386,34 @@ pub fn signal(pid: u32, number: i32) {
     let _ = rustix::process::kill_process(pid, signal);
 }
 
+/// Is every cgroup hierarchy of the kernel mounted? containerd's shim measures nothing otherwise.
+pub fn all_hierarchies_are_mounted() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let known = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let controllers = known.lines().filter_map(|line| line.split(':').nth(1)).filter(|name| !name.is_empty());
+    controllers.into_iter().all(|name| {
+        mounts.lines().any(|mount| {
+            let mut fields = mount.split(' ').skip(2);
+            fields.next() == Some("cgroup") && fields.next().is_some_and(|options| options.contains(name))
+        })
+    })
+}
+
+/// Stops a process, and waits until all its threads stand.
+pub async fn freeze(pid: u32) {
+    signal(pid, 19);
+    let stands = |thread: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    };
+    soon(async {
+        while !std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().all(stands) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
 /// Waits for `future`, but not for ever.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(SOON, future).await.expect("it takes too long")
