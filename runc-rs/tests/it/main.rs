@@ -13,3 +13,4 @@ mod lifecycle;
 mod namespaces;
 mod process;
 mod terminal;
+mod unified;
