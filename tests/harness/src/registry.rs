@@ -14,21 +14,35 @@ pub struct Registry {
     child: Child,
     /// Its port on 127.0.0.1.
     pub port: u16,
+    account: Option<String>,
 }
 
 impl Registry {
     /// Starts one that keeps its files below `scratch`.
     pub fn start(scratch: &Path) -> Result<Registry> {
+        Registry::start_as(&scratch.join("registry"), None)
+    }
+
+    /// Starts one that keeps its files below `scratch` and lets in only who has this account. Needs Debian's apache2-utils.
+    pub fn start_with_account(scratch: &Path, user: &str, password: &str) -> Result<Registry> {
+        Registry::start_as(&scratch.join("closed-registry"), Some((user, password)))
+    }
+
+    fn start_as(folder: &Path, account: Option<(&str, &str)>) -> Result<Registry> {
+        std::fs::create_dir_all(folder)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let config = scratch.join("registry.yml");
-        let files = scratch.join("registry");
-        std::fs::write(
-            &config,
-            format!(
-                "version: 0.1\nlog:\n  level: info\n  formatter: text\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-                files.display()
-            ),
-        )?;
+        let config = folder.join("registry.yml");
+        let mut text = format!(
+            "version: 0.1\nlog:\n  level: info\n  formatter: text\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            folder.join("files").display()
+        );
+        if let Some((user, password)) = account {
+            let accounts = folder.join("htpasswd");
+            std::fs::write(&accounts, sh::read(Command::new("htpasswd").args(["-Bbn", user, password]))?)?;
+            let part = format!("auth:\n  htpasswd:\n    realm: closed\n    path: {}\n", accounts.display());
+            text.push_str(&part);
+        }
+        std::fs::write(&config, text)?;
         let mut child = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
@@ -45,18 +59,24 @@ impl Registry {
         }
         // It must never block on its own log.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Ok(Registry { child, port })
+        let account = account.map(|(user, password)| format!("{user}:{password}"));
+        Ok(Registry { child, port, account })
     }
 
     /// Puts an image of an OCI layout into it and returns its name there.
     pub fn push(&self, layout: &Path, tag: &str, name: &str) -> Result<String> {
+        self.push_from(&format!("oci:{}:{tag}", layout.display()), tag, name)
+    }
+
+    /// Puts what skopeo reads at `from` into it, an index with all that it names, and returns its name there.
+    pub fn push_from(&self, from: &str, tag: &str, name: &str) -> Result<String> {
         let to = format!("127.0.0.1:{}/{name}:{tag}", self.port);
-        let from = format!("oci:{}:{tag}", layout.display());
-        sh::read(
-            Command::new("skopeo")
-                .args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"])
-                .args([&from, &format!("docker://{to}")]),
-        )?;
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(["copy", "--all", "--quiet", "--insecure-policy", "--dest-tls-verify=false"]);
+        if let Some(account) = &self.account {
+            skopeo.args(["--dest-creds", account]);
+        }
+        sh::read(skopeo.args([from, &format!("docker://{to}")]))?;
         Ok(to)
     }
 }

@@ -115,13 +115,18 @@ impl Scene {
 
     /// Starts the daemon and waits until it answers; says how long that took.
     pub fn start_daemon(&mut self) -> Result<Duration> {
+        self.start_daemon_asked_by(|scene| scene.rctl_command(&["version"]))
+    }
+
+    /// Starts the daemon and waits until this command succeeds; says how long that took.
+    pub fn start_daemon_asked_by(&mut self, ask: impl Fn(&Scene) -> Command) -> Result<Duration> {
         let log =
             std::fs::File::options().create(true).append(true).open(self.root().join("runtimed.log"))?;
         let began = Instant::now();
         let spawned = self.daemon_command()?.stdout(log.try_clone()?).stderr(log).spawn();
         self.daemon = Some(spawned.context("start runtimed")?);
         while began.elapsed() < PATIENCE {
-            if self.rctl(&["version"])?.code == 0 {
+            if Outcome::of(&mut ask(self), b"")?.code == 0 {
                 return Ok(began.elapsed());
             }
             if let Some(status) = self.daemon.as_mut().map(Child::try_wait).transpose()?.flatten() {
