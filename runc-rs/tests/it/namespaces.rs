@@ -86,7 +86,8 @@ fn clocks_of_its_own() {
     assert!(uptime > 1e9);
 }
 
-fn mapped(bundle: &mut Bundle) {
+/// A user namespace of its own, whose root owns the image.
+pub fn mapped(bundle: &mut Bundle) {
     bundle.namespace("user", None);
     bundle.config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
     bundle.config["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);

@@ -125,3 +125,18 @@ fn a_pidfd_is_sent() {
     sys::signal::pidfd_kill(fd.as_fd(), 9).unwrap();
     bundle.wait("the end", || bundle.status() == "stopped");
 }
+
+#[test]
+fn a_terminal_in_a_user_namespace() {
+    let mut bundle = Bundle::script("tty; ls -l /dev/console | wc -l; echo $(id -u) done");
+    crate::namespaces::mapped(&mut bundle);
+    bundle.config["process"]["terminal"] = json!(true);
+    let said = bundle.run();
+    assert!(said.out.contains("/dev/pts/0\r\n1\r\n0 done"), "{} {}", said.out, said.err);
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    crate::namespaces::mapped(&mut bundle);
+    let bundle = bundle.started();
+    let said =
+        bundle.verb_with(&["exec", "--tty", "--user", "1000:1000"], &["sh", "-c", "tty; echo x > /dev/tty"]);
+    assert!(said.out.contains("/dev/pts/0\r\nx"), "{} {}", said.out, said.err);
+}
