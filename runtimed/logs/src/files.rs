@@ -34,8 +34,8 @@ impl LogFile {
         }
     }
 
-    /// Reads on from the offset into `buffer`. A file that has become shorter is read from its beginning: then the answer
-    /// begins with true.
+    /// Reads on from the offset into `buffer`. A file that has become shorter is read from its beginning:
+    /// then the answer begins with true.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<(bool, usize)> {
         let read = self.file.read_at(buffer, self.offset)?;
         self.offset += read as u64;
@@ -82,7 +82,8 @@ pub(crate) fn all(path: &Path, since: Option<SystemTime>) -> Result<Vec<LogFile>
 
 /// The files that came after `known`, oldest first; all, if it is none of them (any more).
 ///
-/// The current file is opened first. What is rotated meanwhile is then met again one number higher, and known by its inode.
+/// The current file is opened first. What is rotated meanwhile is then met again one number higher, and known
+/// by its inode.
 pub(crate) fn newer_than(path: &Path, known: Option<&LogFile>) -> Result<Vec<LogFile>> {
     let mut files: Vec<LogFile> = Vec::new();
     let names = std::iter::once(path.to_owned()).chain((1..=MOST).map(|number| rotated(path, number)));

@@ -6,9 +6,9 @@
 //! <folder>/log.2    the higher the number, the older
 //! ```
 //!
-//! [`read`] gives one record after the other, oldest first, across rotated files, and may go on as new ones are written. Whatever
-//! the size of the log, no more than one record of it is in memory; a record longer than any writer should make is handed on in
-//! pieces.
+//! [`read`] gives one record after the other, oldest first, across rotated files, and may go on as new ones
+//! are written. Whatever the size of the log, no more than one record of it is in memory; a record longer
+//! than any writer should make is handed on in pieces.
 
 mod files;
 mod lines;
@@ -25,7 +25,8 @@ pub use lines::{Lines, read};
 pub struct Options {
     /// Go on until the writer has ended.
     pub follow: bool,
-    /// The last lines only; a line is what ends with a newline, in however many records, or what is not ended yet.
+    /// The last lines only; a line is what ends with a newline, in however many records, or what is not ended
+    /// yet.
     pub tail: Option<u64>,
     /// Not before this time.
     pub since: Option<SystemTime>,
@@ -49,7 +50,8 @@ pub struct Line {
     pub time: SystemTime,
     /// Where to.
     pub stream: Stream,
-    /// The line goes on, or its newline was never written: the exact output is `bytes`, and a newline unless partial.
+    /// The line goes on, or its newline was never written: the exact output is `bytes`, and a newline unless
+    /// partial.
     pub partial: bool,
     /// What was written, without the newline.
     pub bytes: Vec<u8>,

@@ -40,10 +40,11 @@ enum Verdict {
     Stop,
 }
 
-/// Opens the log at `path` and its rotated files. A log that does not exist is empty, and may come when it is followed.
+/// Opens the log at `path` and its rotated files. A log that does not exist is empty, and may come when it is
+/// followed.
 ///
-/// Following ends when `ended` has resolved and everything was read; so it must resolve after the writer has written all.
-/// Without following, `ended` is not looked at.
+/// Following ends when `ended` has resolved and everything was read; so it must resolve after the writer has
+/// written all. Without following, `ended` is not looked at.
 ///
 /// # Errors
 /// If a file, or when following the log's folder, cannot be opened.
@@ -139,8 +140,8 @@ impl Lines {
         Ok(!bytes.is_empty())
     }
 
-    /// Goes on to the next file. When there is none known, looks whether the log was rotated; the current file is then read
-    /// once more before it is left, since only now it is certain that nobody writes to it.
+    /// Goes on to the next file. When there is none known, looks whether the log was rotated; the current
+    /// file is then read once more before it is left, since only now it is certain that nobody writes to it.
     async fn advance(&mut self) -> Result<bool> {
         if let Some(next) = self.newer.pop_front() {
             // A record does not go on in another file.

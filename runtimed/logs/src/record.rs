@@ -1,4 +1,5 @@
-//! Records out of bytes: `<RFC 3339 time> <stdout|stderr> <P|F>[:<tag>...] <content>\n` (Kubernetes' CRI logging design). Pure.
+//! Records out of bytes: `<RFC 3339 time> <stdout|stderr> <P|F>[:<tag>...] <content>\n` (Kubernetes' CRI
+//! logging design). Pure.
 
 use std::time::SystemTime;
 
@@ -93,7 +94,8 @@ impl Splitter {
         }
     }
 
-    /// What stands at the end of the log without an end of its own: a writer that was killed, or that is writing.
+    /// What stands at the end of the log without an end of its own: a writer that was killed, or that is
+    /// writing.
     pub(crate) fn finish(&mut self) -> Option<Line> {
         let piece = self.begin..self.buffer.len();
         self.begin = self.buffer.len();

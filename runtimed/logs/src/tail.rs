@@ -1,4 +1,5 @@
-//! Where the last lines of a log begin, found from its end backwards, block by block. Blocks on the file system.
+//! Where the last lines of a log begin, found from its end backwards, block by block. Blocks on the file
+//! system.
 
 use std::io;
 
@@ -8,10 +9,11 @@ use crate::record::{Head, LONGEST_HEAD};
 /// How much is read at a time.
 const BLOCK: u64 = 64 << 10;
 
-/// Leaves of `files`, oldest first, those that hold the last `lines` lines, and sets the offset where they begin.
+/// Leaves of `files`, oldest first, those that hold the last `lines` lines, and sets the offset where they
+/// begin.
 ///
-/// A line counts where it ends; so does one at the very end of the log that has no end yet. Where the two streams are mixed
-/// within lines, the beginning of the first line of the other stream may be missing.
+/// A line counts where it ends; so does one at the very end of the log that has no end yet. Where the two
+/// streams are mixed within lines, the beginning of the first line of the other stream may be missing.
 pub(crate) fn keep(mut files: Vec<LogFile>, lines: u64) -> io::Result<Vec<LogFile>> {
     let mut wanted = Wanted { lines, counted: 0 };
     for index in (0..files.len()).rev() {

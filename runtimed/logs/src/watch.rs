@@ -47,8 +47,8 @@ impl Watch {
         Ok(Watch { inotify, name: name.to_owned() })
     }
 
-    /// Resolves when something has happened since the last time. False when the log was deleted, or its folder is gone: nothing
-    /// more will.
+    /// Resolves when something has happened since the last time. False when the log was deleted, or its
+    /// folder is gone: nothing more will.
     pub(crate) async fn changed(&self) -> Result<bool> {
         loop {
             let mut ready = self.inotify.readable().await.context(|| "wait for a log to change")?;
