@@ -1,1 +1,18 @@
-//! Whole flows through all four programs: see `tests/`.
+//! Whole flows through all four programs: what their tests share.
+
+mod terminal;
+
+use anyhow::Result;
+use harness::{Scene, image};
+
+pub use terminal::Terminal;
+
+/// A scene with the small image loaded as `busybox`.
+pub fn scene() -> Result<Scene> {
+    let scene = Scene::start()?;
+    let scratch = scene.root().join("scratch");
+    std::fs::create_dir(&scratch)?;
+    let archive = image::busybox_archive(&scratch)?;
+    scene.ok(&["load", "--input", &archive.display().to_string()])?;
+    Ok(scene)
+}

@@ -1,17 +1,8 @@
 //! `rctl run` and what comes after it.
 
 use anyhow::{Result, ensure};
-use harness::{Scene, image};
-
-/// A scene with the small image loaded as `busybox`.
-fn scene() -> Result<Scene> {
-    let scene = Scene::start()?;
-    let scratch = scene.root().join("scratch");
-    std::fs::create_dir(&scratch)?;
-    let archive = image::busybox_archive(&scratch)?;
-    scene.ok(&["load", "--input", &archive.display().to_string()])?;
-    Ok(scene)
-}
+use e2e::scene;
+use harness::Scene;
 
 #[test]
 fn a_first_container_needs_no_registry() -> Result<()> {
