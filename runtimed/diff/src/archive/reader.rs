@@ -86,8 +86,20 @@ impl Reader {
 
     fn skip_data(&mut self) -> Result<()> {
         self.data(|_| Ok(()))?;
-        self.data = std::mem::take(&mut self.padding);
-        self.data(|_| Ok(()))
+        self.skip_padding()
+    }
+
+    /// Some writers stop behind the last file's data, without the padding and the two empty blocks: that is an end, as for containerd.
+    fn skip_padding(&mut self) -> Result<()> {
+        while self.padding > 0 {
+            let at_hand = self.stream.at_hand().context(reading)?.len() as u64;
+            let count = if at_hand == 0 { self.padding } else { self.padding.min(at_hand) };
+            if at_hand > 0 {
+                self.stream.consume(count as usize);
+            }
+            self.padding -= count;
+        }
+        Ok(())
     }
 
     /// The next header block that says something; `None` at the end: two empty blocks, or the stream's.

@@ -373,3 +373,14 @@ fn an_attribute_that_does_not_fit_is_named() {
     let error = Tree::plain().apply(&layer(&[(entry, Vec::new())])).unwrap_err();
     assert!(error.chain().contains("user.big"), "{}", error.chain());
 }
+
+#[test]
+fn a_layer_may_end_behind_its_last_byte_of_data() {
+    let whole = layer(&[file("a", "first"), file("b", "last words")]);
+    let data = whole.windows(10).position(|window| window == b"last words").unwrap();
+    let tree = Tree::plain();
+    tree.apply(&whole[..data + 10]).unwrap();
+    assert_eq!(read(&tree.path("b")), "last words");
+    let cut = Tree::plain();
+    assert!(cut.apply(&whole[..data + 9]).unwrap_err().to_string().contains("truncated"));
+}
