@@ -9,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_stream::StreamExt;
 
 use crate::context::Context;
-use crate::failure::{Failure, Result, plain};
+use crate::failure::{Failure, Result};
+use crate::output::familiar;
 use crate::output::progress::Progress;
 use crate::terminal;
 
@@ -57,7 +58,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
                     progress.update(&part);
                 }
             }
-            Some(Answer::Image(image)) => outln!("Loaded image: {}", plain(&image.name)),
+            Some(Answer::Image(image)) => outln!("Loaded image: {}", familiar(&image.name)),
             None => {}
         }
     }

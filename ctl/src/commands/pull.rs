@@ -6,6 +6,7 @@ use proto_engine::v1::pull_response::Response as Answer;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result, plain};
+use crate::output::familiar;
 use crate::output::progress::Progress;
 
 /// Flags of `pull`.
@@ -90,7 +91,7 @@ async fn pull(client: &Client, request: v1::PullRequest, quiet: bool) -> Result<
     if !quiet {
         outln!("Digest: {}", plain(&image.digest));
         let how = if image.up_to_date { "Image is up to date" } else { "Downloaded newer image" };
-        outln!("Status: {how} for {}", plain(&image.name));
+        outln!("Status: {how} for {}", familiar(&image.name));
     }
     outln!("{}", plain(&image.name));
     Ok(())

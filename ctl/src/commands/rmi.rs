@@ -4,7 +4,8 @@ use proto_engine::v1;
 
 use super::each;
 use crate::context::Context;
-use crate::failure::{Result, plain};
+use crate::failure::Result;
+use crate::output::familiar;
 
 /// Flags of `rmi`.
 #[derive(Debug, clap::Args)]
@@ -26,7 +27,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         async move {
             let removed = images.remove(v1::RemoveImageRequest { image, force }).await?.into_inner();
             for name in &removed.untagged {
-                outln!("Untagged: {}", plain(name));
+                outln!("Untagged: {}", familiar(name));
             }
             for id in &removed.deleted {
                 outln!("Deleted: {id}");

@@ -42,10 +42,18 @@ impl Flows {
         config.runtime = or(&config.runtime, &self.settings().runtime);
         let base = self.base(namespace, &config).await?;
         let id = names::new_id()?;
+        // Whoever finds the name taken waits on this until there is a record, or no container after all.
+        let _guard = self.live().lock(namespace, &id).await;
         let mut undo = Undo::default();
-        self.name_it(namespace, &mut config, &id, &mut undo).await?;
-        let result = self.make(namespace, &id, config, &base, &mut undo).await;
-        undo.or_back(result).await?;
+        let result = match self.name_it(namespace, &mut config, &id, &mut undo).await {
+            Ok(()) => self.make(namespace, &id, config, &base, &mut undo).await,
+            Err(error) => Err(error),
+        };
+        let made = undo.or_back(result).await;
+        if made.is_err() {
+            self.live().forget(namespace, &id);
+        }
+        made?;
         Ok(id)
     }
 
@@ -109,7 +117,31 @@ impl Flows {
                  You have to remove (or rename) that container to be able to reuse that name."
             )));
         }
-        tables::take_name(&self.rooms().store, namespace, name, id).await
+        let store = &self.rooms().store;
+        match tables::take_name(store, namespace, name, id).await {
+            Err(error) if error.is_already_exists() && self.is_abandoned(namespace, name).await? => {
+                tables::take_name(store, namespace, name, id).await
+            }
+            taken => taken,
+        }
+    }
+
+    /// Gives back a name whose container another client removed, by containerd's API, which knows of no names; says whether it was so.
+    async fn is_abandoned(&self, namespace: &Namespace, name: &str) -> Result<bool> {
+        let store = &self.rooms().store;
+        let Some(owner) = tables::id_of_name(store, namespace, name)? else { return Ok(true) };
+        let owner = ContainerId::parse(&owner)?;
+        let guard = self.live().lock(namespace, &owner).await;
+        match self.rooms().containers.get(namespace, &owner) {
+            Err(error) if error.is_not_found() => {}
+            other => return other.map(|_| false),
+        }
+        crate::remove::remove_folder(&self.container_root(namespace, &owner))?;
+        crate::remove::remove_folder(&self.container_state(namespace, &owner))?;
+        tables::forget(store, namespace, name, &owner).await?;
+        drop(guard);
+        self.live().forget(namespace, &owner);
+        Ok(true)
     }
 
     async fn make(

@@ -38,7 +38,7 @@ fn what_is_not_there_is_named() -> Result<()> {
     told(&scene.rctl(&["run", "--pull", "never", "nothing"])?, 125, "No such image: ")?;
     told(&scene.rctl(&["inspect", "nobody"])?, 1, "No such object: nobody")?;
     told(&scene.rctl(&["image", "inspect", "nobody"])?, 1, "No such image: nobody")?;
-    told(&scene.rctl(&["run", "No/Good:name", "true"])?, 125, "No/Good:name")?;
+    told(&scene.rctl(&["run", "No/Good:name", "true"])?, 125, "repository name (Good) must be lowercase")?;
     told(&scene.rctl(&["run", "--memory", "much", "busybox"])?, 125, "invalid size: 'much'")?;
     told(&scene.rctl(&["nonsense"])?, 125, "nonsense")?;
     // Every one of several is tried.
@@ -330,7 +330,7 @@ fn images_are_named_saved_and_removed() -> Result<()> {
     let removed = scene.ok(&["rmi", "busybox"])?;
     ensure!(removed == "Untagged: busybox:latest\n", "{removed}");
     scene.ok(&["create", "--name", "user", "example.com/team/tool:2"])?;
-    told(&scene.rctl(&["rmi", "example.com/team/tool:2"])?, 1, "user")?;
+    told(&scene.rctl(&["rmi", "example.com/team/tool:2"])?, 1, "is using its referenced image")?;
     scene.ok(&["rm", "user"])?;
     let removed = scene.ok(&["rmi", "example.com/team/tool:2"])?;
     ensure!(removed.contains("Untagged: example.com/team/tool:2\nDeleted: sha256:"), "{removed}");
@@ -338,5 +338,45 @@ fn images_are_named_saved_and_removed() -> Result<()> {
     let loaded = scene.rctl_with(&["load", "--quiet"], &std::fs::read(&archive)?)?.ok()?;
     ensure!(loaded.contains("example.com/team/tool:2") && loaded.contains("busybox:latest"), "{loaded}");
     ensure!(scene.ok(&["run", "--rm", "example.com/team/tool:2", "echo", "whole"])? == "whole\n");
+    scene.finish()
+}
+
+#[test]
+fn help_and_completion_need_no_daemon() -> Result<()> {
+    let scene = Scene::start()?;
+    let alone = |args: &[&str]| {
+        let mut command = scene.rctl_command(args);
+        Outcome::of(command.env("RUNTIMED_ADDRESS", scene.root().join("no.sock")), b"")?.ok()
+    };
+    for shell in ["bash", "zsh", "fish"] {
+        ensure!(alone(&["completion", shell])?.contains("unpause"), "{shell}");
+    }
+    let help = alone(&["--help"])?;
+    for verb in ["run", "exec", "containers", "container", "snapshots", "image"] {
+        ensure!(help.lines().any(|line| line.trim_start().starts_with(verb)), "{verb}: {help}");
+    }
+    ensure!(alone(&["run", "--help"])?.contains("--stop-timeout"));
+    ensure!(alone(&["--version"])?.starts_with("rctl "));
+    scene.finish()
+}
+
+#[test]
+fn a_reader_that_goes_is_no_accident() -> Result<()> {
+    let scene = scene()?;
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    for args in [
+        ["plugins", "ls"].as_slice(),
+        &["info"],
+        &["inspect", "busybox"],
+        &["run", "--rm", "busybox", "ls", "/bin"],
+    ] {
+        let mut command = scene.rctl_command(args);
+        let output =
+            command.stdout(writer.try_clone()?).stderr(Stdio::piped()).spawn()?.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(!said.contains("panicked"), "{args:?}: {said}");
+    }
+    while !scene.ok(&["ps", "--all", "-q"])?.is_empty() {}
     scene.finish()
 }

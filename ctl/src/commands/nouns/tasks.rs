@@ -170,9 +170,14 @@ async fn remove(client: &Client, force: bool, exec_id: &str, containers: &[Strin
             let (container_id, exec_id) = (id, exec_id.to_owned());
             let mut tasks = client.tasks();
             let ended = if exec_id.is_empty() {
-                tasks.delete(api::DeleteTaskRequest { container_id }).await?
+                tasks.delete(api::DeleteTaskRequest { container_id }).await
             } else {
-                tasks.delete_process(api::DeleteProcessRequest { container_id, exec_id }).await?
+                tasks.delete_process(api::DeleteProcessRequest { container_id, exec_id }).await
+            };
+            let ended = match ended {
+                // Whoever made it saw its end too, and was faster.
+                Err(status) if force && status.code() == Code::NotFound => return Ok(()),
+                ended => ended?,
             };
             match u8::try_from(ended.into_inner().exit_status).unwrap_or(u8::MAX) {
                 0 => {}
@@ -186,21 +191,23 @@ async fn remove(client: &Client, force: bool, exec_id: &str, containers: &[Strin
     Ok(if force { 0 } else { worst.get() })
 }
 
-/// Kills a process and waits for its end; one that has ended already is no mistake.
+/// Kills a process and waits for its end; one that has ended already is no mistake, one that never was is.
 async fn kill(client: &Client, id: &str, exec_id: &str) -> Result<()> {
     let mut tasks = client.tasks();
     let (container_id, exec_id) = (id.to_owned(), exec_id.to_owned());
+    tasks.get(api::GetRequest { container_id: container_id.clone(), exec_id: exec_id.clone() }).await?;
     let all = exec_id.is_empty();
     let request =
         api::KillRequest { container_id: container_id.clone(), exec_id: exec_id.clone(), signal: KILL, all };
+    let gone = |status: &tonic::Status| matches!(status.code(), Code::NotFound | Code::FailedPrecondition);
     match tasks.kill(request).await {
-        Err(status) if !matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
-            return Err(status.into());
-        }
+        Err(status) if !gone(&status) => return Err(status.into()),
         _ => {}
     }
-    tasks.wait(api::WaitRequest { container_id, exec_id }).await?;
-    Ok(())
+    match tasks.wait(api::WaitRequest { container_id, exec_id }).await {
+        Err(status) if !gone(&status) => Err(status.into()),
+        _ => Ok(()),
+    }
 }
 
 /// A signal's name, with or without SIG, or its number.
