@@ -50,8 +50,9 @@ impl Client {
     /// Makes a client of the daemon at `socket`. The connection is made now: when nobody answers, the error of kind `Unavailable` names the socket.
     pub async fn connect(socket: &Path, namespace: &str) -> Result<Client> {
         let header = |value: &str| {
-            MetadataValue::try_from(value)
-                .map_err(|error| Error::with_source(Kind::InvalidArgument, format!("namespace {value:?}"), error))
+            MetadataValue::try_from(value).map_err(|error| {
+                Error::with_source(Kind::InvalidArgument, format!("namespace {value:?}"), error)
+            })
         };
         let headers = Headers { namespace: header(namespace)?, lease: None };
         let path: PathBuf = socket.to_owned();
@@ -60,18 +61,19 @@ impl Client {
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
         // The authority is of no meaning on a unix socket, but HTTP/2 wants a well-formed one.
-        let channel = Endpoint::from_static("http://localhost").connect_with_connector(dial).await.map_err(|error| {
-            Error::with_source(Kind::Unavailable, format!("connect to {}", socket.display()), error)
-        })?;
+        let channel = Endpoint::from_static("http://localhost").connect_with_connector(dial).await.map_err(
+            |error| Error::with_source(Kind::Unavailable, format!("connect to {}", socket.display()), error),
+        )?;
         Ok(Client { channel, headers })
     }
 
     /// The same connection under a lease: what calls make is held by it.
     pub fn with_lease(&self, lease: &str) -> Result<Client> {
         let mut client = self.clone();
-        client.headers.lease = Some(MetadataValue::try_from(lease).map_err(|error| {
-            Error::with_source(Kind::InvalidArgument, format!("lease {lease:?}"), error)
-        })?);
+        client.headers.lease =
+            Some(MetadataValue::try_from(lease).map_err(|error| {
+                Error::with_source(Kind::InvalidArgument, format!("lease {lease:?}"), error)
+            })?);
         Ok(client)
     }
 }

@@ -62,7 +62,9 @@ pub async fn attach(
 async fn must_run(flows: &Flows, namespace: &Namespace, id: &ContainerId) -> Result<(), Status> {
     match flows.line_of(namespace, id).await.map_err(status)?.phase {
         Phase::Running => Ok(()),
-        Phase::Paused => Err(Status::failed_precondition("cannot attach to a paused container, unpause it first")),
+        Phase::Paused => {
+            Err(Status::failed_precondition("cannot attach to a paused container, unpause it first"))
+        }
         _ => Err(Status::failed_precondition("cannot attach to a stopped container, start it first")),
     }
 }
