@@ -1,13 +1,15 @@
 //! The cgroups named after namespaces, which executors make as parents of containers' cgroups and leave behind.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use errors::Result;
 use flows::Rooms;
 
 /// Removes those that hold nothing, once the daemon goes. The kernel refuses to remove one that holds a process or another cgroup, so
 /// nobody's container can be hit.
 pub fn tidy(rooms: &Rooms) {
-    let namespaces = match rooms.namespaces.list() {
+    let namespaces = match namespaces(rooms) {
         Ok(namespaces) => namespaces,
         Err(error) => return tracing::warn!(error = %error.chain(), "empty cgroups stay"),
     };
@@ -18,7 +20,14 @@ pub fn tidy(rooms: &Rooms) {
     for namespace in &namespaces {
         for root in &roots {
             // Mostly it is not there, or not empty: both are as it should be.
-            let _ = std::fs::remove_dir(root.join(namespace.name.as_str()));
+            let _ = std::fs::remove_dir(root.join(namespace));
         }
     }
+}
+
+/// A namespace is not listed any more once nothing is in it, but its containers had their cgroups.
+fn namespaces(rooms: &Rooms) -> Result<BTreeSet<String>> {
+    let listed = rooms.namespaces.list()?.into_iter().map(|info| info.name);
+    let used = rooms.tasks.namespaces();
+    Ok(listed.chain(used).map(|name| name.as_str().to_owned()).collect())
 }

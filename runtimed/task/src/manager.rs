@@ -43,6 +43,11 @@ impl Tasks {
         Ok(Tasks { table })
     }
 
+    /// The namespaces that had a task since this daemon started, whether or not they have one still.
+    pub fn namespaces(&self) -> Vec<Namespace> {
+        self.table.used()
+    }
+
     /// Starts a shim and creates the task; returns init's pid. Undoes everything on failure, and also when
     /// the caller does not wait for the answer. `AlreadyExists` "task ID: already exists".
     pub async fn create(&self, namespace: &Namespace, id: &ContainerId, create: Create) -> Result<u32> {

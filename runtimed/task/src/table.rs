@@ -1,6 +1,6 @@
 //! Which task has which actor, and what all actors share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use errors::{Error, Result};
@@ -28,6 +28,8 @@ pub(crate) struct Shared {
 pub(crate) struct Table {
     pub(crate) shared: Arc<Shared>,
     entries: Mutex<BTreeMap<Key, Entry>>,
+    /// Namespaces that had a task since the daemon started.
+    used: Mutex<BTreeSet<Namespace>>,
 }
 
 /// A place in the table.
@@ -51,7 +53,7 @@ impl Table {
     /// An empty table.
     pub(crate) fn new(config: Config, bus: Bus) -> Table {
         let shared = Shared { config, bus, forms: Forms::default() };
-        Table { shared: Arc::new(shared), entries: Mutex::default() }
+        Table { shared: Arc::new(shared), entries: Mutex::default(), used: Mutex::default() }
     }
 
     /// Takes an id. `AlreadyExists` if it is taken.
@@ -60,6 +62,7 @@ impl Table {
         if entries.contains_key(key) {
             return Err(Error::already_exists(format!("task {}: already exists", key.1)));
         }
+        self.note(&key.0);
         let ledger = Ledger::default();
         entries.insert(key.clone(), Entry::Reserved(ledger.clone()));
         Ok(ledger)
@@ -67,7 +70,20 @@ impl Table {
 
     /// From now on `handle` answers for the id.
     pub(crate) fn ready(&self, key: &Key, handle: Handle) {
+        self.note(&key.0);
         self.lock().insert(key.clone(), Entry::Ready(handle));
+    }
+
+    /// The namespaces that had a task since the daemon started.
+    pub(crate) fn used(&self) -> Vec<Namespace> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn note(&self, namespace: &Namespace) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if !used.contains(namespace) {
+            used.insert(namespace.clone());
+        }
     }
 
     /// Frees the id.

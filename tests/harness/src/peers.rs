@@ -126,6 +126,10 @@ impl Drop for Containerd {
         let _ = self.child.wait();
         // Where shims keep the state of their executors; it stays while it is not empty.
         let _ = std::fs::remove_dir(Path::new("/run/containerd/runc").join(&self.namespace));
+        // Executors leave the parents of containers' cgroups; the kernel keeps those that are not empty.
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(hierarchy.path().join(&self.namespace));
+        }
     }
 }
 

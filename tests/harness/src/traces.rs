@@ -75,6 +75,9 @@ pub fn of_scene(root: &Path, namespace: &str) -> Result<Vec<String>> {
         let folder = controller.path().join(namespace);
         let mut found = BTreeSet::new();
         folders(&folder, &mut found);
+        if folder.is_dir() {
+            found.insert(folder);
+        }
         left.extend(found.iter().map(|cgroup| format!("cgroup {}", cgroup.display())));
     }
     Ok(left)
