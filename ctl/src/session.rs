@@ -49,6 +49,8 @@ pub enum Ended {
     Detached,
     /// The daemon closed the stream without an exit.
     Closed,
+    /// This program was asked to end by this signal, and it is nobody else's.
+    Told(u8),
 }
 
 /// What a session is to do.
@@ -85,7 +87,8 @@ pub async fn run<A>(
         // A channel that never speaks: its sender is forgotten on purpose.
         None => never(),
     };
-    let mut signals = Signals::new(options.sig_proxy && !options.tty, options.tty)?;
+    let mut signals = Signals::new(options.sig_proxy, options.tty)?;
+    let mut endings = Endings::new(raw_wanted && !options.sig_proxy)?;
     loop {
         tokio::select! {
             answer = answers.next() => match answer {
@@ -102,6 +105,7 @@ pub async fn run<A>(
                 let _ = sender.send(said).await;
             }
             Some(()) = detached.recv() => return Ok(Ended::Detached),
+            number = endings.next() => return Ok(Ended::Told(number)),
         }
     }
 }
@@ -233,6 +237,30 @@ impl Signals {
     }
 }
 
+/// The signals that end this program. While the terminal is raw they must not do so at once: it has to be put back first.
+struct Endings(Vec<(u8, Signal)>);
+
+impl Endings {
+    fn new(wanted: bool) -> Result<Endings> {
+        let kinds = if wanted { vec![SignalKind::hangup(), SignalKind::terminate()] } else { Vec::new() };
+        let listen = |kind: SignalKind| Ok((kind.as_raw_value() as u8, signal(kind)?));
+        let all: std::io::Result<_> = kinds.into_iter().map(listen).collect();
+        all.map(Endings).map_err(|error| Failure::local("listen for signals", error))
+    }
+
+    async fn next(&mut self) -> u8 {
+        std::future::poll_fn(|context| {
+            for (number, signal) in &mut self.0 {
+                if signal.poll_recv(context).is_ready() {
+                    return std::task::Poll::Ready(*number);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+}
+
 /// The sending half of a call, and the stream that carries it.
 pub fn channel<R: Send + 'static>(
     first: R,
@@ -272,6 +300,7 @@ pub fn code(ended: Ended) -> Result<u8> {
     match ended {
         Ended::Exit(code) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
         Ended::Detached => Ok(0),
+        Ended::Told(number) => Ok(128 + number),
         Ended::Closed => {
             Err(Failure::Daemon(Status::unavailable("the daemon ended the session; the container goes on")))
         }

@@ -60,6 +60,7 @@ async fn session(
     detach_keys: Vec<u8>,
 ) -> Result<u8> {
     let stdin = start.stdin;
+    let size = start.size;
     let first = v1::AttachRequest { request: Some(Ask::Start(start)) };
     let (sender, requests) = session::channel(first, |say| v1::AttachRequest {
         request: Some(match say {
@@ -74,6 +75,14 @@ async fn session(
         Some(Answer::Started(started)) => started.tty,
         _ => return Err(Failure::Local("the daemon did not say that it is attached".to_owned())),
     };
+    if let (true, Some(size)) = (tty, size) {
+        // A size that changes makes a shell or an editor draw itself again: nothing is shown before a key is pressed otherwise.
+        let other = v1::Size { width: size.width + 1, height: size.height + 1 };
+        for size in [other, size] {
+            // When the daemon is gone, its answers end too.
+            let _ = sender.send(Say::Resize(size)).await;
+        }
+    }
     let options = Options { stdin, tty, sig_proxy, detach_keys };
     let ended = session::run(options, sender, answers, |answer: v1::AttachResponse| match answer.response {
         Some(Answer::Output(output)) => Hear::Output(output),

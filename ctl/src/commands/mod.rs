@@ -36,6 +36,9 @@ use crate::cli::{Cli, Command};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 
+/// As many as docker asks for side by side.
+const AT_ONCE: usize = 50;
+
 /// Carries a command out; the number is the process's exit code.
 pub async fn run(cli: Cli) -> Result<u8> {
     let context = Context { address: cli.address, namespace: cli.namespace };
@@ -81,6 +84,30 @@ pub async fn run(cli: Cli) -> Result<u8> {
         // Their short forms stand above.
         Command::Container(_) | Command::Image(_) => Ok(0),
     }
+}
+
+/// Does the same to several things side by side, and prints the name of each that it was done to, in their order.
+pub async fn each_at_once<F: Future<Output = Result<()>>>(
+    names: &[String],
+    act: impl Fn(String) -> F,
+) -> Result<u8> {
+    use futures::StreamExt;
+    let work = names.iter().map(|name| {
+        let done = act(name.clone());
+        async move { (name, done.await) }
+    });
+    let mut results = futures::stream::iter(work).buffered(AT_ONCE);
+    let mut failed = false;
+    while let Some((name, result)) = results.next().await {
+        match result {
+            Ok(()) => outln!("{name}"),
+            Err(failure) => {
+                failure.print();
+                failed = true;
+            }
+        }
+    }
+    if failed { Err(Failure::Told) } else { Ok(0) }
 }
 
 /// Does the same to each of several things, and goes on past those that fail.

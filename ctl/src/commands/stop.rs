@@ -2,7 +2,7 @@
 
 use proto_engine::v1;
 
-use super::each;
+use super::each_at_once;
 use crate::context::Context;
 use crate::failure::Result;
 
@@ -30,7 +30,7 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> Result<u8> {
     let client = context.client().await?;
     let args = &args;
-    each(&args.containers, |id| {
+    each_at_once(&args.containers, |id| {
         let mut containers = client.engine_containers();
         async move {
             containers
@@ -40,7 +40,6 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
                     signal: args.signal.clone().unwrap_or_default(),
                 })
                 .await?;
-            outln!("{id}");
             Ok(())
         }
     })

@@ -75,6 +75,11 @@ impl Terminal {
         tcsetwinsize(&self.keyboard, size(columns, rows)).context("size the pty")
     }
 
+    /// Sends the program a signal.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        harness::sh::run(Command::new("kill").args(["-s", name, &self.child.id().to_string()]))
+    }
+
     /// Does the terminal pass keys on as they are, without showing them itself?
     pub fn is_raw(&self) -> Result<bool> {
         let modes = tcgetattr(self.line.as_fd()).context("look at the terminal")?.local_modes;

@@ -133,3 +133,64 @@ fn limits_and_rights_are_what_was_asked_for() -> Result<()> {
     ensure!(run(&["--net", "none", "busybox", "sh", "-c", "ls /sys/class/net"])? == "lo\n");
     scene.finish()
 }
+
+#[test]
+fn the_rarer_flags_do_what_they_say() -> Result<()> {
+    let scene = scene()?;
+    let run = |args: &[&str]| scene.ok(&[&["run", "--rm"], args].concat());
+    ensure!(run(&["--entrypoint", "echo", "busybox", "a", "b"])? == "a b\n");
+    ensure!(run(&["-a", "stderr", "busybox", "sh", "-c", "echo out; echo err >&2"])?.is_empty());
+    let own = std::fs::read_link("/proc/self/ns/pid")?.display().to_string();
+    ensure!(run(&["--pid", "host", "busybox", "readlink", "/proc/self/ns/pid"])?.trim() == own);
+    let own = std::fs::read_link("/proc/self/ns/ipc")?.display().to_string();
+    ensure!(run(&["--ipc", "host", "busybox", "readlink", "/proc/self/ns/ipc"])?.trim() == own);
+    let own = std::fs::read_link("/proc/self/ns/net")?.display().to_string();
+    ensure!(run(&["--net", "host", "busybox", "readlink", "/proc/self/ns/net"])?.trim() == own);
+    let status =
+        |args: &[&str], field: &str| run(&[args, &["busybox", "grep", field, "/proc/self/status"]].concat());
+    ensure!(status(&["--security-opt", "no-new-privileges"], "NoNewPrivs")?.ends_with("1\n"));
+    ensure!(status(&[], "Seccomp:")?.ends_with("2\n"), "a filter by default");
+    ensure!(status(&["--security-opt", "seccomp=unconfined"], "Seccomp:")?.ends_with("0\n"));
+    ensure!(status(&["--cpuset-cpus", "0"], "Cpus_allowed_list")?.ends_with("\t0\n"));
+    let file = scene.root().join("profile.json");
+    std::fs::write(
+        &file,
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#,
+    )?;
+    let profile = format!("seccomp={}", file.display());
+    let refused = scene.rctl(&["run", "--rm", "--security-opt", &profile, "busybox", "mkdir", "/new"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("Operation not permitted"), "{refused:?}");
+    let mount = format!("type=bind,source={},target=/in,readonly", scene.root().join("scratch").display());
+    ensure!(run(&["--mount", &mount, "busybox", "ls", "/in"])?.contains("busybox.tar"));
+    let missing =
+        scene.rctl(&["run", "--rm", "--mount", "type=bind,source=/no/such,target=/in", "busybox"])?;
+    ensure!(missing.code == 125 && missing.stderr.contains("/no/such"), "{missing:?}");
+    let volume = scene.rctl(&["run", "--rm", "-v", "named:/data", "busybox"])?;
+    ensure!(volume.code == 125 && volume.stderr.contains("-v /folder:/target"), "{volume:?}");
+    ensure!(run(&["--privileged", "busybox", "sh", "-c", "mount -t tmpfs x /tmp && echo may"])? == "may\n");
+    scene.finish()
+}
+
+#[test]
+fn exec_has_dockers_codes() -> Result<()> {
+    let scene = scene()?;
+    scene.ok(&["run", "-d", "--name", "box", "-u", "1000", "busybox", "sleep", "1000"])?;
+    let exec = |args: &[&str]| scene.rctl(&[&["exec"], args].concat());
+    ensure!(exec(&["box", "no-such-program"])?.code == 127);
+    ensure!(exec(&["box", "/etc"])?.code == 126);
+    ensure!(exec(&["box", "sh", "-c", "kill -KILL $$"])?.code == 137);
+    ensure!(exec(&["box", "id", "-u"])?.stdout == "1000\n");
+    ensure!(exec(&["-u", "0", "-w", "/tmp", "box", "sh", "-c", "id -u; pwd"])?.stdout == "0\n/tmp\n");
+    let detached = exec(&["-d", "-u", "0", "box", "sh", "-c", "echo made > /tmp/made; exec sleep 1000"])?;
+    ensure!(detached.code == 0 && detached.stdout.is_empty(), "{detached:?}");
+    let seen = exec(&["box", "sh", "-c", "until grep made /tmp/made; do sleep 0.01; done"])?;
+    ensure!(seen.stdout == "made\n", "{seen:?}");
+    let no_terminal = exec(&["-it", "box", "sh"])?;
+    ensure!(no_terminal.code == 1 && no_terminal.stderr.contains("the input device is not a TTY"));
+    scene.ok(&["kill", "box"])?;
+    scene.ok(&["wait", "box"])?;
+    let stopped = exec(&["box", "true"])?;
+    ensure!(stopped.code == 1 && stopped.stderr.contains("is not running"), "{stopped:?}");
+    scene.ok(&["rm", "box"])?;
+    scene.finish()
+}

@@ -46,6 +46,7 @@ fn a_session_can_be_left_and_entered_again() -> Result<()> {
     ensure!(first.end()? == 0);
     ensure!(scene.ok(&["ps"])?.contains("Up "), "it ended with the session");
     let mut second = rctl(&scene, &["attach", "box"])?;
+    second.expect(PROMPT)?;
     second.type_in("echo $kept\r")?;
     second.expect("\nhere\r\n")?;
     // Two persons see the same, and either may type.
@@ -76,6 +77,26 @@ fn exec_gives_a_shell_beside_the_first_process() -> Result<()> {
     terminal.type_in("exit 4\r")?;
     ensure!(terminal.end()? == 4);
     scene.ok(&["rm", "--force", "box"])?;
+    scene.finish()
+}
+
+#[test]
+fn a_session_that_is_ended_leaves_the_terminal_as_it_was() -> Result<()> {
+    let scene = scene()?;
+    scene.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"])?;
+    let mut terminal = rctl(&scene, &["exec", "-it", "box", "sh"])?;
+    terminal.expect(PROMPT)?;
+    ensure!(terminal.is_raw()?);
+    terminal.signal("TERM")?;
+    ensure!(terminal.end()? == 143);
+    scene.ok(&["rm", "--force", "box"])?;
+    // Signals of a run are its container's.
+    let script = "trap 'echo ended; exit 8' TERM; echo ready; while :; do sleep 0.02; done";
+    let mut terminal = rctl(&scene, &["run", "--rm", "-it", "busybox", "sh", "-c", script])?;
+    terminal.expect("ready")?;
+    terminal.signal("TERM")?;
+    terminal.expect("ended")?;
+    ensure!(terminal.end()? == 8);
     scene.finish()
 }
 

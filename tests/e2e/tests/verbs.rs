@@ -322,6 +322,23 @@ fn signals_and_patience_are_as_asked_for() -> Result<()> {
 }
 
 #[test]
+fn several_are_stopped_side_by_side() -> Result<()> {
+    let scene = scene()?;
+    let names = ["s1", "s2", "s3", "s4"];
+    for name in names {
+        // A first process without a handler does not heed TERM.
+        scene.ok(&["run", "-d", "--name", name, "--stop-timeout", "1", "busybox", "sleep", "1000"])?;
+    }
+    let began = std::time::Instant::now();
+    ensure!(scene.ok(&[&["stop"], names.as_slice()].concat())? == "s1\ns2\ns3\ns4\n");
+    let took = began.elapsed();
+    ensure!(took >= std::time::Duration::from_secs(1), "they were given no time: {took:?}");
+    ensure!(took < std::time::Duration::from_millis(3500), "one after the other: {took:?}");
+    scene.ok(&[&["rm"], names.as_slice()].concat())?;
+    scene.finish()
+}
+
+#[test]
 fn images_are_named_saved_and_removed() -> Result<()> {
     let scene = scene()?;
     scene.ok(&["tag", "busybox", "example.com/team/tool:2"])?;

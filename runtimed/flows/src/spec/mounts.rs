@@ -59,8 +59,11 @@ fn defaults(config: &ContainerConfig) -> Vec<Value> {
     }
     match config.ipc.as_str() {
         "host" => {
-            all.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "nosuid", "noexec", "nodev"]));
-            all.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "nosuid", "noexec", "nodev"]));
+            // A machine need not have mounted its message queues anywhere.
+            for folder in ["/dev/mqueue", "/dev/shm"].into_iter().filter(|folder| Path::new(folder).is_dir())
+            {
+                all.push(mount(folder, "bind", folder, &["rbind", "nosuid", "noexec", "nodev"]));
+            }
         }
         ipc => {
             all.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
