@@ -24,7 +24,7 @@ pub fn facts(programs: &Path) -> Result<Vec<(String, String)>> {
         ("kernel", std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned()),
         ("cgroups", if unified { "v2" } else { "v1 or hybrid" }.to_owned()),
         ("load before", load()?),
-        ("revision", revision.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())),
+        ("checkout", revision.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())),
         ("binaries", programs.file_name().unwrap_or_default().to_string_lossy().into_owned()),
     ];
     let ours = programs.join("runtimed").display().to_string();
