@@ -90,7 +90,7 @@ fn pulled(scene: &Scene, name: &str) -> Result<()> {
         ],
     )?;
     ensure!(text.contains("Debian") && text.contains("pid 1"), "bash said {text:?}");
-    let code = scene.rctl(&["run", "--rm", name, "sh", "-c", "exit 42"])?.code;
+    let code = scene.rctl(&["run", "--rm", name, "bash", "-c", "exit 42"])?.code;
     ensure!(code == 42, "the exit code is {code}, not 42");
     let script = "trap 'echo bye; exit 0' TERM; i=0; while :; do echo tick $((i+=1)); sleep 0.1; done";
     show(scene, &["run", "-d", "--name", "ticker", "--memory", "64m", name, "bash", "-c", script])?;
