@@ -34,6 +34,7 @@ pub async fn open(config: &Config) -> Result<House> {
     private_folder(&config.state, 0o711)?;
     let lock = lock(&config.root).await?;
     let uuid = uuid(&config.root)?;
+    let scratch = scratch(&config.root)?;
     let store = metadata::Store::open(&config.root.join("metadata"))?;
     let events = events::Bus::new();
     let content = content::Content::open(&config.root, store.clone(), events.clone())?;
@@ -41,7 +42,8 @@ pub async fn open(config: &Config) -> Result<House> {
     let names = Names::new(store.clone(), events.clone());
     let containers = container::Containers::new(store.clone(), events.clone());
     let leases = lease::Leases::new(store.clone());
-    let images = Images::new(registry(config), names.clone(), content.clone(), snapshotters.clone());
+    let images =
+        Images::new(registry(config, &scratch), names.clone(), content.clone(), snapshotters.clone());
     let tasks = task::Tasks::open(shims(config), events.clone()).await?;
     let heap = flows::gc::RoomsHeap::new(
         store.clone(),
@@ -61,7 +63,7 @@ pub async fn open(config: &Config) -> Result<House> {
         leases,
         tasks,
         collector: gc::Collector::start(Arc::new(heap)),
-        scratch: scratch(&config.root)?,
+        scratch,
         layer_limits: diff::Limits { bytes: config.layer.max_bytes, entries: config.layer.max_entries },
         store,
         events,
@@ -84,12 +86,15 @@ fn settings(config: &Config) -> Result<Settings> {
     })
 }
 
-fn registry(config: &Config) -> RegistryConfig {
+fn registry(config: &Config, scratch: &Path) -> RegistryConfig {
     let path = &config.registry.config_path;
     RegistryConfig {
         hosts_directory: (!path.as_os_str().is_empty()).then(|| path.clone()),
         manifest_limit: config.registry.manifest_limit,
         concurrency: config.registry.concurrency,
+        unpacked_limit: config.layer.max_bytes,
+        entry_limit: config.layer.max_entries,
+        scratch: Some(scratch.to_owned()),
         ..RegistryConfig::default()
     }
 }

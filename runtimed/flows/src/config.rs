@@ -12,6 +12,10 @@ pub const EXTENSION: &str = "runtimed.engine/config";
 /// The label that marks, and names, a container made through the engine's API.
 pub const NAME_LABEL: &str = "runtimed.engine/name";
 
+/// containerd's label that keeps a snapshot from collection, and what the engine writes there: the mark of a container's root.
+pub(crate) const GC_ROOT: &str = "containerd.io/gc.root";
+pub(crate) const GC_ROOT_OWNER: &str = "runtimed";
+
 /// A file system made visible in a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountConfig {

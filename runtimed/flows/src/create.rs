@@ -9,7 +9,7 @@ use image::{ImageConfig, Platform};
 use prost_types::Any;
 use snapshot::Mount;
 
-use crate::config::{ContainerConfig, EXTENSION, NAME_LABEL};
+use crate::config::{ContainerConfig, EXTENSION, GC_ROOT, GC_ROOT_OWNER, NAME_LABEL};
 use crate::spec::{ImageDefaults, Machine, SpecInput};
 use crate::undo::Undo;
 use crate::user::User;
@@ -197,7 +197,7 @@ impl Flows {
     ) -> Result<Vec<Mount>> {
         let snapshotter = self.rooms().snapshotters.get(&config.snapshotter)?;
         // Until the record refers to it, a collection must not take it.
-        let root = Labels::from([("containerd.io/gc.root".to_owned(), "runtimed".to_owned())]);
+        let root = Labels::from([(GC_ROOT.to_owned(), GC_ROOT_OWNER.to_owned())]);
         let mounts = snapshotter.prepare(namespace, id.as_str(), &base.chain, root).await?;
         let (namespace, id) = (namespace.clone(), id.clone());
         undo.push("remove the root", async move { snapshotter.remove(&namespace, id.as_str()).await });

@@ -1,5 +1,6 @@
 //! Sequences over rooms: what takes more than one room is a flow. Each step that makes something is paired
-//! with its undo, and a flow that has begun goes on to its end even when its caller vanishes.
+//! with its undo, and a flow that has begun goes on to its end even when its caller
+//! vanishes; pull and load alone end with their caller, and what they brought goes with their lease.
 
 pub mod attach;
 pub mod config;

@@ -8,7 +8,7 @@ use errors::{Context, Result};
 use ids::{ContainerId, Namespace};
 use task::Status;
 
-use crate::config::ContainerConfig;
+use crate::config::{ContainerConfig, GC_ROOT, GC_ROOT_OWNER};
 use crate::remove::remove_folder;
 use crate::{Flows, tables};
 
@@ -107,8 +107,30 @@ impl Flows {
     /// Names and folders of containers that have no record: their creation, or their removal, was cut.
     async fn forget_half_made(&self, known: &HashSet<(String, String)>) -> Result<()> {
         tables::keep_only(&self.rooms().store, known.clone()).await?;
+        self.remove_half_made_roots(known).await?;
         for folder in [&self.settings().root, &self.settings().state] {
             sweep(folder, known)?;
+        }
+        Ok(())
+    }
+}
+
+impl Flows {
+    /// Roots that were prepared for a container whose record never came: nothing else would collect them.
+    async fn remove_half_made_roots(&self, known: &HashSet<(String, String)>) -> Result<()> {
+        let own = format!("labels.\"{GC_ROOT}\"=={GC_ROOT_OWNER}");
+        for info in self.rooms().namespaces.list()? {
+            for name in self.rooms().snapshotters.names() {
+                let snapshotter = self.rooms().snapshotters.get(&name)?;
+                for root in snapshotter.list(&info.name, std::slice::from_ref(&own))? {
+                    if known.contains(&(info.name.to_string(), root.name.clone())) {
+                        continue;
+                    }
+                    if let Err(error) = snapshotter.remove(&info.name, &root.name).await {
+                        tracing::warn!(key = root.name, error = %error.chain(), "a half made root stays");
+                    }
+                }
+            }
         }
         Ok(())
     }
