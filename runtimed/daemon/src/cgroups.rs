@@ -1,4 +1,4 @@
-//! The cgroups named after namespaces, which executors make as parents of containers' cgroups and leave behind.
+//! The folders named after namespaces that executors leave behind: parents of containers' cgroups, and of their state.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,8 +6,11 @@ use std::path::Path;
 use errors::Result;
 use flows::Rooms;
 
-/// Removes those that hold nothing, once the daemon goes. The kernel refuses to remove one that holds a process or another cgroup, so
-/// nobody's container can be hit.
+/// Where shims have executors keep the state of containers, unless a client names another place.
+const EXECUTORS: &str = "/run/containerd/runc";
+
+/// Removes those that hold nothing, once the daemon goes. The kernel refuses to remove one that holds a process, another cgroup or a
+/// container's state, so nobody's container can be hit.
 pub fn tidy(rooms: &Rooms) {
     let namespaces = match namespaces(rooms) {
         Ok(namespaces) => namespaces,
@@ -17,6 +20,7 @@ pub fn tidy(rooms: &Rooms) {
     let mut roots: Vec<_> =
         hierarchies.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     roots.push(Path::new("/sys/fs/cgroup").to_owned());
+    roots.push(Path::new(EXECUTORS).to_owned());
     for namespace in &namespaces {
         for root in &roots {
             // Mostly it is not there, or not empty: both are as it should be.
