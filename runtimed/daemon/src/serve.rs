@@ -13,7 +13,7 @@ use crate::wiring::{self, House};
 
 /// What clients of containerd's API are told: a line that serves every service which they call at that version.
 const CONTAINERD_API: &str = "1.7.27";
-/// How long calls that are under way may take once the daemon is to stop.
+/// How long calls, and then flows, that are under way may take once the daemon is to stop.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT. Containers go on.
@@ -38,6 +38,9 @@ pub async fn serve(config: &Config) -> Result<()> {
     serve_grpc(config, &house, grpc, stop).await?;
     if let Err(error) = events.shutdown().await {
         tracing::warn!(%error, "the events' socket did not close well");
+    }
+    if tokio::time::timeout(GRACE, house.flows.settled()).await.is_err() {
+        tracing::info!("work that is under way is left to the next daemon");
     }
     cgroups::tidy(&house.rooms);
     for path in [address.clone(), ttrpc_path(address)] {

@@ -13,7 +13,7 @@ use crate::config::{ContainerConfig, EXTENSION, GC_ROOT, GC_ROOT_OWNER, NAME_LAB
 use crate::spec::{ImageDefaults, Machine, SpecInput};
 use crate::undo::Undo;
 use crate::user::User;
-use crate::{Flows, files, names, spec, tables, to_the_end};
+use crate::{Flows, files, names, spec, tables};
 
 /// The type URL of a runtime spec, as containerd has it.
 const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
@@ -31,7 +31,7 @@ impl Flows {
     /// Creates a container; `NotFound` "No such image: ..." when the image is not here.
     pub async fn create(&self, namespace: &Namespace, config: ContainerConfig) -> Result<ContainerId> {
         let (flows, namespace) = (self.clone(), namespace.clone());
-        to_the_end(async move { flows.create_now(&namespace, config).await }).await
+        self.to_the_end(async move { flows.create_now(&namespace, config).await }).await
     }
 
     async fn create_now(&self, namespace: &Namespace, mut config: ContainerConfig) -> Result<ContainerId> {

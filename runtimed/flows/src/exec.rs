@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::attach::{self, Chunk, Input, Streams};
 use crate::undo::Undo;
-use crate::{Flows, names, to_the_end, user};
+use crate::{Flows, names, user};
 
 /// The type URL of an OCI process, as containerd has it.
 const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
@@ -78,7 +78,7 @@ impl Flows {
         request: ExecRequest,
     ) -> Result<Running> {
         let (flows, namespace, id) = (self.clone(), namespace.clone(), id.clone());
-        to_the_end(async move { flows.exec_now(&namespace, &id, request).await }).await
+        self.to_the_end(async move { flows.exec_now(&namespace, &id, request).await }).await
     }
 
     async fn exec_now(

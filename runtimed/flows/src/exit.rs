@@ -21,6 +21,7 @@ impl Flows {
                     Exit { pid: 0, status: 255, at: std::time::SystemTime::now() }
                 }
             };
+            let _busy = flows.inner.busy.enter();
             if let Err(error) = flows.finish(&namespace, &id, exit).await {
                 tracing::error!(container = %id, error = %error.chain(), "the end of a container could not be noted");
             }
@@ -102,14 +103,13 @@ impl Flows {
         let mut events = self.rooms().events.subscribe(filters::Filters::parse(&[filter])?);
         let live = self.live().follow(namespace, id);
         let before = tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default();
-        if let Some(receiver) = live {
-            return until(receiver, |progress| matches!(progress, Progress::Removed(_)))
-                .await
-                .map(|progress| progress.code());
-        }
         loop {
             match self.rooms().containers.get(namespace, id) {
-                Err(error) if error.is_not_found() => return Ok(before.exit_code),
+                // Whoever removed it, an end that was followed is the true one.
+                Err(error) if error.is_not_found() => {
+                    let seen = live.as_ref().map(|live| live.borrow().code()).filter(|code| *code != 0);
+                    return Ok(seen.unwrap_or(before.exit_code));
+                }
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }

@@ -12,8 +12,8 @@ use image::{
 use lease::Resource;
 use tokio::io::AsyncWrite;
 
+use crate::Flows;
 use crate::config::ContainerConfig;
-use crate::{Flows, to_the_end};
 
 /// How long a flow's lease holds what it brought if the daemon dies before the name is made.
 const LEASE_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
@@ -177,7 +177,7 @@ impl Flows {
     /// Removes a name, or all names of an id, and waits until what only they kept is gone too.
     pub async fn remove_image(&self, namespace: &Namespace, text: &str, force: bool) -> Result<Removed> {
         let (flows, namespace, text) = (self.clone(), namespace.clone(), text.to_owned());
-        to_the_end(async move { flows.remove_image_now(&namespace, &text, force).await }).await
+        self.to_the_end(async move { flows.remove_image_now(&namespace, &text, force).await }).await
     }
 
     async fn remove_image_now(&self, namespace: &Namespace, text: &str, force: bool) -> Result<Removed> {

@@ -3,6 +3,7 @@
 //! vanishes; pull and load alone end with their caller, and what they brought goes with their lease.
 
 pub mod attach;
+mod busy;
 pub mod config;
 mod create;
 mod exec;
@@ -46,6 +47,7 @@ pub use rooms::Rooms;
 pub use start::{Started, Want};
 pub use top::Table;
 
+use busy::Busy;
 use live::Live;
 
 /// What the daemon's configuration says to the flows.
@@ -79,12 +81,13 @@ struct Inner {
     rooms: Rooms,
     settings: Settings,
     live: Live,
+    busy: Busy,
 }
 
 impl Flows {
     /// Puts the flows over `rooms`. Call [`Flows::recover`] before the first request.
     pub fn new(rooms: Rooms, settings: Settings) -> Flows {
-        Flows { inner: Arc::new(Inner { rooms, settings, live: Live::default() }) }
+        Flows { inner: Arc::new(Inner { rooms, settings, live: Live::default(), busy: Busy::default() }) }
     }
 
     /// The rooms.
@@ -110,14 +113,25 @@ impl Flows {
     fn container_state(&self, namespace: &Namespace, id: &ContainerId) -> PathBuf {
         self.inner.settings.state.join(namespace.as_str()).join(id.as_str())
     }
-}
 
-/// Runs a flow to its end whether or not the caller waits for it: a client that vanishes leaves nothing half done.
-async fn to_the_end<T: Send + 'static>(flow: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    match tokio::spawn(flow).await {
-        Ok(result) => result,
-        Err(error) => {
+    /// Runs a flow to its end whether or not the caller waits for it: a client that vanishes leaves nothing half done.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        flow: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let busy = self.inner.busy.enter();
+        let running = tokio::spawn(async move {
+            let _busy = busy;
+            flow.await
+        });
+        running.await.unwrap_or_else(|error| {
             Err(Error::with_source(errors::Kind::Internal, "a flow ended without an answer", error))
-        }
+        })
+    }
+
+    /// Waits until no flow is under way, for a daemon that is to stop. What goes on longer than the caller waits is taken up by the next
+    /// daemon.
+    pub async fn settled(&self) {
+        self.inner.busy.settled().await;
     }
 }

@@ -8,14 +8,14 @@ use task::Status;
 
 use crate::config::{ContainerConfig, NAME_LABEL};
 use crate::live::Progress;
-use crate::{Flows, tables, to_the_end};
+use crate::{Flows, tables};
 
 impl Flows {
     /// Removes a container that does not run, or, with `force`, one that does. What is left goes on past an error: the record goes
     /// last but for the name, so that a removal that was cut can be asked for again.
     pub async fn remove(&self, namespace: &Namespace, id: &ContainerId, force: bool) -> Result<()> {
         let (flows, namespace, id) = (self.clone(), namespace.clone(), id.clone());
-        to_the_end(async move { flows.remove_locked(&namespace, &id, force).await }).await
+        self.to_the_end(async move { flows.remove_locked(&namespace, &id, force).await }).await
     }
 
     async fn remove_locked(&self, namespace: &Namespace, id: &ContainerId, force: bool) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::attach::{self, Streams};
 use crate::config::ContainerConfig;
 use crate::live::{Follower, Progress, until};
 use crate::undo::Undo;
-use crate::{Flows, tables, to_the_end};
+use crate::{Flows, tables};
 
 /// A container that was started.
 pub struct Started {
@@ -59,7 +59,7 @@ impl Flows {
     /// Starts a container that does not run; one that runs is left alone. With `want`, nothing that it writes is missed.
     pub async fn start(&self, namespace: &Namespace, id: &ContainerId, want: Want) -> Result<Started> {
         let (flows, namespace, id) = (self.clone(), namespace.clone(), id.clone());
-        to_the_end(async move { flows.start_locked(&namespace, &id, want).await }).await
+        self.to_the_end(async move { flows.start_locked(&namespace, &id, want).await }).await
     }
 
     async fn start_locked(&self, namespace: &Namespace, id: &ContainerId, want: Want) -> Result<Started> {

@@ -9,7 +9,7 @@ use task::Status;
 use crate::config::ContainerConfig;
 use crate::kill::parse_signal;
 use crate::start::Want;
-use crate::{Flows, tables, to_the_end};
+use crate::{Flows, tables};
 
 /// docker's patience, in seconds.
 const DEFAULT_TIMEOUT: i64 = 10;
@@ -26,7 +26,7 @@ impl Flows {
         signal: &str,
     ) -> Result<()> {
         let (flows, namespace, id, signal) = (self.clone(), namespace.clone(), id.clone(), signal.to_owned());
-        to_the_end(async move { flows.stop_now(&namespace, &id, timeout, &signal).await }).await
+        self.to_the_end(async move { flows.stop_now(&namespace, &id, timeout, &signal).await }).await
     }
 
     async fn stop_now(
