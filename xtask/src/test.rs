@@ -13,6 +13,7 @@ pub fn test(args: &[String]) -> Result<()> {
     packages::install(packages::TEST)?;
     check::format()?;
     tidy::tidy()?;
+    check::dependencies()?;
     check::lints()?;
     let programs = build::debug()?;
     let root = root();

@@ -3,33 +3,21 @@
 use proto_engine::v1;
 
 use super::each;
+use super::stop::StopFlags;
 use crate::context::Context;
 use crate::failure::Result;
 
 /// Flags of `restart`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Seconds to wait before killing the container; -1 waits for ever
-    #[arg(
-        short = 't',
-        long = "timeout",
-        visible_alias = "time",
-        value_name = "SECONDS",
-        allow_hyphen_values = true
-    )]
-    timeout: Option<i64>,
-    /// Signal to send to the container
-    #[arg(short, long)]
-    signal: Option<String>,
-    /// The containers
-    #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
+    #[command(flatten)]
+    stop: StopFlags,
 }
 
 /// Restarts each container and prints its name.
 pub async fn run(context: &Context, args: Args) -> Result<u8> {
     let client = context.client().await?;
-    let args = &args;
+    let args = &args.stop;
     each(&args.containers, |id| {
         let mut containers = client.engine_containers();
         async move {

@@ -2,30 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-/// How long something took (docker `units.HumanDuration`).
-pub fn human_duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let minutes = seconds / 60;
-    let hours = (duration.as_secs_f64() / 3600.0).round() as u64;
-    match () {
-        () if seconds < 1 => "Less than a second".to_owned(),
-        () if seconds == 1 => "1 second".to_owned(),
-        () if seconds < 60 => format!("{seconds} seconds"),
-        () if minutes == 1 => "About a minute".to_owned(),
-        () if minutes < 60 => format!("{minutes} minutes"),
-        () if hours == 1 => "About an hour".to_owned(),
-        () if hours < 48 => format!("{hours} hours"),
-        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
-        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
-        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
-        () => format!("{} years", hours / 24 / 365),
-    }
-}
-
 /// How long ago.
 pub fn ago(at: Option<prost_types::Timestamp>) -> String {
     let Some(at) = at.and_then(system_time) else { return "N/A".to_owned() };
-    format!("{} ago", human_duration(at.elapsed().unwrap_or_default()))
+    format!("{} ago", human::duration(at.elapsed().unwrap_or_default()))
 }
 
 /// docker's way to write a time: 2026-01-02 15:04:05 +0000 UTC.
