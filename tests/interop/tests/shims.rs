@@ -50,13 +50,22 @@ impl Side<'_> {
 
 #[test]
 fn debians_shim_under_this_daemon() -> Result<()> {
-    if !needs("debians_shim_under_this_daemon", TOOLS) {
+    a_shim_under_this_daemon("debians_shim_under_this_daemon", &["--runtime", SHIM])
+}
+
+#[test]
+fn our_shim_under_this_daemon_with_ctr() -> Result<()> {
+    a_shim_under_this_daemon("our_shim_under_this_daemon_with_ctr", &[])
+}
+
+fn a_shim_under_this_daemon(test: &str, flags: &'static [&'static str]) -> Result<()> {
+    if !needs(test, TOOLS) {
         return Ok(());
     }
     let stage = Stage::new()?;
     let archive = image::busybox_archive(&stage.scratch)?;
     let ctr = |args: &[&str]| stage.scene.ctr_command(Path::new("ctr"), args);
-    let side = Side { ctr: &ctr, flags: &["--runtime", SHIM] };
+    let side = Side { ctr: &ctr, flags };
     side.ok(&["images", "import", text(&archive)?])?;
     runs_to_its_end(&side).and_then(|()| is_driven(&side)).with_context(|| stage.scene.log())?;
     stage.scene.finish()
