@@ -99,7 +99,7 @@ fn check(container: &Container, matches: &Matches) -> Result<()> {
 /// The process: from a file, or the container's own with what the flags change.
 fn process(spec: &Spec, matches: &Matches) -> Result<Process> {
     if let Some(path) = matches.value("process").filter(|p| !p.is_empty()) {
-        return Process::from_spec(&spec::load_process(Path::new(path))?);
+        return Process::from_spec(&confined(spec::load_process(Path::new(path))?, spec));
     }
     let args = &matches.args()[1..];
     if args.is_empty() {
@@ -112,6 +112,21 @@ fn process(spec: &Spec, matches: &Matches) -> Result<Process> {
         process.capabilities.get_or_insert_default().add(bit);
     }
     Ok(process)
+}
+
+/// A process file that says nothing of what confines it is confined as the container's own process is, as with runc.
+fn confined(mut process: SpecProcess, spec: &Spec) -> SpecProcess {
+    let Some(own) = spec.process() else { return process };
+    if process.capabilities().is_none() {
+        process.set_capabilities(own.capabilities().clone());
+    }
+    if process.apparmor_profile().is_none() {
+        process.set_apparmor_profile(own.apparmor_profile().clone());
+    }
+    if process.selinux_label().is_none() {
+        process.set_selinux_label(own.selinux_label().clone());
+    }
+    process
 }
 
 fn changed(mut process: SpecProcess, args: &[String], matches: &Matches) -> Result<SpecProcess> {

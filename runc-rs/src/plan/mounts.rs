@@ -155,7 +155,7 @@ fn id_maps(
 }
 
 /// Nothing may cover a part of /proc, or what a program reads there could be a lie (CVE-2019-16884).
-fn check_proc(destination: &Path, source: &Source) -> Result<()> {
+pub fn check_proc(destination: &Path, source: &Source) -> Result<()> {
     let Ok(below) = destination.strip_prefix("/proc") else { return Ok(()) };
     if below.as_os_str().is_empty() {
         return match source {

@@ -33,7 +33,7 @@ pub struct Process {
     pub groups: Vec<u32>,
     /// File mode creation mask.
     pub umask: u32,
-    /// Capabilities; `None` leaves them as they are.
+    /// Capabilities; `None` is none at all, as with runc.
     pub capabilities: Option<Caps>,
     /// Resource limits: soft and hard.
     pub rlimits: Vec<Rlimit>,

@@ -4,10 +4,10 @@ use std::os::fd::OwnedFd;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
+use rustix::process::WaitOptions;
 
 use super::streams::{RawMode, copy_size, read_some, relay};
 use crate::error::{Error, Result};
@@ -155,19 +155,20 @@ impl Foreground {
     }
 }
 
-/// Collects ended children. The wanted one's status, if it is among them.
+/// Collects ended children. The wanted one's status, if it is among them. Signals stay numbers: real-time ones have no name.
 fn reap(pid: i32) -> Result<Option<i32>> {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(ended, code)) if ended.as_raw() == pid => return Ok(Some(code)),
-            Ok(WaitStatus::Signaled(ended, signal, _)) if ended.as_raw() == pid => {
-                return Ok(Some(128 + signal as i32));
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((ended, status))) if ended.as_raw_nonzero().get() == pid => {
+                let code =
+                    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+                if code.is_some() {
+                    return Ok(code);
+                }
             }
-            Ok(WaitStatus::StillAlive) => return Ok(None),
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            // Killed by a real-time signal, which nix has no name for; the process has been collected all the same.
-            Err(nix::errno::Errno::EINVAL) => {}
-            Err(e) => return Err(Error::call("waitpid", e)),
+            Ok(None) => return Ok(None),
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Err(e) => return Err(Error::call("wait", e)),
         }
     }
 }

@@ -54,7 +54,7 @@ impl Birth {
 }
 
 /// Makes a process that runs `child` and ends with it.
-pub fn spawn(birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
+pub fn spawn(mut birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
     // Before it shares a pid namespace with anyone who could look at it (CVE-2016-9962). Inherited by the child.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|e| Error::call("prctl PR_SET_DUMPABLE", e))?;
@@ -71,6 +71,8 @@ pub fn spawn(birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
         Forked::Parent { pid, .. } => Ok(Born { pid, channel: ours, in_cgroup }),
         Forked::Child => {
             drop(ours);
+            // A directory of the host's: a program that is looked up through it would not be the container's (CVE-2024-21626).
+            drop(birth.cgroup.take());
             if intermediate {
                 second(birth, theirs, child);
             } else {

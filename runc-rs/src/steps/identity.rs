@@ -50,11 +50,9 @@ pub fn assume(context: &mut Context<'_>) -> Result<()> {
     let process = context.process;
     rustix::process::umask(Mode::from_raw_mode(process.umask & 0o777));
     own_streams(process.uid)?;
-    let caps = process.capabilities.map(grantable).transpose()?;
-    if let Some(caps) = caps {
-        drop_bounding(caps.bounding)?;
-        rustix::thread::set_keep_capabilities(true).map_err(|e| Error::call("prctl PR_SET_KEEPCAPS", e))?;
-    }
+    let caps = grantable(process.capabilities.unwrap_or_default())?;
+    drop_bounding(caps.bounding)?;
+    rustix::thread::set_keep_capabilities(true).map_err(|e| Error::call("prctl PR_SET_KEEPCAPS", e))?;
     // The directory may be within reach of root alone, or (on a network file system) of the user alone.
     let entered = rustix::process::chdir(&process.cwd);
     change_user(process)?;
@@ -67,11 +65,8 @@ pub fn assume(context: &mut Context<'_>) -> Result<()> {
         Error::call(format_args!("chdir to cwd ({cwd:?}) set in config.json failed"), e)
     })?;
     check_cwd()?;
-    if let Some(caps) = caps {
-        rustix::thread::set_keep_capabilities(false).map_err(|e| Error::call("prctl PR_SET_KEEPCAPS", e))?;
-        apply(caps)?;
-    }
-    Ok(())
+    rustix::thread::set_keep_capabilities(false).map_err(|e| Error::call("prctl PR_SET_KEEPCAPS", e))?;
+    apply(caps)
 }
 
 /// Gives the standard streams to the user, or it could not open them again through /proc/self/fd.

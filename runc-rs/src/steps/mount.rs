@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, OFlags, fstat, fstatfs};
 use rustix::mount::{
@@ -14,7 +14,7 @@ use sys::mount::{MountAttr, RDONLY};
 
 use super::{Context, cgroup_mount, copy_up};
 use crate::error::{Context as _, Error, Result};
-use crate::plan::mounts::{Mount, Source};
+use crate::plan::mounts::{Mount, Source, check_proc};
 use crate::plan::options::Propagation;
 use crate::root::Root;
 
@@ -55,9 +55,6 @@ fn bind(context: &mut Context<'_>, mount: &Mount, path: &Path, recursive: bool) 
         Some(index) => context.trees.remove(index).1,
         None => open_source(path, recursive)?,
     };
-    if mount.destination == Path::new("/proc") && fstatfs(&tree)?.f_type != PROC_SUPER_MAGIC {
-        return Err(Error::new("\"/proc\" cannot be mounted because it is not of type proc"));
-    }
     let directory = FileType::from_raw_mode(fstat(&tree)?.st_mode) == FileType::Directory;
     let root = context.root()?;
     let target = if directory {
@@ -65,9 +62,31 @@ fn bind(context: &mut Context<'_>, mount: &Mount, path: &Path, recursive: bool) 
     } else {
         root.make_file(&mount.destination)?
     };
+    let place = place(root, &target)?;
+    check_proc(&place, &mount.source)?;
+    if place == Path::new("/proc") && fstatfs(&tree)?.f_type != PROC_SUPER_MAGIC {
+        return Err(not_proc());
+    }
     set_attributes(&tree, mount, mount.options.attr)?;
     attach(&tree, &target, &mount.destination)?;
     set_propagation(&tree, mount)
+}
+
+fn not_proc() -> Error {
+    Error::new("\"/proc\" cannot be mounted because it is not of type proc")
+}
+
+/// Where a mount point lies within the root: an image's symlinks may lead elsewhere than its path says (CVE-2019-16884).
+fn place(root: &Root, target: &OwnedFd) -> Result<PathBuf> {
+    let link = |fd: std::os::fd::BorrowedFd<'_>| {
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        std::fs::read_link(&path).map_err(|e| Error::call(format_args!("readlink {path}"), e))
+    };
+    let (root, target) = (link(root.as_fd())?, link(target.as_fd())?);
+    let below = target.strip_prefix(&root).map_err(|_| {
+        Error::new(format!("mount point {} is not below the root {}", target.display(), root.display()))
+    })?;
+    Ok(Path::new("/").join(below))
 }
 
 /// A new file system.
@@ -84,6 +103,7 @@ fn filesystem(root: &Root, mount: &Mount, fstype: &str, source: Option<&str>) ->
         }
     }
     let target = root.make_dir(&mount.destination, 0o755)?;
+    check_proc(&place(root, &target)?, &mount.source)?;
     let made = new_filesystem(fstype, source, &data, &mount.options.superblock, attributes(mount))?;
     if mount.options.recursive_attr != MountAttr::default() {
         setattr(&made, true, mount.options.recursive_attr)?;

@@ -152,3 +152,20 @@ fn a_descriptor_is_no_working_directory() {
         assert_ne!(up.code, 0);
     }
 }
+
+#[test]
+fn a_process_file_without_capabilities_has_the_containers() {
+    let bundle = Bundle::new(&["sleep", "1000"]).started();
+    let own = bundle.exec(&["grep", "CapEff", "/proc/1/status"]).ok();
+    let file = bundle.dir.path().join("process.json");
+    let process = json!({"args": ["/bin/grep", "CapEff", "/proc/self/status"], "cwd": "/", "user": {"uid": 0, "gid": 0}});
+    fs::write(&file, process.to_string()).unwrap();
+    let said = bundle.verb(&["exec", "--process", file.to_str().unwrap(), &bundle.id]).ok();
+    assert_eq!(said, own);
+}
+
+#[test]
+fn a_real_time_signal_is_a_status_too() {
+    let bundle = Bundle::new(&["sleep", "1000"]).started();
+    assert_eq!(bundle.exec(&["sh", "-c", "kill -34 $$"]).code, 128 + 34);
+}

@@ -234,3 +234,15 @@ fn a_false_null_device_is_no_mask() {
     let said = bundle.run();
     assert!(said.err.contains("/dev/null is not the null device"), "{}", said.err);
 }
+
+#[test]
+fn nothing_covers_proc_through_a_symlink_of_the_image() {
+    let mut bundle = Bundle::script("ls /proc");
+    symlink("proc", bundle.rootfs().join("data")).unwrap();
+    let forged = bundle.dir.path().join("forged");
+    fs::create_dir(&forged).unwrap();
+    bundle.mount(json!({"destination": "/data", "type": "bind", "source": forged, "options": ["rbind"]}));
+    let said = bundle.run();
+    assert_ne!(said.code, 0);
+    assert!(said.err.contains("cannot be mounted because it is not of type proc"), "{}", said.err);
+}

@@ -154,3 +154,13 @@ fn personality_of_32_bits() {
     bundle.config["linux"]["personality"] = json!({"domain": "LINUX32"});
     assert_eq!(run(&bundle), "i686\n");
 }
+
+#[test]
+fn no_capabilities_in_the_document_are_none() {
+    let mut bundle = Bundle::new(&["grep", "Cap", "/proc/self/status"]);
+    bundle.config["process"].as_object_mut().unwrap().remove("capabilities");
+    let said = bundle.run().ok();
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        assert!(said.contains(&format!("{set}:\t0000000000000000")), "{said}");
+    }
+}

@@ -76,3 +76,18 @@ fn paused_and_deleted() {
     text(&own.verb(&bundle, "delete --force", ""));
     assert!(!bundle.state_dir().exists());
 }
+
+#[test]
+fn no_descriptor_of_the_hosts_is_left_in_a_container() {
+    let own = Own::new();
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    assert!(own.verb(&bundle, "create", "> out 2>&1").status.success());
+    let folder = format!("/proc/{}/fd", bundle.pid());
+    let held: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .filter(|link| link.starts_with("/sys/fs/cgroup") || link.to_string_lossy().contains("unified-test"))
+        .collect();
+    text(&own.verb(&bundle, "delete --force", ""));
+    assert!(held.is_empty(), "{held:?}");
+}

@@ -88,6 +88,12 @@ impl Target {
                     tracing::debug!(container = %self.id, error = %error.chain(), "a client's word did not reach its process");
                 }
             }
+            // An exec is its client's: without one, nothing will ever be typed. A container's stdin outlives those who attach.
+            if !self.exec_id.is_empty()
+                && let Err(error) = self.hear(Said::CloseStdin, &mut input).await
+            {
+                tracing::debug!(container = %self.id, error = %error.chain(), "the stdin of an exec stays open");
+            }
         });
     }
 
@@ -122,7 +128,13 @@ pub async fn send_output<T>(
     wanted: (bool, bool),
     wrap: impl Fn(v1::Output) -> T,
 ) -> bool {
-    while let Some(chunk) = output.recv().await {
+    loop {
+        let chunk = tokio::select! {
+            chunk = output.recv() => chunk,
+            // The client has gone, and a silent process would never tell.
+            () = sender.closed() => return false,
+        };
+        let Some(chunk) = chunk else { return true };
         let (stream, data, want) = match chunk {
             Chunk::Stdout(data) => (v1::output::Stream::Stdout, data, wanted.0),
             Chunk::Stderr(data) => (v1::output::Stream::Stderr, data, wanted.1),
@@ -132,7 +144,6 @@ pub async fn send_output<T>(
             return false;
         }
     }
-    true
 }
 
 /// The last word of a call: the exit, or why it is not known.

@@ -112,7 +112,12 @@ async fn connect_long(path: &Path) -> std::io::Result<UnixStream> {
 async fn read_frames(mut reader: OwnedReadHalf, sender: mpsc::Sender<Chunk>) -> Result<()> {
     loop {
         let mut head = [0u8; 5];
-        match reader.read_exact(&mut head).await {
+        let read = tokio::select! {
+            read = reader.read_exact(&mut head) => read,
+            // Nobody listens any more: a silent container must not keep the connection.
+            () = sender.closed() => return Ok(()),
+        };
+        match read {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Ok(()),

@@ -5,12 +5,12 @@ use ids::{ContainerId, Namespace};
 use task::Exit;
 
 use crate::config::ContainerConfig;
-use crate::live::{Follower, Progress, until};
+use crate::live::{Follower, Progress, Run, until};
 use crate::{Flows, tables};
 
 impl Flows {
     /// Follows a running container to its end, on a task of its own.
-    pub(crate) fn watch(&self, namespace: Namespace, id: ContainerId) {
+    pub(crate) fn watch(&self, namespace: Namespace, id: ContainerId, run: Run) {
         let flows = self.clone();
         tokio::spawn(async move {
             let exit = match flows.rooms().tasks.wait(&namespace, &id, "").await {
@@ -22,38 +22,66 @@ impl Flows {
                 }
             };
             let _busy = flows.inner.busy.enter();
-            if let Err(error) = flows.finish(&namespace, &id, exit).await {
+            if let Err(error) = flows.finish(&namespace, &id, &run, exit).await {
                 tracing::error!(container = %id, error = %error.chain(), "the end of a container could not be noted");
             }
         });
     }
 
     /// Notes an exit, frees the shim, and removes the container if it was to be removed. The exit is on disk before the
-    /// shim, which knows it too, is let go.
-    pub(crate) async fn finish(&self, namespace: &Namespace, id: &ContainerId, exit: Exit) -> Result<()> {
+    /// shim, which knows it too, is let go. Those who wait are told whatever fails.
+    async fn finish(&self, namespace: &Namespace, id: &ContainerId, run: &Run, exit: Exit) -> Result<()> {
         let config = {
             let _guard = self.live().lock(namespace, id).await;
-            tables::change_state(&self.rooms().store, namespace, id, move |state| {
-                state.finished_at = Some(exit.at);
-                state.exit_code = exit.status;
-            })
-            .await?;
+            if !self.live().is_current(namespace, id, run) {
+                // A later start, or a removal, met the ended task first, and noted its end.
+                return self.forget_removed(namespace, id);
+            }
+            let noted = self.note_end(namespace, id, exit).await;
             if let Err(error) = self.rooms().tasks.delete(namespace, id).await
                 && !error.is_not_found()
             {
                 tracing::warn!(container = %id, error = %error.chain(), "the task of an ended container stays");
             }
-            self.live().advance(namespace, id, Progress::Ended(exit.status));
+            noted?;
             match self.rooms().containers.get(namespace, id) {
                 Ok(container) => ContainerConfig::of(&container)?,
-                Err(error) if error.is_not_found() => None,
+                Err(error) if error.is_not_found() => {
+                    run.advance(Progress::Removed(exit.status));
+                    return self.forget_removed(namespace, id);
+                }
                 Err(error) => return Err(error),
             }
         };
         if config.is_some_and(|config| config.auto_remove) {
-            self.remove(namespace, id, false).await?;
+            let removed = self.remove(namespace, id, false).await;
+            // The code is known, and nobody is to wait for ever for a removal that failed.
+            run.advance(Progress::Removed(exit.status));
+            removed?;
         }
         Ok(())
+    }
+
+    /// Notes how the last run ended, and tells those who wait.
+    pub(crate) async fn note_end(&self, namespace: &Namespace, id: &ContainerId, exit: Exit) -> Result<()> {
+        let noted = tables::change_state(&self.rooms().store, namespace, id, move |state| {
+            state.finished_at = Some(exit.at);
+            state.exit_code = exit.status;
+        })
+        .await;
+        self.live().advance(namespace, id, Progress::Ended(exit.status));
+        noted
+    }
+
+    /// Nothing is kept in memory of a container without a record.
+    fn forget_removed(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
+        match self.rooms().containers.get(namespace, id) {
+            Err(error) if error.is_not_found() => {
+                self.live().forget(namespace, id);
+                Ok(())
+            }
+            other => other.map(drop),
+        }
     }
 
     /// Follows a container that runs; `None` when the engine did not start it.

@@ -28,6 +28,22 @@ impl Progress {
     }
 }
 
+/// One run of a container, from a start to its end.
+#[derive(Clone)]
+pub struct Run(watch::Sender<Progress>);
+
+impl Run {
+    /// Those who follow from now on see everything that comes.
+    pub fn follow(&self) -> watch::Receiver<Progress> {
+        self.0.subscribe()
+    }
+
+    /// The run went on to `progress`; those who wait are told.
+    pub fn advance(&self, progress: Progress) {
+        self.0.send_replace(progress);
+    }
+}
+
 /// Sees a container's end, even when its record is gone by then.
 #[derive(Clone)]
 pub struct Follower(pub(crate) watch::Receiver<Progress>);
@@ -65,11 +81,18 @@ impl Live {
         work.lock_owned().await
     }
 
-    /// The container was started; the receiver sees its end even when the entry is gone by then.
-    pub fn started(&self, namespace: &Namespace, id: &ContainerId) -> watch::Receiver<Progress> {
-        let (sender, receiver) = watch::channel(Progress::Running);
-        self.entries().entry(key(namespace, id)).or_default().progress = Some(sender);
-        receiver
+    /// The container was started: a run of it, which those who wait follow even when the entry is gone by then.
+    pub fn started(&self, namespace: &Namespace, id: &ContainerId) -> Run {
+        let sender = watch::Sender::new(Progress::Running);
+        self.entries().entry(key(namespace, id)).or_default().progress = Some(sender.clone());
+        Run(sender)
+    }
+
+    /// Is this the container's last run? An end that is noted late must not be taken for the end of a later one.
+    pub fn is_current(&self, namespace: &Namespace, id: &ContainerId, run: &Run) -> bool {
+        let entries = self.entries();
+        let current = entries.get(&key(namespace, id)).and_then(|entry| entry.progress.as_ref());
+        current.is_some_and(|progress| progress.same_channel(&run.0))
     }
 
     /// The container went on to `progress`; those who wait are told.

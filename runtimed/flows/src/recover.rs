@@ -64,8 +64,8 @@ impl Flows {
                     }
                 })
                 .await?;
-                self.live().started(namespace, id);
-                self.watch(namespace.clone(), id.clone());
+                let run = self.live().started(namespace, id);
+                self.watch(namespace.clone(), id.clone(), run);
                 Ok(())
             }
             Some(Status::Created) => self.undo_half_start(namespace, id).await,

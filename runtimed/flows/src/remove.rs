@@ -4,7 +4,7 @@ use std::path::Path;
 
 use errors::{Context, Error, Result};
 use ids::{ContainerId, Namespace};
-use task::Status;
+use task::{Exit, Status};
 
 use crate::config::{ContainerConfig, NAME_LABEL};
 use crate::live::Progress;
@@ -26,8 +26,10 @@ impl Flows {
         let container = self.rooms().containers.get(namespace, id)?;
         let config = ContainerConfig::of(&container)?;
         let name = config.as_ref().map_or(id.as_str(), |config| config.name.as_str());
-        self.clear_task(namespace, id, name, force).await?;
-        let code = tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default().exit_code;
+        let code = match self.clear_task(namespace, id, name, force).await? {
+            Some(exit) => exit.status,
+            None => tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default().exit_code,
+        };
         if !container.snapshot_key.is_empty() {
             let snapshotter = self.rooms().snapshotters.get(&container.snapshotter)?;
             match snapshotter.remove(namespace, &container.snapshot_key).await {
@@ -72,17 +74,17 @@ impl Flows {
         }
     }
 
-    /// Deletes what is left of an ended task; a running one is docker's error, unless it has just been killed.
+    /// Deletes what is left of an ended task and says how it ended; a running one is docker's error, unless it has just been killed.
     async fn clear_task(
         &self,
         namespace: &Namespace,
         id: &ContainerId,
         name: &str,
         force: bool,
-    ) -> Result<()> {
+    ) -> Result<Option<Exit>> {
         let tasks = &self.rooms().tasks;
         let process = match tasks.get(namespace, id, "").await {
-            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) if error.is_not_found() => return Ok(None),
             process => process?,
         };
         let refuse = |state: &str, advice: &str| {
@@ -102,8 +104,8 @@ impl Flows {
             }
         }
         match tasks.delete(namespace, id).await {
-            Err(error) if error.is_not_found() => Ok(()),
-            other => other.map(drop),
+            Err(error) if error.is_not_found() => Ok(None),
+            other => other.map(Some),
         }
     }
 }

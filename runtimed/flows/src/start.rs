@@ -71,9 +71,11 @@ impl Flows {
         }
         match self.start_task(namespace, &container, config.as_ref(), want).await {
             Ok(mut started) => {
+                // Followed before it is noted: whatever fails from here on, its end is not missed.
+                let run = self.live().started(namespace, id);
+                started.progress = Some(run.follow());
+                self.watch(namespace.clone(), id.clone(), run);
                 self.note_started(namespace, id).await?;
-                started.progress = Some(self.live().started(namespace, id));
-                self.watch(namespace.clone(), id.clone());
                 Ok(started)
             }
             Err(error) => {
@@ -111,11 +113,9 @@ impl Flows {
                 Ok(Some(Started { pid: process.pid, streams, progress: self.live().follow(namespace, id) }))
             }
             Status::Stopped => {
-                self.rooms()
-                    .tasks
-                    .delete(namespace, id)
-                    .await
-                    .context(|| format!("clear the ended task of {id}"))?;
+                let cleared = self.rooms().tasks.delete(namespace, id).await;
+                let exit = cleared.context(|| format!("clear the ended task of {id}"))?;
+                self.note_end(namespace, id, exit).await?;
                 Ok(None)
             }
             Status::Created => {

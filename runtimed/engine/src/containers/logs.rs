@@ -29,7 +29,12 @@ pub async fn logs(
     let (sender, answers) = answers();
     tokio::spawn(async move {
         loop {
-            let message = match lines.next().await {
+            let line = tokio::select! {
+                line = lines.next() => line,
+                // The client has gone, and a silent container would never tell.
+                () = sender.closed() => return,
+            };
+            let message = match line {
                 Ok(Some(line)) => {
                     let (stream, wanted) = match line.stream {
                         logs::Stream::Stdout => (v1::output::Stream::Stdout, request.stdout),
