@@ -108,7 +108,7 @@ impl Flows {
 
     /// Waits for the next exit of the container.
     pub async fn wait_next_exit(&self, namespace: &Namespace, id: &ContainerId) -> Result<u32> {
-        let filter = format!("topic==/tasks/exit,event.container_id=={id},event.id=={id}");
+        let filter = format!("topic==\"/tasks/exit\",event.container_id==\"{id}\",event.id==\"{id}\"");
         let mut events = self.rooms().events.subscribe(filters::Filters::parse(&[filter])?);
         match self.rooms().tasks.wait(namespace, id, "").await {
             Ok(exit) => return Ok(exit.status),
@@ -127,7 +127,7 @@ impl Flows {
 
     /// Waits until the container is removed, and says how it ended.
     pub async fn wait_removed(&self, namespace: &Namespace, id: &ContainerId) -> Result<u32> {
-        let filter = format!("topic==/containers/delete,event.id=={id}");
+        let filter = format!("topic==\"/containers/delete\",event.id==\"{id}\"");
         let mut events = self.rooms().events.subscribe(filters::Filters::parse(&[filter])?);
         let live = self.live().follow(namespace, id);
         let before = tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default();

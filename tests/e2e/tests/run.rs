@@ -194,3 +194,46 @@ fn exec_has_dockers_codes() -> Result<()> {
     scene.ok(&["rm", "box"])?;
     scene.finish()
 }
+
+#[test]
+fn the_end_of_one_run_is_not_taken_for_the_next_ones() -> Result<()> {
+    let scene = scene()?;
+    scene.ok(&["run", "-d", "--name", "again", "busybox", "sleep", "1000"])?;
+    for round in 0..8 {
+        scene.ok(&["kill", "again"])?;
+        scene.ok(&["start", "again"])?;
+        let line = scene.ok(&["inspect", "--format", "{{.State.Running}} {{.State.ExitCode}}", "again"])?;
+        // A start that came before the end leaves the dying run alone, as docker does; one that came after it runs.
+        ensure!(line == "true 0\n" || line == "false 137\n", "round {round}: {line}");
+        if line.starts_with("false") {
+            scene.ok(&["start", "again"])?;
+        }
+    }
+    scene.ok(&["stop", "-t", "0", "again"])?;
+    ensure!(scene.ok(&["wait", "again"])? == "137\n");
+    scene.ok(&["rm", "again"])?;
+    scene.finish()
+}
+
+#[test]
+fn a_forced_removal_tells_the_true_code() -> Result<()> {
+    let scene = scene()?;
+    for _ in 0..4 {
+        scene.ok(&["run", "-d", "--name", "gone", "busybox", "sleep", "1000"])?;
+        std::thread::scope(|threads| -> Result<()> {
+            let waiting = threads.spawn(|| scene.rctl(&["wait", "--condition", "removed", "gone"]));
+            // The wait has begun once the daemon knows of a second call; a removal that comes first answers it all the same.
+            let following = threads.spawn(|| scene.rctl(&["attach", "--no-stdin", "gone"]));
+            scene.ok(&["rm", "--force", "gone"])?;
+            let waited = waiting.join().expect("the thread runs to its end")?;
+            let followed = following.join().expect("the thread runs to its end")?;
+            let known = |code: i32, text: &str| {
+                code == 137 || text.contains("No such container") || text.contains("stopped")
+            };
+            ensure!(waited.stdout == "137\n" || waited.stderr.contains("No such container"), "{waited:?}");
+            ensure!(known(followed.code, &followed.stderr), "{followed:?}");
+            Ok(())
+        })?;
+    }
+    scene.finish()
+}
