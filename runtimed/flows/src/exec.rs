@@ -206,7 +206,7 @@ impl Flows {
     }
 
     /// Waits for the end, clears the exec away, tells whoever waits.
-    fn follow_exec(
+    pub(crate) fn follow_exec(
         self,
         namespace: Namespace,
         id: ContainerId,

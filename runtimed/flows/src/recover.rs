@@ -66,10 +66,30 @@ impl Flows {
                 .await?;
                 let run = self.live().started(namespace, id);
                 self.watch(namespace.clone(), id.clone(), run);
+                self.take_up_execs(namespace, id).await;
                 Ok(())
             }
             Some(Status::Created) => self.undo_half_start(namespace, id).await,
             None => self.note_lost(namespace, id, config).await,
+        }
+    }
+
+    /// Processes that were run in a container by exec: whoever fed and read them went with the earlier daemon. Each goes on with its stdin
+    /// ended, and is cleared away when it ends, or at once when it has.
+    async fn take_up_execs(&self, namespace: &Namespace, id: &ContainerId) {
+        let state = self.container_state(namespace, id);
+        let left = match folders(&state) {
+            Ok(left) => left,
+            Err(error) => {
+                return tracing::warn!(container = %id, error = %error.chain(), "execs cannot be taken up");
+            }
+        };
+        for name in left {
+            let Ok(exec_id) = ContainerId::parse(&name) else { continue };
+            // One that has ended, or was never started, has no stdin to end.
+            let _ = self.rooms().tasks.close_io(namespace, id, exec_id.as_str()).await;
+            let (told, _) = tokio::sync::oneshot::channel();
+            self.clone().follow_exec(namespace.clone(), id.clone(), exec_id, state.join(&name), told);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::scene;
 use harness::Scene;
 
@@ -81,4 +81,40 @@ fn inspect(scene: &Scene, pointer: &str) -> Result<String> {
 fn inspect_of(scene: &Scene, name: &str, pointer: &str) -> Result<String> {
     let all: serde_json::Value = serde_json::from_str(&scene.ok(&["inspect", name])?)?;
     Ok(all.pointer(pointer).cloned().unwrap_or_default().to_string())
+}
+
+#[test]
+fn execs_of_an_earlier_daemon_are_cleared_away() -> Result<()> {
+    let mut scene = scene()?;
+    scene.ok(&["run", "-d", "--name", "ticker", "busybox", "sleep", "1000"])?;
+    let mut typing =
+        scene.rctl_command(&["exec", "-i", "ticker", "sh", "-c", "echo ready; cat; touch /ended"]);
+    let mut client =
+        typing.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn()?;
+    let mut said = std::io::BufReader::new(client.stdout.take().context("stdout is piped")?);
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line)?;
+    ensure!(line == "ready\n", "{line}");
+    scene.kill_daemon()?;
+    client.kill()?;
+    client.wait()?;
+    scene.start_daemon()?;
+    // Its stdin has ended with its client, so it ends too; then nothing of it is left but the attach socket.
+    let state = scene.root().join("run/engine").join(scene.namespace());
+    let began = std::time::Instant::now();
+    loop {
+        let container = std::fs::read_dir(&state)?.next().context("the container has a folder")??.path();
+        let left = std::fs::read_dir(container)?.flatten().filter(|entry| entry.path().is_dir()).count();
+        if left == 0 && scene.rctl(&["exec", "ticker", "test", "-e", "/ended"])?.code == 0 {
+            break;
+        }
+        ensure!(
+            began.elapsed() < Duration::from_secs(10),
+            "{left} folders of execs are left\n{}",
+            scene.log()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    scene.ok(&["rm", "--force", "ticker"])?;
+    scene.finish()
 }

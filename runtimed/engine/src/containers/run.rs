@@ -1,6 +1,8 @@
 //! Run: create, attach, start, follow and, if asked, remove, over one stream.
 
-use flows::{Flows, Want};
+use flows::config::ContainerConfig;
+use flows::{Flows, Started, Want};
+use ids::{ContainerId, Namespace};
 use proto_engine::v1;
 use proto_engine::v1::run_response::Response as Answer;
 use tonic::{Request, Status, Streaming};
@@ -22,22 +24,14 @@ pub async fn run(
     };
     let config = container_config(start.config.clone())?;
     let auto_remove = config.auto_remove;
-    let id = flows.create(&namespace, config).await.map_err(status)?;
     let want = match (start.detach, start.attach_stdin) {
         (true, _) => Want::Nothing,
         (false, true) => Want::Both,
         (false, false) => Want::Output,
     };
-    let mut started = match flows.start(&namespace, &id, want).await {
-        Ok(started) => started,
-        Err(error) => {
-            // docker keeps a container that did not start, unless it was to be removed.
-            if auto_remove && let Err(error) = flows.remove(&namespace, &id, true).await {
-                tracing::warn!(container = %id, error = %error.chain(), "a container that did not start stays");
-            }
-            return Err(status(error));
-        }
-    };
+    // On a task of its own: a client that vanishes in the middle leaves a container that runs, never one that is half made.
+    let begun = tokio::spawn(begin(flows.clone(), namespace.clone(), config, want)).await;
+    let (id, mut started) = begun.map_err(|error| Status::internal(error.to_string()))?.map_err(status)?;
     let target = Target { flows: flows.clone(), namespace, id: id.clone(), exec_id: String::new() };
     if let Some(size) = start.size.filter(|size| size.width > 0 && size.height > 0)
         && let Err(error) = flows.resize(&target.namespace, &id, "", (size.width, size.height)).await
@@ -61,6 +55,26 @@ pub async fn run(
         }
     });
     Ok(answers)
+}
+
+/// docker keeps a container that did not start, unless it was to be removed.
+async fn begin(
+    flows: Flows,
+    namespace: Namespace,
+    config: ContainerConfig,
+    want: Want,
+) -> errors::Result<(ContainerId, Started)> {
+    let auto_remove = config.auto_remove;
+    let id = flows.create(&namespace, config).await?;
+    match flows.start(&namespace, &id, want).await {
+        Ok(started) => Ok((id, started)),
+        Err(error) => {
+            if auto_remove && let Err(error) = flows.remove(&namespace, &id, true).await {
+                tracing::warn!(container = %id, error = %error.chain(), "a container that did not start stays");
+            }
+            Err(error)
+        }
+    }
 }
 
 fn wrap(answer: Answer) -> v1::RunResponse {
