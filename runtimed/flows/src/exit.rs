@@ -130,13 +130,18 @@ impl Flows {
         let filter = format!("topic==\"/containers/delete\",event.id==\"{id}\"");
         let mut events = self.rooms().events.subscribe(filters::Filters::parse(&[filter])?);
         let live = self.live().follow(namespace, id);
-        let before = tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default();
+        let before = tables::state(&self.rooms().store, namespace, id)?;
         loop {
             match self.rooms().containers.get(namespace, id) {
-                // Whoever removed it, an end that was followed is the true one.
                 Err(error) if error.is_not_found() => {
-                    let seen = live.as_ref().map(|live| live.borrow().code()).filter(|code| *code != 0);
-                    return Ok(seen.unwrap_or(before.exit_code));
+                    // Whoever removed it, an end that was followed is the true one; it may be told a moment after the record went.
+                    return match (live, before) {
+                        (Some(live), _) => until(live, |progress| *progress != Progress::Running)
+                            .await
+                            .map(|progress| progress.code()),
+                        (None, Some(state)) => Ok(state.exit_code),
+                        (None, None) => Err(error),
+                    };
                 }
                 Err(error) => return Err(error),
                 Ok(_) => {}

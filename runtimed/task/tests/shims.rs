@@ -355,6 +355,10 @@ fn a_shim_that_died_with_the_daemon_leaves_a_stopped_task() {
         for shim in world.shim_pids() {
             signal(shim, 9);
         }
+        // A signal is only on its way: the next daemon is to find a shim that is dead.
+        while !world.shim_pids().is_empty() {
+            soon(tokio::task::yield_now()).await;
+        }
         let mut events = world.subscribe();
         let tasks = world.come_back().await;
         let listed = tasks.list(ns).await.unwrap();
