@@ -218,7 +218,14 @@ async fn a_lost_connection_is_not_a_dead_shim() {
     stage.open_door(listener);
     let ask = || async { tasks.get(ns, id, "").await.ok() };
     until(ask, |process| process.status == Status::Running).await;
-    soon(tasks.kill(ns, id, "", 15, false)).await.unwrap();
+    // Until the new connection stands, calls are refused as unavailable: those who get that ask again.
+    soon(async {
+        while let Err(error) = tasks.kill(ns, id, "", 15, false).await {
+            assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert_eq!(soon(waiting).await.unwrap().unwrap().status, 143);
 }
 
