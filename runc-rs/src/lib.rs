@@ -1,0 +1,173 @@
+//! The OCI executor: runc's command line.
+
+mod cgroup;
+mod cli;
+mod commands;
+pub mod doors;
+mod error;
+mod log;
+mod out;
+mod plan;
+mod process;
+mod procfs;
+mod root;
+mod sealed;
+mod spec;
+mod stage;
+mod state;
+mod steps;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use cli::{Flag, Global, Matches, Verb};
+use error::{Context, Error, Result};
+
+/// runtime-spec release whose fields are understood.
+pub const SPEC_VERSION: &str = "1.3.0";
+
+const FLAGS: &[Flag] = &[
+    Flag::switch("debug", None, "enable debug logging"),
+    Flag::value("log", None, "value", "set the log file to write logs to (default is stderr)"),
+    Flag::value("log-format", None, "value", "set the log format ('text' (default), or 'json')"),
+    Flag::value(
+        "root",
+        None,
+        "value",
+        "root directory for storage of container state (default: \"/run/runc\")",
+    ),
+    Flag::switch("systemd-cgroup", None, "enable systemd cgroup support"),
+    Flag::value("rootless", None, "value", "ignore cgroup permission errors ('true', 'false', or 'auto')"),
+    Flag::switch("help", Some("h"), ""),
+    Flag::switch("version", Some("v"), "print the version"),
+];
+
+/// The program.
+pub fn main() -> ExitCode {
+    let args = match arguments() {
+        Ok(args) => args,
+        Err(e) => {
+            log::error(e.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    match dispatch(&args) {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(255)),
+        Err(e) => {
+            log::error(e.to_string());
+            ExitCode::from(if exec_asked(&args) { 255 } else { 1 })
+        }
+    }
+}
+
+fn arguments() -> Result<Vec<String>> {
+    let text = |arg: std::ffi::OsString| {
+        arg.into_string().map_err(|arg| Error::new(format!("argument {arg:?} is not UTF-8")))
+    };
+    std::env::args_os().skip(1).map(text).collect()
+}
+
+/// A failing `exec` ends with 255, so that its failures are told from those of the program.
+fn exec_asked(args: &[String]) -> bool {
+    cli::parse(FLAGS, args, true).is_ok_and(|m| m.args().first().is_some_and(|verb| verb == "exec"))
+}
+
+fn dispatch(args: &[String]) -> Result<i32> {
+    let matches = cli::parse(FLAGS, args, true).inspect_err(|e| usage(e, &program_help()))?;
+    if matches.flag("version") {
+        out::line(&version())?;
+        return Ok(0);
+    }
+    let verb = match matches.args().first() {
+        None => return out::line(&program_help()).map(|()| 0),
+        Some(_) if matches.flag("help") => return out::line(&program_help()).map(|()| 0),
+        Some(name) if name == "help" => return help(matches.args().get(1)).map(|()| 0),
+        Some(name) => find(name)?,
+    };
+    log::init(matches.value("log"), matches.value("log-format").unwrap_or_default(), matches.flag("debug"))?;
+    let global = global(&matches)?;
+    call(verb, &global, &matches.args()[1..])
+}
+
+fn call(verb: &Verb, global: &Global, args: &[String]) -> Result<i32> {
+    let asks_help = |a: &String| matches!(a.as_str(), "-h" | "--help" | "-help" | "--h");
+    if args.first().is_some_and(asks_help) || (!verb.flags_stop && args.iter().any(asks_help)) {
+        return out::line(&cli::verb_help(verb)).map(|()| 0);
+    }
+    let show = |e: &Error| usage(e, &cli::verb_help(verb));
+    let matches = cli::parse(verb.flags, args, verb.flags_stop).inspect_err(show)?;
+    cli::check_arity(verb, matches.args().len()).inspect_err(show)?;
+    (verb.run)(global, &matches)
+}
+
+fn find(name: &str) -> Result<&'static Verb> {
+    commands::VERBS
+        .iter()
+        .find(|v| v.name == name)
+        .copied()
+        .ok_or_else(|| Error::new(format!("No help topic for '{name}'")))
+}
+
+fn help(topic: Option<&String>) -> Result<()> {
+    match topic {
+        Some(name) => out::line(&cli::verb_help(find(name)?)),
+        None => out::line(&program_help()),
+    }
+}
+
+/// A command line that cannot be read shows the help on standard output; the error itself follows on standard error.
+fn usage(e: &Error, help: &str) {
+    if matches!(e, Error::Usage(_)) {
+        let _ = out::line(&format!("Incorrect Usage.\n\n{help}"));
+    }
+}
+
+fn global(matches: &Matches) -> Result<Global> {
+    match matches.value("rootless") {
+        None | Some("auto" | "false") => {}
+        Some("true") => return Err(Error::unsupported("--rootless=true")),
+        Some(other) => return Err(Error::new(format!("invalid --rootless value {other:?}"))),
+    }
+    Ok(Global { root: root_dir(matches.value("root"))?, systemd_cgroup: matches.flag("systemd-cgroup") })
+}
+
+fn root_dir(given: Option<&str>) -> Result<PathBuf> {
+    let path = match given {
+        Some("") | None => default_root(),
+        Some(path) => PathBuf::from(path),
+    };
+    let path = std::path::absolute(&path).with_context(|| format!("resolve {}", path.display()))?;
+    if path == Path::new("/") {
+        return Err(Error::new("Option --root argument should not be set to /"));
+    }
+    Ok(path)
+}
+
+fn default_root() -> PathBuf {
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty());
+    match runtime_dir {
+        Some(dir) if !nix::unistd::geteuid().is_root() => Path::new(&dir).join("runc"),
+        _ => PathBuf::from("/run/runc"),
+    }
+}
+
+/// The shape of runc's: dockerd and others look for "version" and "commit:".
+fn version() -> String {
+    let seccomp = libseccomp::ScmpVersion::current().map(|v| format!("\nlibseccomp: {v}"));
+    format!(
+        "runc version {version}\ncommit: runc-rs-{version}\nspec: {SPEC_VERSION}{}",
+        seccomp.unwrap_or_default(),
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
+
+fn program_help() -> String {
+    let mut text = String::from(
+        "NAME:\n   runc - Open Container Initiative runtime\n\nUSAGE:\n   runc [global options] command [command options] [arguments...]\n\nCOMMANDS:\n",
+    );
+    for verb in commands::VERBS {
+        text.push_str(&format!("   {:<12} {}\n", verb.name, verb.about));
+    }
+    text.push_str("\nGLOBAL OPTIONS:\n");
+    text + &cli::flag_help(FLAGS)
+}

@@ -1,0 +1,65 @@
+//! The daemon: configuration, wiring, listeners, shutdown.
+
+mod args;
+mod capabilities;
+mod cgroups;
+mod config;
+pub mod doors;
+mod listen;
+mod notify;
+mod publish;
+mod serve;
+mod wiring;
+
+use std::process::ExitCode;
+
+use args::{Args, Command, ConfigVerb};
+use clap::Parser;
+use errors::{Context, Error, Kind, Result, WithKind};
+
+/// The program.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("runtimed: {}", error.chain());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    if args.version {
+        return print(&format!("runtimed {} {}\n", telemetry::build::VERSION, telemetry::build::REVISION));
+    }
+    match &args.command {
+        None => daemon(args),
+        Some(Command::Config { verb: ConfigVerb::Default }) => print(config::DEFAULT),
+        Some(Command::Config { verb: ConfigVerb::Check }) => args.configuration().map(drop),
+        Some(Command::Config { verb: ConfigVerb::Dump }) => {
+            let text =
+                toml::to_string(&args.configuration()?).kind(Kind::Internal, || "write the configuration")?;
+            print(&text)
+        }
+        Some(Command::Publish { namespace, topic }) => {
+            runtime()?.block_on(publish::publish(&args.configuration()?.grpc.address, namespace, topic))
+        }
+    }
+}
+
+fn daemon(args: &Args) -> Result<()> {
+    let config = args.configuration()?;
+    telemetry::init(&config.log.level, &config.log.format)
+        .map_err(|text| Error::invalid(format!("log: {text}")))?;
+    runtime()?.block_on(serve::serve(&config))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context(|| "start the async runtime")
+}
+
+fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    std::io::stdout().write_all(text.as_bytes()).context(|| "write to stdout")
+}
