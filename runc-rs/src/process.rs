@@ -13,8 +13,9 @@ pub fn stat(pid: i32) -> Option<(u64, char)> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// proc_pid_stat(5): the name in parentheses may hold anything, so count from the last parenthesis.
-fn parse_stat(text: &str) -> Option<(u64, char)> {
+/// The start time and the state letter that a /proc/PID/stat tells. The name in parentheses may hold anything, so they are
+/// counted from the last parenthesis (proc_pid_stat(5)).
+pub fn parse_stat(text: &str) -> Option<(u64, char)> {
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
     let start = fields.nth(18)?.parse().ok()?;

@@ -29,15 +29,20 @@ pub fn load(path: &Path) -> Result<Loaded> {
 
 /// Reads what `exec --process` names: the `process` of a config.json, alone.
 pub fn load_process(path: &Path) -> Result<Process> {
-    let text = read_bounded(path)?;
+    parse_process(&read_bounded(path)?, path)
+}
+
+/// The process that `text` describes; `path` is for errors.
+pub fn parse_process(text: &[u8], path: &Path) -> Result<Process> {
     let process: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|e| Error::new(format!("parse {}: {e}", path.display())))?;
+        serde_json::from_slice(text).map_err(|e| Error::new(format!("parse {}: {e}", path.display())))?;
     let whole = serde_json::json!({"ociVersion": crate::SPEC_VERSION, "process": process});
     let spec = parse(whole.to_string().as_bytes(), path)?;
     spec.process().clone().ok_or_else(|| Error::new(format!("{} describes no process", path.display())))
 }
 
-fn parse(text: &[u8], path: &Path) -> Result<Spec> {
+/// The spec that `text` is; `path` is for errors.
+pub fn parse(text: &[u8], path: &Path) -> Result<Spec> {
     let parsed = oci::runtime::parse_with_warnings(text)
         .map_err(|e| Error::new(format!("parse {}: {e}", path.display())))?;
     parsed.warnings.iter().for_each(crate::log::warn);

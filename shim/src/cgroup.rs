@@ -135,7 +135,7 @@ fn parse_table(text: &str) -> BTreeMap<String, u64> {
     text.lines().filter_map(pair).collect()
 }
 
-fn v2_path(text: &str) -> Option<&str> {
+pub(crate) fn v2_path(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("0::"))
 }
 
@@ -146,7 +146,7 @@ fn under(root: &Path, path: &str) -> PathBuf {
 
 /// One mounted v1 hierarchy.
 #[derive(Debug, PartialEq, Eq)]
-struct V1Mount {
+pub(crate) struct V1Mount {
     /// The cgroup that is visible at the mount point.
     root: String,
     point: PathBuf,
@@ -161,7 +161,7 @@ impl V1Mount {
     }
 }
 
-fn v1_mounts(mountinfo: &str) -> Vec<V1Mount> {
+pub(crate) fn v1_mounts(mountinfo: &str) -> Vec<V1Mount> {
     let parse = |line: &str| {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut mount = mount.split(' ').skip(3);
@@ -174,7 +174,7 @@ fn v1_mounts(mountinfo: &str) -> Vec<V1Mount> {
     mountinfo.lines().filter_map(parse).collect()
 }
 
-fn v1_paths(cgroups: &str, mounts: &[V1Mount]) -> BTreeMap<String, PathBuf> {
+pub(crate) fn v1_paths(cgroups: &str, mounts: &[V1Mount]) -> BTreeMap<String, PathBuf> {
     let mut paths = BTreeMap::new();
     for line in cgroups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);

@@ -26,13 +26,13 @@ pub(crate) struct Mount {
 
 /// fstab options, sorted by who understands them.
 #[derive(Debug, PartialEq, Eq)]
-struct Parsed {
+pub(crate) struct Parsed {
     flags: MountFlags,
     propagation: MountPropagationFlags,
     bind: bool,
     recursive: bool,
     /// For the filesystem.
-    data: Vec<String>,
+    pub(crate) data: Vec<String>,
 }
 
 /// Makes all mounts at `root`, in order. If one fails, those before it are undone.
@@ -183,7 +183,7 @@ fn in_directory<T>(dir: &Path, act: impl FnOnce() -> std::io::Result<T>) -> std:
 }
 
 /// Overlay options with the directory common to all lower layers taken out; `None` if there is none.
-fn shorten(data: &[String]) -> Option<(PathBuf, String)> {
+pub(crate) fn shorten(data: &[String]) -> Option<(PathBuf, String)> {
     let lower = data.iter().find_map(|option| option.strip_prefix("lowerdir="))?;
     let layers: Vec<&Path> = lower.split(':').map(Path::new).collect();
     let mut dir = layers.first()?.parent()?.to_owned();
@@ -236,7 +236,7 @@ fn attributes(flags: MountFlags) -> MountAttrFlags {
 }
 
 /// Sorts fstab options (mount(8), "Filesystem-independent mount options").
-fn parse(options: &[String]) -> Result<Parsed> {
+pub(crate) fn parse(options: &[String]) -> Result<Parsed> {
     let mut parsed = Parsed {
         flags: MountFlags::empty(),
         propagation: MountPropagationFlags::empty(),
@@ -311,7 +311,7 @@ fn propagation(option: &str) -> Option<MountPropagationFlags> {
 }
 
 /// Mount points at and below `root`, the last mounted first.
-fn points_below(mountinfo: &str, root: &Path) -> Vec<PathBuf> {
+pub(crate) fn points_below(mountinfo: &str, root: &Path) -> Vec<PathBuf> {
     let point = |line: &str| line.split(' ').nth(4).map(unescape);
     let below = mountinfo.lines().filter_map(point).filter(|point| point.starts_with(root));
     let mut points: Vec<PathBuf> = below.collect();

@@ -12,6 +12,7 @@
 mod async_fd;
 mod console;
 mod create;
+pub mod doors;
 mod error;
 mod lifecycle;
 mod log;

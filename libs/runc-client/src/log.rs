@@ -34,7 +34,8 @@ pub(crate) fn last_error(path: &Path, mark: u64) -> Option<String> {
     String::from_utf8_lossy(&text).lines().rev().find_map(error_of)
 }
 
-fn error_of(line: &str) -> Option<String> {
+/// The error that a line of the log tells of, in either format.
+pub(crate) fn error_of(line: &str) -> Option<String> {
     if let Ok(line) = serde_json::from_str::<Line>(line) {
         let fatal = matches!(line.level.as_str(), "error" | "fatal" | "panic");
         return (fatal && !line.msg.is_empty()).then(|| line.msg.trim().to_owned());

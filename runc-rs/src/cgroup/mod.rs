@@ -4,18 +4,18 @@
 //! folder knows which one the host runs. Nothing here touches a cgroup outside of the container's own path, except
 //! that missing parents are created.
 
-mod device_rules;
+pub(crate) mod device_rules;
 pub mod error;
 mod file;
 mod hugepages;
-mod mounts;
+pub(crate) mod mounts;
 mod pids;
 mod rdma;
 mod snapshot;
 pub mod stats;
 mod tree;
-mod v1;
-mod v2;
+pub(crate) mod v1;
+pub(crate) mod v2;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -136,7 +136,7 @@ pub fn load(paths: &BTreeMap<String, PathBuf>) -> Result<Box<dyn Manager>> {
 
 /// What may fail without failing the container, since its user has no say over the host's cgroups.
 #[derive(Debug, Clone, Copy, Default)]
-struct Leniency {
+pub(crate) struct Leniency {
     /// The user has no privileges on the host.
     rootless: bool,
     /// The user did not ask for a certain cgroup.

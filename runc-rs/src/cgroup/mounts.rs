@@ -90,7 +90,7 @@ pub fn clean(path: &Path) -> PathBuf {
     cleaned
 }
 
-fn parse_mountinfo(text: &str) -> Vec<Mount> {
+pub(crate) fn parse_mountinfo(text: &str) -> Vec<Mount> {
     text.lines().filter_map(parse_mount).collect()
 }
 
@@ -144,7 +144,7 @@ fn unescape(text: &str) -> PathBuf {
 }
 
 /// `4:memory:/a/b`: hierarchy, controllers, path.
-fn parse_own(text: &str) -> BTreeMap<String, PathBuf> {
+pub(crate) fn parse_own(text: &str) -> BTreeMap<String, PathBuf> {
     text.lines()
         .filter_map(|line| {
             let mut parts = line.splitn(3, ':').skip(1);

@@ -16,7 +16,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
-mod units;
+pub(crate) mod units;
 pub mod update;
 
 /// Every verb, in the order of the help.

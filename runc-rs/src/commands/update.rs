@@ -145,7 +145,7 @@ fn read(source: &str) -> Result<Vec<u8>> {
 }
 
 /// A document of the form of `linux.resources`; null is the same as nothing.
-fn from_document(text: &[u8]) -> Result<LinuxResources> {
+pub(crate) fn from_document(text: &[u8]) -> Result<LinuxResources> {
     let failed = |e: serde_json::Error| Error::new(format!("parse resources: {e}"));
     // What follows the first value is not looked at: Go's decoder does not either.
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<Value>();

@@ -1,8 +1,11 @@
 //! The one conversation between a command and the process it starts: typed messages over a socket pair.
+//!
+//! It is spoken with read(2) and write(2) alone: the last words come after the container's system call filter is loaded,
+//! and those two are what every filter allows. A closed other end is an error of write, since Rust ignores SIGPIPE.
 
 use std::os::fd::OwnedFd;
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -13,7 +16,8 @@ const MAX_PACKET: usize = 64 << 10;
 
 /// One message.
 ///
-/// From the new process: `Forked`? `Mounted`? `Ready`, `Done`?, each but `Done` answered by `Go`; or `Failed` at any time.
+/// From the new process: `Forked`? `Mounted`? `Ready`, `Listener`?, `Done`?, each but `Done` answered by `Go`; or
+/// `Failed` at any time.
 /// An end of file after `Ready` means that the program runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
@@ -26,6 +30,11 @@ pub enum Message {
     Mounted,
     /// All is set up but for what takes rights away.
     Ready,
+    /// The filter is loaded, and this descriptor of the new process gets its notifications.
+    Listener {
+        /// Its number there.
+        fd: i32,
+    },
     /// Created, and waiting for `start`.
     Done,
     /// It did not work.
@@ -37,6 +46,11 @@ pub enum Message {
     },
     /// From the parent: go on.
     Go,
+}
+
+/// A packet's message.
+pub fn decode(packet: &[u8]) -> Result<Message> {
+    serde_json::from_slice(packet).map_err(|e| Error::new(format!("message of the other stage: {e}")))
 }
 
 /// One end of the conversation. Closed on exec.
@@ -63,7 +77,7 @@ impl Channel {
             other => other,
         };
         let packet = serde_json::to_vec(message).map_err(|e| Error::new(e.to_string()))?;
-        send(&self.fd, &packet, SendFlags::NOSIGNAL)
+        rustix::io::write(&self.fd, &packet)
             .map(drop)
             .map_err(|e| Error::call(format_args!("send {message:?}"), e))
     }
@@ -72,8 +86,8 @@ impl Channel {
     pub fn receive(&self) -> Result<Option<Message>> {
         let mut packet = vec![0; MAX_PACKET];
         let size = loop {
-            match recv(&self.fd, packet.as_mut_slice(), RecvFlags::empty()) {
-                Ok((_, size)) => break size,
+            match rustix::io::read(&self.fd, packet.as_mut_slice()) {
+                Ok(size) => break size,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::CONNRESET) => return Ok(None),
                 Err(e) => return Err(Error::call("receive from the other stage", e)),
@@ -82,9 +96,7 @@ impl Channel {
         if size == 0 {
             return Ok(None);
         }
-        serde_json::from_slice(packet.get(..size).unwrap_or_default())
-            .map(Some)
-            .map_err(|e| Error::new(format!("message of the other stage: {e}")))
+        decode(packet.get(..size).unwrap_or_default()).map(Some)
     }
 
     #[cfg(test)]

@@ -39,7 +39,7 @@ fn home(root: &Root, uid: u32) -> Option<String> {
 }
 
 /// passwd(5): name, password, uid, gid, comment, home, shell.
-fn home_in(passwd: &str, uid: u32) -> Option<String> {
+pub(crate) fn home_in(passwd: &str, uid: u32) -> Option<String> {
     let mut lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let line = lines.find(|fields| fields.get(2).and_then(|f| f.parse().ok()) == Some(uid))?;
     line.get(5).filter(|home| !home.is_empty()).map(|home| (*home).to_owned())

@@ -4,6 +4,7 @@ mod caller;
 mod config;
 mod containers;
 mod convert;
+pub mod doors;
 mod images;
 mod names;
 mod session;

@@ -95,7 +95,7 @@ fn ancestor(line: &Line, image: &str) -> bool {
 
 /// `*` stands for any text without a slash, `?` for one character (Go's path.Match without classes). A pattern that is too large
 /// matches nothing; matching takes linear time, whatever the pattern.
-fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let mut expression = String::from("^");
     for c in pattern.chars() {
         match c {

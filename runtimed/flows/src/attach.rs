@@ -8,9 +8,9 @@ use std::path::Path;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use errors::{Context, Error, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
+use tokio::net::unix::{OwnedWriteHalf, pipe};
 use tokio::sync::mpsc;
 
 /// The most bytes of a frame.
@@ -109,7 +109,11 @@ async fn connect_long(path: &Path) -> std::io::Result<UnixStream> {
     UnixStream::connect(short).await
 }
 
-async fn read_frames(mut reader: OwnedReadHalf, sender: mpsc::Sender<Chunk>) -> Result<()> {
+/// Hands on what a shim writes into its attach socket, until the end or something that is no frame.
+pub(crate) async fn read_frames(
+    mut reader: impl AsyncRead + Unpin,
+    sender: mpsc::Sender<Chunk>,
+) -> Result<()> {
     loop {
         let mut head = [0u8; 5];
         let read = tokio::select! {

@@ -6,6 +6,7 @@ pub mod attach;
 mod busy;
 pub mod config;
 mod create;
+pub mod doors;
 mod exec;
 mod exit;
 mod files;

@@ -5,9 +5,9 @@
 
 mod command;
 mod devices;
-mod limits;
+pub(crate) mod limits;
 mod mounts;
-mod security;
+pub(crate) mod security;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -176,8 +176,8 @@ pub fn resolve(text: &str, accounts: &Accounts) -> Result<User> {
 fn passwd_entry(line: &str) -> Option<(&str, u32, u32)> {
     let mut fields = line.trim().split(':');
     let name = fields.next().filter(|name| !name.is_empty())?;
-    let uid = fields.nth(1)?.parse().ok()?;
-    let gid = fields.next()?.parse().ok()?;
+    let uid = number(fields.nth(1)?)?;
+    let gid = number(fields.next()?)?;
     Some((name, uid, gid))
 }
 
@@ -185,11 +185,11 @@ fn passwd_entry(line: &str) -> Option<(&str, u32, u32)> {
 fn group_entry(line: &str) -> Option<(&str, u32, &str)> {
     let mut fields = line.trim().split(':');
     let name = fields.next().filter(|name| !name.is_empty())?;
-    let gid = fields.nth(1)?.parse().ok()?;
+    let gid = number(fields.nth(1)?)?;
     Some((name, gid, fields.next().unwrap_or_default()))
 }
 
-/// An id: the kernel's -1 means "none" and is refused.
+/// An id, at most docker's largest: the kernel takes -1 for "as it is" (setresuid(2)), which would be root's.
 fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id <= i32::MAX as u32)
 }

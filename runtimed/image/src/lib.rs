@@ -7,6 +7,7 @@
 
 mod chain;
 mod descriptor;
+pub mod doors;
 mod export;
 mod images;
 mod import;

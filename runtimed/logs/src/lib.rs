@@ -10,6 +10,7 @@
 //! are written. Whatever the size of the log, no more than one record of it is in memory; a record longer
 //! than any writer should make is handed on in pieces.
 
+pub mod doors;
 mod files;
 mod lines;
 mod record;

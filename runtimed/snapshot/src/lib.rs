@@ -5,6 +5,7 @@
 //! An active snapshot is durable as a name: its files are on disk when whoever writes them syncs them, or on commit.
 
 mod backend;
+pub mod doors;
 mod mount;
 mod mounter;
 mod native;

@@ -362,7 +362,7 @@ fn mkdir(path: &Path, mode: u32) -> Result<()> {
 
 /// The host's group for the container's group 0, if the spec remaps users: the container's root must reach
 /// its rootfs.
-fn remapped_group(spec: &[u8]) -> Result<Option<u32>> {
+pub(crate) fn remapped_group(spec: &[u8]) -> Result<Option<u32>> {
     let spec: Spec =
         serde_json::from_slice(spec).kind(Kind::InvalidArgument, || "parse the spec (config.json)")?;
     let Some(linux) = spec.linux else { return Ok(None) };

@@ -12,6 +12,7 @@ mod actor;
 mod bundle;
 mod call;
 mod create;
+pub mod doors;
 mod ledger;
 mod manager;
 mod process;

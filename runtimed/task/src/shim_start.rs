@@ -10,7 +10,7 @@
 //! own shim is offered the new form first, every other one the old: so nobody who exists today is started
 //! twice, but for containerd's newest, once in a daemon's life.
 
-mod answer;
+pub(crate) mod answer;
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;

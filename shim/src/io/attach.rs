@@ -11,10 +11,13 @@
 //! | 2 | | stderr |
 //! | 3 | stdin has ended | |
 //! | 4 | reopen the log file, which was moved away | it was reopened |
+//! | 5 | | what comes after is not sent: this client was too slow |
 //!
 //! When all output has ended and was delivered, the shim closes the connection. A client that does not read
-//! is dropped: its queue is bounded, and once full it has [`PATIENCE`] to take a frame. Whoever connects
-//! before `start` misses nothing, since waiting connections are taken in before output is passed on.
+//! is dropped: its queue is bounded, and once full it has [`PATIENCE`] to take a frame. It still gets what is
+//! in its queue, and then the word that it was dropped. A client that hangs up is forgotten at once, and with
+//! it what it had sent, as far as the process does not take it. Whoever connects before `start` misses
+//! nothing, since waiting connections are taken in before output is passed on.
 
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
@@ -24,10 +27,10 @@ use std::time::Duration;
 
 use errors::{Context, Result};
 use rustix::net::SocketFlags;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -42,6 +45,9 @@ const LONGEST: usize = 64 << 10;
 const QUEUE: usize = 64;
 /// Frames of stdin that wait for the process.
 const STDIN_QUEUE: usize = 4;
+/// Connections at once; further ones are closed as they come. Those count too that were dropped and have not hung up: each may still hold
+/// a full queue.
+const CLIENTS: usize = 1024;
 /// How long a client with a full queue may take for one frame.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -50,6 +56,7 @@ const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const STDIN_END: u8 = 3;
 const REOPEN: u8 = 4;
+const LOST: u8 = 5;
 
 type Frame = Arc<[u8]>;
 
@@ -71,17 +78,21 @@ struct State {
     ended: bool,
     accepting: Option<AbortHandle>,
     next: u64,
+    /// Connections that are open.
+    open: usize,
 }
 
 #[derive(Clone)]
 struct Client {
     id: u64,
     frames: mpsc::Sender<Frame>,
+    /// It was dropped.
+    slow: Arc<AtomicBool>,
 }
 
 impl Hub {
     /// Listens at `path`.
-    pub(super) fn bind(path: &Path) -> Result<Arc<Hub>> {
+    pub(crate) fn bind(path: &Path) -> Result<Arc<Hub>> {
         Hub::bind_with(path, PATIENCE)
     }
 
@@ -101,7 +112,7 @@ impl Hub {
     }
 
     /// Lets clients feed stdin; what they write arrives here.
-    pub(super) fn take_stdin(&self) -> mpsc::Receiver<Vec<u8>> {
+    pub(crate) fn take_stdin(&self) -> mpsc::Receiver<Vec<u8>> {
         let (sender, receiver) = mpsc::channel(STDIN_QUEUE);
         lock(&self.state).stdin = Some(sender);
         receiver
@@ -133,6 +144,7 @@ impl Hub {
             for client in &clients {
                 if let Err(error) = client.frames.send_timeout(frame.clone(), self.patience).await {
                     if matches!(error, mpsc::error::SendTimeoutError::Timeout(_)) {
+                        client.slow.store(true, Ordering::Relaxed);
                         log::warning!("an attached client does not read: dropped");
                     }
                     self.forget(client.id);
@@ -152,7 +164,7 @@ impl Hub {
     }
 
     /// Stops listening and removes the socket.
-    pub(super) fn remove(&self) {
+    pub(crate) fn remove(&self) {
         let mut state = lock(&self.state);
         state.clients.clear();
         state.ended = true;
@@ -178,14 +190,19 @@ impl Hub {
     fn welcome(self: &Arc<Hub>, stream: UnixStream) {
         let (reader, writer) = stream.into_split();
         let (frames, queue) = mpsc::channel(QUEUE);
+        let slow = Arc::new(AtomicBool::new(false));
         let id = {
             let mut state = lock(&self.state);
             if state.ended {
                 return;
             }
+            if state.open >= CLIENTS {
+                return log::warning!("attach: {CLIENTS} clients are connected: another one is sent away");
+            }
+            state.open += 1;
             state.next += 1;
             let id = state.next;
-            state.clients.push(Client { id, frames: frames.clone() });
+            state.clients.push(Client { id, frames: frames.clone(), slow: slow.clone() });
             id
         };
         let weak = Arc::downgrade(self);
@@ -193,16 +210,27 @@ impl Hub {
         let answers = frames.downgrade();
         drop(frames);
         let reading = tokio::spawn(async move {
-            if let Err(error) = listen_to(reader, answers, || weak.upgrade()).await {
+            let mut reader = reader;
+            if let Err(error) = listen_to(&mut reader, answers, || weak.upgrade()).await {
                 log::debug!("attached client {id}: {error}");
+            }
+            // It says nothing more, but it may still listen.
+            hung_up(reader.as_ref()).await;
+            if let Some(hub) = weak.upgrade() {
+                hub.forget(id);
             }
         });
         let weak = Arc::downgrade(self);
         tokio::spawn(async move {
-            deliver(queue, writer).await;
+            tokio::select! {
+                () = deliver(queue, writer, &slow) => {}
+                // It has gone: there is nobody to deliver to.
+                _ = tokio::task::yield_now() => {}
+            }
             reading.abort();
             if let Some(hub) = weak.upgrade() {
                 hub.forget(id);
+                lock(&hub.state).open -= 1;
             }
         });
     }
@@ -211,11 +239,17 @@ impl Hub {
         lock(&self.state).clients.retain(|client| client.id != id);
     }
 
-    async fn feed(&self, input: Vec<u8>) {
+    /// Passes input on; false when `gone` resolved before the process took it.
+    async fn feed(&self, input: Vec<u8>, gone: impl Future<Output = ()>) -> bool {
         let stdin = lock(&self.state).stdin.clone();
-        if let Some(stdin) = stdin {
-            // A process that has closed its stdin does not want it.
-            let _ = stdin.send(input).await;
+        let Some(stdin) = stdin else { return true };
+        match stdin.try_send(input) {
+            Err(mpsc::error::TrySendError::Full(input)) => tokio::select! {
+                // A process that has closed its stdin does not want it.
+                _ = stdin.send(input) => true,
+                () = gone => false,
+            },
+            _ => true,
         }
     }
 
@@ -251,8 +285,8 @@ async fn deliver(mut queue: mpsc::Receiver<Frame>, mut writer: OwnedWriteHalf) {
 }
 
 /// Reads frames until the client says nothing more.
-async fn listen_to(
-    mut reader: OwnedReadHalf,
+pub(crate) async fn listen_to(
+    mut reader: impl AsyncRead + Unpin,
     answers: mpsc::WeakSender<Frame>,
     hub: impl Fn() -> Option<Arc<Hub>>,
 ) -> io::Result<()> {

@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use crate::cri_log::{LogFile, Stream};
 use crate::reaper::Reaper;
 
-mod attach;
+pub(crate) mod attach;
 mod binary;
 mod fifo;
 mod file;
@@ -27,7 +27,7 @@ mod log_sink;
 mod pty;
 mod pump;
 mod stdin;
-mod uri;
+pub(crate) mod uri;
 
 use attach::Hub;
 use pty::Console;

@@ -6,9 +6,9 @@
 
 mod docker;
 mod link;
-mod oci;
+pub(crate) mod oci;
 mod take;
-mod tarindex;
+pub(crate) mod tarindex;
 
 use std::io::Read;
 use std::sync::Arc;

@@ -175,7 +175,8 @@ fn basic_header(credentials: &Credentials) -> Result<HeaderValue> {
     sensitive(format!("Basic {}", BASE64.encode(text)))
 }
 
-fn token_header(bytes: &[u8], url: &Url) -> Result<Authorization> {
+/// The header that a token server's answer leads to.
+pub(crate) fn token_header(bytes: &[u8], url: &Url) -> Result<Authorization> {
     let host = url.host_str().unwrap_or_default();
     let answer: TokenAnswer = serde_json::from_slice(bytes)
         .kind(Kind::Unauthenticated, || format!("token from {host}: the answer is not understood"))?;

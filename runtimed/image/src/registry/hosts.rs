@@ -131,7 +131,8 @@ fn folder_of(root: &Path, domain: &str) -> Option<PathBuf> {
     names.map(|name| root.join(name)).find(|folder| folder.is_dir())
 }
 
-fn parse(text: &str, folder: &Path, domain: &str, access: Access) -> Result<Vec<Host>> {
+/// What a hosts.toml says, whose certificates lie in `folder`.
+pub(crate) fn parse(text: &str, folder: &Path, domain: &str, access: Access) -> Result<Vec<Host>> {
     let file: File = toml::from_str(text).kind(Kind::InvalidArgument, || "parse")?;
     let mut entries: Vec<(Spanned<String>, Entry)> = file.host.into_iter().collect();
     // Mirrors are tried in the order of the file.

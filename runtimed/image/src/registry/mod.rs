@@ -1,11 +1,11 @@
 //! Talks to registries (OCI distribution-spec, docker's token protocol, containerd's hosts.toml).
 
-mod auth;
-mod challenge;
+pub(crate) mod auth;
+pub(crate) mod challenge;
 mod client;
 mod endpoint;
 mod fetch;
-mod hosts;
+pub(crate) mod hosts;
 mod put;
 mod resolve;
 mod tls;

@@ -1,6 +1,6 @@
 //! Mounts what a snapshotter, or a client, describes.
 
-mod options;
+pub(crate) mod options;
 mod overlay;
 
 use std::ffi::CString;

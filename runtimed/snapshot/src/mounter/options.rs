@@ -4,17 +4,17 @@ use rustix::mount::{MountFlags, MountPropagationFlags};
 
 /// Options as mount(2) wants them.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Parsed {
+pub(crate) struct Parsed {
     /// `MS_*` bits.
-    pub(super) flags: u32,
+    pub(crate) flags: u32,
     /// `MS_SHARED` and its kin, which take a call of their own.
-    pub(super) propagation: Option<u32>,
+    pub(crate) propagation: Option<u32>,
     /// What only the file system understands.
-    pub(super) data: Vec<String>,
+    pub(crate) data: Vec<String>,
 }
 
 /// Parts flags from what is the file system's own (mount(8), "FILESYSTEM-INDEPENDENT MOUNT OPTIONS").
-pub(super) fn parse(options: &[String]) -> Parsed {
+pub(crate) fn parse(options: &[String]) -> Parsed {
     let mut parsed = Parsed::default();
     for option in options {
         let (flag, on) = match option.as_str() {

@@ -14,7 +14,7 @@ use crate::bundle::Bootstrap;
 ///
 /// # Errors
 /// `Unimplemented` for another transport or version, `DataLoss` for what is none of the forms.
-pub(super) fn parse(output: &[u8]) -> Result<Bootstrap> {
+pub(crate) fn parse(output: &[u8]) -> Result<Bootstrap> {
     let bootstrap = match output {
         [b'{', ..] => serde_json::from_slice(output).kind(Kind::DataLoss, || nonsense(output))?,
         _ if plain(output).is_some() => {
