@@ -5,6 +5,7 @@
 //! that missing parents are created.
 
 pub(crate) mod device_rules;
+mod entrance;
 pub mod error;
 mod file;
 mod hugepages;
@@ -26,6 +27,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use oci::runtime::LinuxResources;
 
+pub use entrance::Entrance;
 pub use error::{Error, Result};
 pub use mounts::Hierarchies;
 pub use stats::Stats;
@@ -36,7 +38,7 @@ const SIGKILL: i32 = Signal::SIGKILL as i32;
 /// A container's cgroup, or its set of cgroups on version 1.
 ///
 /// The order a creator keeps: [`create`](Manager::create), [`set`](Manager::set), then either
-/// [`dir_fd`](Manager::dir_fd) for `CLONE_INTO_CGROUP` or [`join`](Manager::join).
+/// [`dir_fd`](Manager::dir_fd) for `CLONE_INTO_CGROUP` with [`entrances`](Manager::entrances), or [`join`](Manager::join).
 pub trait Manager {
     /// Makes the directories (and missing parents) of every mounted controller. Idempotent.
     fn create(&self) -> Result<()>;
@@ -44,8 +46,13 @@ pub trait Manager {
     /// Moves a process into the cgroup, on every hierarchy.
     fn join(&self, pid: i32) -> Result<()>;
 
-    /// A descriptor of the cgroup's directory for `clone3(CLONE_INTO_CGROUP)`: `Some` on version 2 only.
+    /// A descriptor of the cgroup's directory for `clone3(CLONE_INTO_CGROUP)`: `Some` where version 2 is mounted.
     fn dir_fd(&self) -> Result<Option<OwnedFd>>;
+
+    /// The ways by which a new process moves itself in, beside `CLONE_INTO_CGROUP`: one for each hierarchy of version 1.
+    fn entrances(&self) -> Result<Vec<Entrance>> {
+        Ok(Vec::new())
+    }
 
     /// Applies `resources` to a new container. Devices are denied but for the rules given and runc's default ones; other
     /// limits that are not given are left alone. A limit for a controller that the host does not have is an error that

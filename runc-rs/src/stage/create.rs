@@ -207,6 +207,7 @@ impl Creation<'_> {
             join: self.plan.namespaces.join.iter().map(open).collect::<Result<_>>()?,
             time_offsets: self.plan.time_offsets.clone(),
             cgroup: self.manager.dir_fd()?,
+            entrances: self.manager.entrances()?,
         })
     }
 

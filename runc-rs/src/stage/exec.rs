@@ -60,7 +60,7 @@ pub fn exec(
     let user_namespace = join.iter().any(|(kind, _)| *kind == Kind::User);
     let (ours, theirs) = fds::console(process.terminal, request.console_socket)?;
     let steps = plan::exec(process, container.state.config.no_new_keyring, filter.is_some());
-    let birth = Birth { join, cgroup: cgroup.dir_fd()?, ..Birth::default() };
+    let birth = Birth { join, cgroup: cgroup.dir_fd()?, entrances: cgroup.entrances()?, ..Birth::default() };
     let slot = filter.map(|_| Slot::new()).transpose()?;
     let keyring = format!("_ses.{}", container.state.id);
     let setting = Setting { new_cgroup_namespace: false, user_namespace };

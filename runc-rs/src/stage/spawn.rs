@@ -9,6 +9,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sys::clone::{CLONE_PARENT, Forked, clone, exit_now};
 
 use super::channel::{Channel, Message};
+use crate::cgroup::Entrance;
 use crate::error::{Context, Error, Result};
 use crate::plan::namespaces::Kind;
 use crate::procfs::Procfs;
@@ -24,6 +25,8 @@ pub struct Birth {
     pub time_offsets: String,
     /// The cgroup v2 directory to be born in.
     pub cgroup: Option<OwnedFd>,
+    /// The cgroups of version 1 that it enters first of all.
+    pub entrances: Vec<Entrance>,
 }
 
 /// A new process, waiting for `Go`.
@@ -61,7 +64,8 @@ pub fn spawn(mut birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
     let (ours, theirs) = Channel::pair()?;
     let intermediate = birth.needs_intermediate();
     let flags = if intermediate { 0 } else { birth.clone_flags() };
-    let (forked, in_cgroup) = clone_in_cgroup(flags, birth.cgroup.as_ref())?;
+    let (forked, cloned_into) = clone_in_cgroup(flags, birth.cgroup.as_ref())?;
+    let in_cgroup = cloned_into || (birth.cgroup.is_none() && !birth.entrances.is_empty());
     match forked {
         Forked::Parent { pid, .. } if intermediate => {
             drop(theirs);
@@ -73,7 +77,11 @@ pub fn spawn(mut birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
             drop(ours);
             // A directory of the host's: a program that is looked up through it would not be the container's (CVE-2024-21626).
             drop(birth.cgroup.take());
-            if intermediate {
+            // Files of the host's too; they are closed where they are not gone through.
+            let entrances = std::mem::take(&mut birth.entrances);
+            if in_cgroup && let Err(e) = enter_cgroups(entrances) {
+                fail(&theirs, &e);
+            } else if intermediate {
                 second(birth, theirs, child);
             } else {
                 first(birth, theirs, child);
@@ -81,6 +89,11 @@ pub fn spawn(mut birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
             exit_now(255)
         }
     }
+}
+
+/// Nothing of the host's stays open.
+fn enter_cgroups(entrances: Vec<Entrance>) -> Result<()> {
+    entrances.into_iter().try_for_each(Entrance::enter).context("unable to apply cgroup configuration")
 }
 
 /// Into the cgroup where the kernel can do it; where it cannot (or the cgroup is one that refuses), the caller moves the

@@ -18,9 +18,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci::runtime::LinuxResources;
+use rustix::fs::{Mode, OFlags};
 
 use super::mounts::Hierarchies;
-use super::{Error, Leniency, Manager, OomWatch, Result, SIGKILL, Stats, rdma, signal_each, tree};
+use super::{Entrance, Error, Leniency, Manager, OomWatch, Result, SIGKILL, Stats, rdma, signal_each, tree};
 
 /// Controllers in the order in which they are joined. `name=systemd` only counts processes, and `""` is the unified
 /// hierarchy of a hybrid host.
@@ -114,8 +115,22 @@ impl Manager for V1 {
         self.each(|_, dir| tree::join(dir, pid))
     }
 
+    /// The unified hierarchy of a hybrid host.
     fn dir_fd(&self) -> Result<Option<OwnedFd>> {
-        Ok(None)
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(self.dir("").and_then(|dir| rustix::fs::open(dir, flags, Mode::empty()).ok()))
+    }
+
+    fn entrances(&self) -> Result<Vec<Entrance>> {
+        let entrances = RefCell::new(Vec::new());
+        self.each(|controller, dir| {
+            if !controller.is_empty() {
+                let optional = OPTIONAL.contains(&controller);
+                entrances.borrow_mut().push(Entrance::open(dir, optional)?);
+            }
+            Ok(())
+        })?;
+        Ok(entrances.into_inner())
     }
 
     fn set(&self, resources: &LinuxResources) -> Result<()> {
