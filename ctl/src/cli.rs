@@ -22,6 +22,9 @@ pub struct Cli {
     /// The namespace.
     #[arg(long, global = true, env = "RUNTIMED_NAMESPACE", default_value = "default")]
     pub namespace: String,
+    /// Show on standard error where the time went, step by step, in this program, the daemon, the shim and the executor
+    #[arg(long, global = true)]
+    pub trace: bool,
     #[command(subcommand)]
     pub command: Command,
 }

@@ -8,9 +8,12 @@ mod commands;
 mod context;
 pub mod doors;
 mod failure;
+mod outlet;
 mod parse;
 mod session;
 mod terminal;
+mod trace;
+mod words;
 
 use std::process::ExitCode;
 
@@ -25,6 +28,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    marks::init("rctl");
     // One thread: there is one conversation, and a second thread would only cost time to start.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

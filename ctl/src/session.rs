@@ -1,7 +1,5 @@
 //! This side of a process's streams: keys and pipes go in, output comes out, signals and sizes are passed on.
 
-use std::io::Write;
-
 use proto_engine::v1;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,12 +8,17 @@ use tokio_stream::StreamExt;
 use tonic::{Status, Streaming};
 
 use crate::failure::{Failure, Result};
+use crate::outlet::{self, Writing};
 use crate::terminal::{self, Raw};
+use crate::words::Words;
 
 /// Messages that may wait for the daemon.
 const QUEUE: usize = 8;
 /// Bytes read from standard input at once.
 const CHUNK: usize = 16 << 10;
+/// Bytes of standard input that may wait here while the process does not read: the detach keys are still found behind them. When there are
+/// more, standard input is not read any further.
+const HELD: usize = 64 << 10;
 
 /// A message to a process, whichever call carries it.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,16 +27,21 @@ pub enum Say {
     Stdin(Vec<u8>),
     /// stdin has ended.
     CloseStdin,
-    /// The terminal has another size.
+    /// The terminal has another size: at the beginning of a session, when nothing can be in the way.
     Resize(v1::Size),
-    /// A signal.
-    Signal(String),
 }
 
 /// What came from a process, whichever call carried it.
 pub enum Hear {
     /// Something this side needs not act on.
     Other,
+    /// The process is this container's first one, or this exec in it.
+    Named {
+        /// The container.
+        id: String,
+        /// The exec, or empty.
+        exec_id: String,
+    },
     /// Output.
     Output(v1::Output),
     /// Its end.
@@ -69,6 +77,7 @@ pub struct Options {
 pub async fn run<A>(
     options: Options,
     sender: mpsc::Sender<Say>,
+    words: Words,
     mut answers: Streaming<A>,
     hear: impl Fn(A) -> Hear,
 ) -> Result<Ended> {
@@ -77,84 +86,87 @@ pub async fn run<A>(
         .then(Raw::enter)
         .transpose()
         .map_err(|error| Failure::local("set the terminal to raw mode", error))?;
-    let detach = if options.stdin {
-        Some(pump_stdin(sender.clone(), options.detach_keys.clone(), options.tty))
-    } else {
-        None
-    };
-    let mut detached = match detach {
-        Some(detached) => detached,
-        // A channel that never speaks: its sender is forgotten on purpose.
-        None => never(),
-    };
+    // A channel that never speaks, unless standard input is read.
+    let (told, mut detached) = mpsc::channel(1);
+    if options.stdin {
+        tokio::spawn(pump_stdin(sender, options.detach_keys.clone(), options.tty, told.clone()));
+    }
     let mut signals = Signals::new(options.sig_proxy, options.tty)?;
     let mut endings = Endings::new(raw_wanted && !options.sig_proxy)?;
+    let mut writing: Option<Writing> = None;
     loop {
         tokio::select! {
-            answer = answers.next() => match answer {
+            // One after the other, so that what comes next waits in the daemon while this side's reader is slow.
+            wrote = written(&mut writing), if writing.is_some() => {
+                writing = None;
+                wrote.map_err(|error| Failure::local("write output", error))?;
+            }
+            answer = answers.next(), if writing.is_none() => match answer {
                 None => return Ok(Ended::Closed),
                 Some(Err(status)) => return Err(status.into()),
                 Some(Ok(answer)) => match hear(answer) {
                     Hear::Other => {}
-                    Hear::Output(output) => write(&output)?,
+                    Hear::Named { id, exec_id } => words.about(&id, &exec_id),
+                    Hear::Output(output) => {
+                        let stream = output.stream();
+                        // A reader that has gone ends the program as it would end cat(1).
+                        writing = outlet::write(stream, output.data)
+                            .map_err(|error| Failure::local("write output", error))?;
+                    }
                     Hear::Exit(code) => return Ok(Ended::Exit(code)),
                 },
             },
-            said = signals.next() => {
-                // When the daemon is gone, its answers end too.
-                let _ = sender.send(said).await;
-            }
+            said = signals.next() => match said {
+                Said::Resize(size) => words.resize(size),
+                Said::Signal(name) => words.signal(name),
+            },
             Some(()) = detached.recv() => return Ok(Ended::Detached),
             number = endings.next() => return Ok(Ended::Told(number)),
         }
     }
 }
 
-fn never() -> mpsc::Receiver<()> {
-    let (sender, receiver) = mpsc::channel(1);
-    std::mem::forget(sender);
-    receiver
+/// Resolves when the write that is under way has ended.
+async fn written(writing: &mut Option<Writing>) -> std::io::Result<()> {
+    match writing {
+        Some(writing) => writing.await.map_err(std::io::Error::other)?,
+        None => Ok(()),
+    }
 }
 
-/// Output goes out at once; a reader that has gone ends the program as it would end cat(1).
-fn write(output: &v1::Output) -> Result<()> {
-    let wrote = match output.stream() {
-        v1::output::Stream::Stdout => {
-            let mut out = std::io::stdout().lock();
-            out.write_all(&output.data).and_then(|()| out.flush())
-        }
-        v1::output::Stream::Stderr => std::io::stderr().lock().write_all(&output.data),
-    };
-    wrote.map_err(|error| Failure::local("write output", error))
-}
-
-/// Reads standard input on a task of its own. The receiver hears of the detach keys.
-fn pump_stdin(sender: mpsc::Sender<Say>, keys: Vec<u8>, tty: bool) -> mpsc::Receiver<()> {
-    let (told, detached) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let mut stdin = tokio::io::stdin();
-        let mut detector = Detector::new(if tty { keys } else { Vec::new() });
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let length = match stdin.read(&mut buffer).await {
-                Ok(0) | Err(_) => break,
-                Ok(length) => length,
-            };
-            let (bytes, found) = detector.feed(&buffer[..length]);
-            if !bytes.is_empty() && sender.send(Say::Stdin(bytes)).await.is_err() {
-                return;
+/// Reads standard input until it ends or the detach keys are pressed, which `told` hears of.
+async fn pump_stdin(sender: mpsc::Sender<Say>, keys: Vec<u8>, tty: bool, told: mpsc::Sender<()>) {
+    let mut stdin = tokio::io::stdin();
+    let mut detector = Detector::new(if tty { keys } else { Vec::new() });
+    let mut buffer = vec![0; CHUNK];
+    let mut held = Vec::new();
+    let mut ended = false;
+    while !(ended && held.is_empty()) {
+        tokio::select! {
+            read = stdin.read(&mut buffer), if !ended && held.len() < HELD => {
+                let length = read.unwrap_or(0);
+                ended = length == 0;
+                let (bytes, found) = detector.feed(&buffer[..length]);
+                held.extend_from_slice(&bytes);
+                if found {
+                    if !held.is_empty() {
+                        // What the process does not take now it will not be asked to take.
+                        let _ = sender.try_send(Say::Stdin(held));
+                    }
+                    // The session ends by this word alone.
+                    let _ = told.send(()).await;
+                    return;
+                }
             }
-            if found {
-                // The session ends by this word alone.
-                let _ = told.send(()).await;
-                return;
-            }
+            room = sender.reserve(), if !held.is_empty() => match room {
+                Ok(room) => room.send(Say::Stdin(std::mem::take(&mut held))),
+                // The session is over.
+                Err(_) => return,
+            },
         }
-        let _ = sender.send(Say::CloseStdin).await;
-        // The end of input is no detaching: the session goes on until the process ends.
-        std::mem::forget(told);
-    });
-    detached
+    }
+    // The end of input is no detaching: the session goes on until the process ends.
+    let _ = sender.send(Say::CloseStdin).await;
 }
 
 /// Finds the detach keys in what is typed, and holds back what may be their beginning.
@@ -192,6 +204,14 @@ impl Detector {
     }
 }
 
+/// What this program was told by the kernel.
+enum Said {
+    /// Its terminal has another size.
+    Resize(v1::Size),
+    /// A signal that the process is to get.
+    Signal(&'static str),
+}
+
 /// The signals that a session passes on, and the terminal's changes of size.
 struct Signals {
     resize: Option<Signal>,
@@ -218,17 +238,17 @@ impl Signals {
         Ok(Signals { resize, proxied })
     }
 
-    async fn next(&mut self) -> Say {
+    async fn next(&mut self) -> Said {
         std::future::poll_fn(|context| {
             if let Some(resize) = &mut self.resize
                 && resize.poll_recv(context).is_ready()
                 && let Some(size) = terminal::size()
             {
-                return std::task::Poll::Ready(Say::Resize(size));
+                return std::task::Poll::Ready(Said::Resize(size));
             }
             for (name, signal) in &mut self.proxied {
                 if signal.poll_recv(context).is_ready() {
-                    return std::task::Poll::Ready(Say::Signal((*name).to_owned()));
+                    return std::task::Poll::Ready(Said::Signal(name));
                 }
             }
             std::task::Poll::Pending

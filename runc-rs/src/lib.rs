@@ -44,6 +44,8 @@ const FLAGS: &[Flag] = &[
 
 /// The program.
 pub fn main() -> ExitCode {
+    marks::init("runc-rs");
+    marks::trace::adopt();
     let args = match arguments() {
         Ok(args) => args,
         Err(e) => {

@@ -59,6 +59,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    marks::init("shim");
+    if matches!(args.action, Action::Start | Action::Delete) {
+        marks::trace::adopt();
+    }
     let result = match args.action {
         Action::Version => version(),
         Action::Info => info::run(),

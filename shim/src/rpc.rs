@@ -34,12 +34,17 @@ impl Rpc {
 
     /// Runs a call to its end, even if the daemon hangs up: half a create would leave a container nobody
     /// knows.
-    async fn call<T, F>(&self, name: &'static str, run: impl FnOnce(Arc<Service>) -> F) -> ttrpc::Result<T>
+    async fn call<T, F>(
+        &self,
+        context: &TtrpcContext,
+        name: &'static str,
+        run: impl FnOnce(Arc<Service>) -> F,
+    ) -> ttrpc::Result<T>
     where
         T: Send + 'static,
         F: Future<Output = errors::Result<T>> + Send + 'static,
     {
-        let task = tokio::spawn(run(self.service.clone()));
+        let task = tokio::spawn(marks::scope(trace_of(context), run(self.service.clone())));
         // A wait changes nothing, and may go on for years after the daemon that asked.
         let _guard = (name == "wait").then(|| AbortOnDrop(task.abort_handle()));
         let result = match task.await {
@@ -51,6 +56,12 @@ impl Rpc {
             status(&error)
         })
     }
+}
+
+/// The trace that the daemon names, if its file is there.
+fn trace_of(context: &TtrpcContext) -> Option<marks::Trace> {
+    let path = context.metadata.get(marks::trace::HEADER)?.first()?;
+    marks::Trace::open(path.as_ref()).ok()
 }
 
 fn status(error: &Error) -> ttrpc::Error {
@@ -83,8 +94,8 @@ macro_rules! delegate {
     ($version:ident: $($verb:ident($request:ident) -> $response:ident;)*) => {
         #[async_trait]
         impl $version::Task for Rpc {
-            $(async fn $verb(&self, _: &TtrpcContext, request: v3::$request) -> ttrpc::Result<delegate!(@ $response)> {
-                self.call(stringify!($verb), |service| async move { service.$verb(request).await }).await
+            $(async fn $verb(&self, context: &TtrpcContext, request: v3::$request) -> ttrpc::Result<delegate!(@ $response)> {
+                self.call(context, stringify!($verb), |service| async move { service.$verb(request).await }).await
             })*
         }
     };

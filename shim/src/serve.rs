@@ -45,17 +45,18 @@ pub(crate) fn runtime() -> Result<Runtime> {
 pub(crate) fn run(args: Args) -> Result<()> {
     // Before anything else is opened, which might take the number of a socket that is not there.
     let listener = listener(&args)?;
+    let boot = marks::within(marks::trace::from_environment(), || marks::step("shim.serve.boot"))?;
     reaper::give_up_huge_pages();
     nix::sys::prctl::set_child_subreaper(true).kind(Kind::Internal, || "become a subreaper")?;
     log::open(Path::new("log"), &args.id, &args.namespace, args.debug);
-    let served = runtime()?.block_on(serve(args, listener));
+    let served = runtime()?.block_on(serve(args, listener, boot));
     if let Err(error) = &served {
         log::error!("{}", error.chain());
     }
     served
 }
 
-async fn serve(args: Args, listener: std::os::unix::net::UnixListener) -> Result<()> {
+async fn serve(args: Args, listener: std::os::unix::net::UnixListener, boot: marks::Step) -> Result<()> {
     let reaper = Reaper::default();
     tokio::spawn(reaper.run().context(|| "listen for SIGCHLD")?);
     let mut terminate = signal(SignalKind::terminate()).context(|| "listen for SIGTERM")?;
@@ -75,6 +76,7 @@ async fn serve(args: Args, listener: std::os::unix::net::UnixListener) -> Result
     server.start().await.kind(Kind::Internal, || "serve")?;
     log::debug!("serving, pid {}", std::process::id());
     sys::malloc::trim();
+    drop(boot);
 
     tokio::select! {
         () = service.shut_down() => log::debug!("shut down by the daemon"),

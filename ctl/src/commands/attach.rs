@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::session::{self, Hear, Options, Say};
 use crate::terminal;
+use crate::words::Words;
 
 /// Flags of `attach`.
 #[derive(Debug, clap::Args)]
@@ -37,11 +38,17 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         size: terminal::size(),
         start: false,
     };
-    session(&client, start, args.sig_proxy, args.detach_keys).await
+    session(context, &client, start, args.sig_proxy, args.detach_keys).await
 }
 
 /// Starts a container and attaches to it, so that nothing which it writes is missed.
-pub async fn start(client: &Client, container: &str, stdin: bool, keys: Vec<u8>) -> Result<u8> {
+pub async fn start(
+    context: &Context,
+    client: &Client,
+    container: &str,
+    stdin: bool,
+    keys: Vec<u8>,
+) -> Result<u8> {
     let start = v1::AttachStart {
         id: container.to_owned(),
         stdin,
@@ -50,10 +57,11 @@ pub async fn start(client: &Client, container: &str, stdin: bool, keys: Vec<u8>)
         size: terminal::size(),
         start: true,
     };
-    session(client, start, true, keys).await
+    session(context, client, start, true, keys).await
 }
 
 async fn session(
+    context: &Context,
     client: &Client,
     start: v1::AttachStart,
     sig_proxy: bool,
@@ -67,12 +75,15 @@ async fn session(
             Say::Stdin(bytes) => Ask::Stdin(bytes),
             Say::CloseStdin => Ask::CloseStdin(true),
             Say::Resize(size) => Ask::Resize(size),
-            Say::Signal(signal) => Ask::Signal(signal),
         }),
     });
     let mut answers = client.engine_containers().attach(requests).await?.into_inner();
+    let words = Words::new(context);
     let tty = match answers.message().await?.and_then(|answer| answer.response) {
-        Some(Answer::Started(started)) => started.tty,
+        Some(Answer::Started(started)) => {
+            words.about(&started.id, "");
+            started.tty
+        }
         _ => return Err(Failure::Local("the daemon did not say that it is attached".to_owned())),
     };
     if let (true, Some(size)) = (tty, size) {
@@ -84,10 +95,11 @@ async fn session(
         }
     }
     let options = Options { stdin, tty, sig_proxy, detach_keys };
-    let ended = session::run(options, sender, answers, |answer: v1::AttachResponse| match answer.response {
-        Some(Answer::Output(output)) => Hear::Output(output),
-        Some(Answer::Exit(exit)) => Hear::Exit(exit.code),
-        _ => Hear::Other,
-    });
+    let ended =
+        session::run(options, sender, words, answers, |answer: v1::AttachResponse| match answer.response {
+            Some(Answer::Output(output)) => Hear::Output(output),
+            Some(Answer::Exit(exit)) => Hear::Exit(exit.code),
+            _ => Hear::Other,
+        });
     session::code(ended.await?)
 }

@@ -9,6 +9,7 @@ use proto_engine::v1::exec_response::Response as Answer;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::session::{self, Hear, Options, Say};
+use crate::words::Words;
 use crate::{parse, terminal};
 
 /// Flags of `exec`.
@@ -77,7 +78,6 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
             Say::Stdin(bytes) => Ask::Stdin(bytes),
             Say::CloseStdin => Ask::CloseStdin(true),
             Say::Resize(size) => Ask::Resize(size),
-            Say::Signal(signal) => Ask::Signal(signal),
         }),
     });
     let client = context.client().await?;
@@ -91,10 +91,14 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         answers.message().await.map_err(Failure::Daemon)?;
         return Ok(0);
     }
-    let ended = session::run(options, sender, answers, |answer: v1::ExecResponse| match answer.response {
-        Some(Answer::Output(output)) => Hear::Output(output),
-        Some(Answer::Exit(exit)) => Hear::Exit(exit.code),
-        _ => Hear::Other,
-    });
+    let words = Words::new(context);
+    let named = |exec_id| Hear::Named { id: args.container.clone(), exec_id };
+    let ended =
+        session::run(options, sender, words, answers, |answer: v1::ExecResponse| match answer.response {
+            Some(Answer::Started(started)) => named(started.exec_id),
+            Some(Answer::Output(output)) => Hear::Output(output),
+            Some(Answer::Exit(exit)) => Hear::Exit(exit.code),
+            _ => Hear::Other,
+        });
     session::code(ended.await?)
 }

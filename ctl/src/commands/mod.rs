@@ -35,52 +35,65 @@ mod hello;
 use crate::cli::{Cli, Command};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::trace::Tracing;
 
 /// As many as docker asks for side by side.
 const AT_ONCE: usize = 50;
 
-/// Carries a command out; the number is the process's exit code.
+/// Carries a command out, and shows where its time went if asked; the number is the process's exit code.
 pub async fn run(cli: Cli) -> Result<u8> {
-    let context = Context { address: cli.address, namespace: cli.namespace };
-    let command = match cli.command {
+    let tracing = cli.trace.then(Tracing::begin);
+    let trace = tracing.as_ref().map(|tracing| tracing.id().to_owned());
+    let context = Context { address: cli.address, namespace: cli.namespace, trace };
+    let step = marks::step("rctl.command.whole").map_err(|fault| Failure::Local(fault.to_string()))?;
+    let result = carry_out(&context, cli.command).await;
+    drop(step);
+    if let Some(tracing) = tracing {
+        tracing.show(&context).await;
+    }
+    result
+}
+
+async fn carry_out(context: &Context, command: Command) -> Result<u8> {
+    let command = match command {
         Command::Container(verb) => manage::container(verb),
         Command::Image(verb) => manage::image(verb),
         command => command,
     };
     match command {
-        Command::Run(args) => run::run(&context, args).await,
-        Command::Create(args) => create::run(&context, args).await,
-        Command::Exec(args) => exec::run(&context, args).await,
-        Command::Ps(args) => ps::run(&context, args).await,
-        Command::Logs(args) => logs::run(&context, args).await,
-        Command::Start(args) => start::run(&context, args).await,
-        Command::Stop(args) => stop::run(&context, args).await,
-        Command::Restart(args) => restart::run(&context, args).await,
-        Command::Kill(args) => kill::run(&context, args).await,
-        Command::Rm(args) => rm::run(&context, args).await,
-        Command::Inspect(args) => inspect::run(&context, args).await,
-        Command::Load(args) => load::run(&context, args).await,
-        Command::Attach(args) => attach::run(&context, args).await,
-        Command::Wait(args) => wait::run(&context, args).await,
-        Command::Pause(args) => pause::run(&context, args).await,
-        Command::Unpause(args) => unpause::run(&context, args).await,
-        Command::Pull(args) => pull::run(&context, args).await,
-        Command::Images(args) => images::run(&context, args).await,
-        Command::Rmi(args) => rmi::run(&context, args).await,
-        Command::Tag(args) => tag::run(&context, args).await,
-        Command::Top(args) => top::run(&context, args).await,
-        Command::Stats(args) => stats::run(&context, args).await,
-        Command::Save(args) => save::run(&context, args).await,
-        Command::Info(args) => info::run(&context, args).await,
-        Command::Completion(args) => completion::run(&context, args).await,
-        Command::Version(args) => version::run(&context, args).await,
-        Command::Containers(verb) => nouns::containers::run(&context, verb).await,
-        Command::Content(verb) => nouns::content::run(&context, verb).await,
-        Command::Leases(verb) => nouns::leases::run(&context, verb).await,
-        Command::Namespaces(verb) => nouns::namespaces::run(&context, verb).await,
-        Command::Plugins(verb) => nouns::plugins::run(&context, verb).await,
-        Command::Snapshots(args) => nouns::snapshots::run(&context, args).await,
-        Command::Tasks(verb) => nouns::tasks::run(&context, verb).await,
+        Command::Run(args) => run::run(context, args).await,
+        Command::Create(args) => create::run(context, args).await,
+        Command::Exec(args) => exec::run(context, args).await,
+        Command::Ps(args) => ps::run(context, args).await,
+        Command::Logs(args) => logs::run(context, args).await,
+        Command::Start(args) => start::run(context, args).await,
+        Command::Stop(args) => stop::run(context, args).await,
+        Command::Restart(args) => restart::run(context, args).await,
+        Command::Kill(args) => kill::run(context, args).await,
+        Command::Rm(args) => rm::run(context, args).await,
+        Command::Inspect(args) => inspect::run(context, args).await,
+        Command::Load(args) => load::run(context, args).await,
+        Command::Attach(args) => attach::run(context, args).await,
+        Command::Wait(args) => wait::run(context, args).await,
+        Command::Pause(args) => pause::run(context, args).await,
+        Command::Unpause(args) => unpause::run(context, args).await,
+        Command::Pull(args) => pull::run(context, args).await,
+        Command::Images(args) => images::run(context, args).await,
+        Command::Rmi(args) => rmi::run(context, args).await,
+        Command::Tag(args) => tag::run(context, args).await,
+        Command::Top(args) => top::run(context, args).await,
+        Command::Stats(args) => stats::run(context, args).await,
+        Command::Save(args) => save::run(context, args).await,
+        Command::Info(args) => info::run(context, args).await,
+        Command::Completion(args) => completion::run(context, args).await,
+        Command::Version(args) => version::run(context, args).await,
+        Command::Containers(verb) => nouns::containers::run(context, verb).await,
+        Command::Content(verb) => nouns::content::run(context, verb).await,
+        Command::Leases(verb) => nouns::leases::run(context, verb).await,
+        Command::Namespaces(verb) => nouns::namespaces::run(context, verb).await,
+        Command::Plugins(verb) => nouns::plugins::run(context, verb).await,
+        Command::Snapshots(args) => nouns::snapshots::run(context, args).await,
+        Command::Tasks(verb) => nouns::tasks::run(context, verb).await,
         // Their short forms stand above.
         Command::Container(_) | Command::Image(_) => Ok(0),
     }

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::session::{self, Ended, Hear, Options, Say};
 use crate::terminal;
+use crate::words::Words;
 
 /// Flags of `run`.
 #[derive(Debug, clap::Args)]
@@ -49,10 +50,10 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         let pulled = pull::image(&client, &args.container.image, platform, args.container.quiet).await;
         pulled.map_err(Failure::of_run)?;
     }
-    match attempt(&client, &args, start.clone()).await {
+    match attempt(context, &client, &args, start.clone()).await {
         Err(Failure::Run(status)) if missing_image(&status) && args.container.pull != "never" => {
             fetch(&client, &args.container).await?;
-            attempt(&client, &args, start).await
+            attempt(context, &client, &args, start).await
         }
         other => other,
     }
@@ -88,7 +89,7 @@ fn start(args: &Args) -> Result<v1::RunStart> {
     })
 }
 
-async fn attempt(client: &client::Client, args: &Args, start: v1::RunStart) -> Result<u8> {
+async fn attempt(context: &Context, client: &client::Client, args: &Args, start: v1::RunStart) -> Result<u8> {
     let options = Options {
         stdin: start.attach_stdin,
         tty: args.container.tty,
@@ -101,18 +102,20 @@ async fn attempt(client: &client::Client, args: &Args, start: v1::RunStart) -> R
             Say::Stdin(bytes) => Ask::Stdin(bytes),
             Say::CloseStdin => Ask::CloseStdin(true),
             Say::Resize(size) => Ask::Resize(size),
-            Say::Signal(signal) => Ask::Signal(signal),
         }),
     });
     let mut answers = client.engine_containers().run(requests).await.map_err(Failure::Run)?.into_inner();
     if args.detach {
         return detached(&mut answers).await;
     }
-    let ended = session::run(options, sender, answers, |answer: v1::RunResponse| match answer.response {
-        Some(Answer::Output(output)) => Hear::Output(output),
-        Some(Answer::Exit(exit)) => Hear::Exit(exit.code),
-        _ => Hear::Other,
-    });
+    let words = Words::new(context);
+    let ended =
+        session::run(options, sender, words, answers, |answer: v1::RunResponse| match answer.response {
+            Some(Answer::Created(created)) => Hear::Named { id: created.id, exec_id: String::new() },
+            Some(Answer::Output(output)) => Hear::Output(output),
+            Some(Answer::Exit(exit)) => Hear::Exit(exit.code),
+            _ => Hear::Other,
+        });
     match ended.await? {
         Ended::Detached => {
             eprintln!();

@@ -31,7 +31,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         let [container] = args.containers.as_slice() else {
             return Err(Failure::Usage("you cannot start and attach multiple containers at once".to_owned()));
         };
-        return attach::start(&client, container, args.interactive, args.detach_keys.clone()).await;
+        return attach::start(context, &client, container, args.interactive, args.detach_keys.clone()).await;
     }
     each(&args.containers, |id| {
         let mut containers = client.engine_containers();

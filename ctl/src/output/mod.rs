@@ -14,6 +14,7 @@ pub mod format;
 pub mod progress;
 pub mod table;
 pub mod time;
+pub mod waterfall;
 
 use crate::failure::plain;
 

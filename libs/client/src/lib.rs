@@ -16,11 +16,12 @@ use tonic::{Request, Status};
 /// The largest message either way, in bytes: containerd's.
 const MESSAGE_LIMIT: usize = 16 << 20;
 
-/// Puts the namespace, and the lease if there is one, into every call's headers.
+/// Puts the namespace, and the lease and the trace if there are such, into every call's headers.
 #[derive(Clone, Debug)]
 pub struct Headers {
     namespace: MetadataValue<Ascii>,
     lease: Option<MetadataValue<Ascii>>,
+    trace: Option<MetadataValue<Ascii>>,
 }
 
 /// A connection in one namespace. Cheap to clone; calls run side by side on it.
@@ -54,7 +55,7 @@ impl Client {
                 Error::with_source(Kind::InvalidArgument, format!("namespace {value:?}"), error)
             })
         };
-        let headers = Headers { namespace: header(namespace)?, lease: None };
+        let headers = Headers { namespace: header(namespace)?, lease: None, trace: None };
         let path: PathBuf = socket.to_owned();
         let dial = tower::service_fn(move |_: Uri| {
             let path = path.clone();
@@ -76,6 +77,16 @@ impl Client {
             })?);
         Ok(client)
     }
+
+    /// The same connection, its calls traced by the daemon under `id`: 1 to 64 hexadecimal digits.
+    pub fn traced(&self, id: &str) -> Result<Client> {
+        let mut client = self.clone();
+        client.headers.trace =
+            Some(MetadataValue::try_from(id).map_err(|error| {
+                Error::with_source(Kind::InvalidArgument, format!("trace {id:?}"), error)
+            })?);
+        Ok(client)
+    }
 }
 
 typed! {
@@ -85,6 +96,8 @@ typed! {
     engine_images: v1::images_client::ImagesClient<Transport>;
     /// The daemon itself.
     engine_system: v1::system_client::SystemClient<Transport>;
+    /// The daemon's traces.
+    engine_traces: v1::traces_client::TracesClient<Transport>;
     /// containerd's containers.
     containers: services::containers::containers_client::ContainersClient<Transport>;
     /// containerd's content.
@@ -114,6 +127,9 @@ impl Interceptor for Headers {
         request.metadata_mut().insert("containerd-namespace", self.namespace.clone());
         if let Some(lease) = &self.lease {
             request.metadata_mut().insert("containerd-lease", lease.clone());
+        }
+        if let Some(trace) = &self.trace {
+            request.metadata_mut().insert("runtimed-trace", trace.clone());
         }
         Ok(request)
     }

@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use fault::{FAULTS, Fault};
-pub use trace::{TRACE, Trace, carry, carry_call, current, pass_on, scope};
+pub use trace::{TRACE, Trace, carry, carry_call, current, pass_on, scope, within};
 pub use traces::Traces;
 
 /// [`FAULT_BIT`], plus the number of open traces. Zero: every mark is free.

@@ -215,10 +215,7 @@ pub fn carry<F: Future>(future: F) -> Scope<F> {
 /// Takes the trace of this moment along into work for another thread.
 pub fn carry_call<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let trace = current();
-    move || {
-        let _inside = trace.map(Inside::enter);
-        work()
-    }
+    move || within(trace, work)
 }
 
 impl<F: Future> Future for Scope<F> {
@@ -228,6 +225,12 @@ impl<F: Future> Future for Scope<F> {
         let _inside = self.trace.clone().map(Inside::enter);
         self.future.as_mut().poll(context)
     }
+}
+
+/// Works for `trace`, such as one that came with a message from another task.
+pub fn within<T>(trace: Option<Trace>, work: impl FnOnce() -> T) -> T {
+    let _inside = trace.map(Inside::enter);
+    work()
 }
 
 /// This thread works for a trace until this is dropped.

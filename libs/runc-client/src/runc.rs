@@ -97,6 +97,7 @@ impl Runc {
         if self.systemd_cgroup {
             command.arg("--systemd-cgroup");
         }
+        marks::pass_on(&mut command);
         command
     }
 

@@ -9,6 +9,7 @@ mod listen;
 mod notify;
 mod publish;
 mod serve;
+mod tracing_layer;
 mod wiring;
 
 use std::process::ExitCode;
@@ -50,8 +51,12 @@ fn run(args: &Args) -> Result<()> {
 
 fn daemon(args: &Args) -> Result<()> {
     let config = args.configuration()?;
+    let faults = marks::init("runtimed");
     telemetry::init(&config.log.level, &config.log.format)
         .map_err(|text| Error::invalid(format!("log: {text}")))?;
+    if faults {
+        tracing::warn!("fault points are switched on by {}", marks::FAULTS);
+    }
     runtime()?.block_on(serve::serve(&config))
 }
 

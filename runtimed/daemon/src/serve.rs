@@ -1,5 +1,7 @@
 //! The daemon's life: sockets first, so that clients queue rather than fail; then the rooms; then service until a signal.
 
+use std::sync::Arc;
+
 use errors::{Context, Error, Kind, Result, WithKind};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,6 +11,7 @@ use crate::cgroups;
 use crate::config::Config;
 use crate::listen::{bind, ttrpc_path};
 use crate::notify::notify;
+use crate::tracing_layer::TraceLayer;
 use crate::wiring::{self, House};
 
 /// What clients of containerd's API are told: a line that serves every service which they call at that version.
@@ -65,13 +68,15 @@ async fn serve_grpc(
 ) -> Result<()> {
     let mut routes = tonic::service::Routes::builder();
     api::add_services(&mut routes, &house.rooms, server(config, house));
-    engine::add(&mut routes, house.flows.clone(), about(config, house));
+    let traces = traces(config)?;
+    engine::add(&mut routes, house.flows.clone(), about(config, house), traces.clone());
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
     routes.add_service(health);
     let (told, hear) = tokio::sync::oneshot::channel();
     let serving = tonic::transport::Server::builder()
         .http2_max_header_list_size(64 << 10)
+        .layer(TraceLayer(traces))
         .add_routes(routes.routes())
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
             stop.await;
@@ -94,6 +99,12 @@ async fn serve_grpc(
             Ok(())
         }
     }
+}
+
+/// Traces that nobody has fetched from an earlier daemon go.
+fn traces(config: &Config) -> Result<Arc<marks::Traces>> {
+    let folder = config.state.join("traces");
+    marks::Traces::at(&folder).map(Arc::new).context(|| format!("empty {}", folder.display()))
 }
 
 fn server(config: &Config, house: &House) -> api::Server {

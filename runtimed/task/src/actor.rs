@@ -215,12 +215,12 @@ impl Actor {
     }
 
     /// Runs until the task is deleted, or the daemon lets go of it.
-    async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<(Request, Option<marks::Trace>)>) {
         loop {
             let conn = if self.phase == Phase::Live { self.conn.clone() } else { None };
             let next = tokio::select! {
                 request = queue.recv() => match request {
-                    Some(request) => self.on_request(request),
+                    Some((request, trace)) => marks::within(trace, || self.on_request(request)),
                     None => return,
                 },
                 Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => match done {

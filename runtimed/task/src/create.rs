@@ -20,7 +20,7 @@ use crate::{shim_delete, shim_end, shim_lookup, shim_start};
 /// What he did not wait for is undone at the end.
 pub(crate) async fn create(table: Arc<Table>, key: Key, ledger: Ledger, create: Create) -> Result<u32> {
     let (reply, answer) = oneshot::channel();
-    tokio::spawn(async move {
+    tokio::spawn(marks::carry(async move {
         let result = make(&table, &key, ledger, create).await;
         if result.is_err() {
             table.remove(&key);
@@ -28,7 +28,7 @@ pub(crate) async fn create(table: Arc<Table>, key: Key, ledger: Ledger, create: 
         if let Err(Ok(_)) = reply.send(result) {
             undo(&table, &key).await;
         }
-    });
+    }));
     answer.await.unwrap_or_else(|_| Err(Error::internal("create was broken off")))
 }
 

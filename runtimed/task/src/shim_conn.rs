@@ -209,6 +209,9 @@ impl ShimConn {
     fn context(&self, limit: Duration) -> ttrpc::context::Context {
         let mut context = ttrpc::context::with_duration(limit);
         context.add(NAMESPACE.to_owned(), self.namespace.as_str().to_owned());
+        if let Some(trace) = marks::current().as_ref().and_then(marks::Trace::path) {
+            context.add(marks::trace::HEADER.to_owned(), trace.display().to_string());
+        }
         context
     }
 

@@ -169,6 +169,7 @@ pub(crate) fn command(launch: Launch<'_>) -> Command {
     if config.debug {
         command.arg("-debug");
     }
+    marks::pass_on(command.as_std_mut());
     command
 }
 

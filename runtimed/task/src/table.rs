@@ -43,7 +43,8 @@ enum Entry {
 /// The way to an actor.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    pub(crate) requests: mpsc::Sender<Request>,
+    /// Each with the trace that it belongs to.
+    pub(crate) requests: mpsc::Sender<(Request, Option<marks::Trace>)>,
     pub(crate) ledger: Ledger,
     /// Where the shim listens; empty when it is dead.
     pub(crate) address: Arc<str>,
@@ -139,7 +140,8 @@ impl Handle {
         request: impl FnOnce(oneshot::Sender<Result<T>>) -> Request,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| not_found(id))?;
+        let request = (request(reply), marks::current());
+        self.requests.send(request).await.map_err(|_| not_found(id))?;
         // An actor that leaves drops what it was asked meanwhile: the task is deleted.
         answer.await.unwrap_or_else(|_| Err(not_found(id)))
     }
@@ -159,7 +161,7 @@ pub(crate) fn not_found(id: &ContainerId) -> Error {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work)
+    tokio::task::spawn_blocking(marks::carry_call(work))
         .await
         .unwrap_or_else(|error| Err(Error::with_source(errors::Kind::Internal, "blocking work", error)))
 }

@@ -21,13 +21,13 @@ impl Actor {
         let conn = self.conn.clone();
         let id = self.key.1.clone();
         self.calls += 1;
-        self.jobs.spawn(async move {
+        self.jobs.spawn(marks::carry(async move {
             let result = match conn {
                 Some(conn) => conn.call(&call).await,
                 None => Err(Error::unavailable(format!("shim of task {id} does not answer: ttrpc: closed"))),
             };
             Done::Answered(Box::new((call, result, reply)))
-        });
+        }));
     }
 
     /// The answer to what the shim need not, or cannot, be asked.

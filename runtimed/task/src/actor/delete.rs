@@ -57,7 +57,7 @@ impl Actor {
             status: self.procs.get("").map_or(Status::Unknown, |init| init.status()),
             exit: self.init_exit(),
         };
-        self.jobs.spawn(async move { Done::Deleted(deletion.run().await) });
+        self.jobs.spawn(marks::carry(async move { Done::Deleted(deletion.run().await) }));
     }
 
     fn delete_lost(&mut self) {
