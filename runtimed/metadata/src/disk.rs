@@ -1,236 +1,224 @@
-//! The one file that knows sled: an ordered map from bytes to bytes, applied in atomic batches.
+//! The store's files: an ordered map from bytes to bytes, changed in atomic groups.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use errors::{Context, Error, Kind, Result};
 
-use crate::key::Sort;
-use crate::lock::{Lock, patiently};
-use crate::value::{self, Head};
+use crate::lock::Lock;
+use crate::log::frame;
+use crate::log::medium::{Folder, Medium};
+use crate::log::{self, Log, Need};
+use crate::map::Map;
 
 /// A value, or `None` for a deletion.
 pub(crate) type Change = Option<Vec<u8>>;
 /// Changes by key.
 pub(crate) type Changes = BTreeMap<Vec<u8>, Change>;
 
-/// What sled may keep in memory, in bytes.
-const CACHE: u64 = 8 << 20;
-/// The layout of keys and values described in this crate.
-const FORMAT: u32 = 1;
-/// Where the layout's number stands: outside of every table, since tables have names.
-const FORMAT_KEY: &[u8] = b"format";
+/// Bytes that matter to speed alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Room that is made at once.
+    pub(crate) chunk: u64,
+    /// What a log may hold that is out of date before it is made anew when nobody waits.
+    pub(crate) idle_garbage: u64,
+    /// The same when somebody does.
+    pub(crate) busy_garbage: u64,
+    /// A frame of a log that is made anew.
+    pub(crate) body: usize,
+}
 
-/// The store's files, open.
+/// Those in use.
+const SIZES: Sizes = Sizes { chunk: 512 << 10, idle_garbage: 2 << 20, busy_garbage: 32 << 20, body: 1 << 20 };
+
+/// The store's files, open. One thread changes it; any may read and sync.
 pub(crate) struct Disk {
-    map: sled::Db,
-    /// sled's log again, to sync it: sled calls sync_file_range(2), which says nothing about the file's size nor about the
-    /// drive's cache.
-    log: File,
     directory: PathBuf,
-    _lock: Lock,
+    medium: Arc<dyn Medium>,
+    sizes: Sizes,
+    map: RwLock<Map>,
+    log: Mutex<Log>,
+    /// The size from which making the log anew is worth another try, after one that failed.
+    patience: Mutex<u64>,
+    _lock: Option<Lock>,
 }
 
 impl Disk {
     /// Opens, or creates, the store in `directory`. An error deletes nothing that was there.
     pub(crate) fn open(directory: &Path) -> Result<Disk> {
-        let fresh = !directory.join("db").exists();
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(directory)
             .context(|| format!("create the store's directory {directory:?}"))?;
         let lock = Lock::take(directory)?;
-        remove_unfinished_snapshots(directory)?;
-        let config = sled::Config::new().path(directory).cache_capacity(CACHE).flush_every_ms(None);
-        // sled has a lock of its own, on its log.
-        let map = patiently(|| config.open(), is_locked).map_err(|error| opening(directory, error))?;
-        let log = File::open(directory.join("db")).context(|| format!("open the log in {directory:?}"))?;
-        let disk = Disk { map, log, directory: directory.to_owned(), _lock: lock };
-        disk.check_format(fresh)?;
+        let fresh = !directory.join(log::NAME).exists();
+        let medium = Arc::new(Folder::new(directory.to_owned()));
+        let mut disk = Disk::on(medium, directory, SIZES)?;
+        if fresh {
+            // The directory's own name must be durable too.
+            let above = directory.parent().unwrap_or(Path::new("/"));
+            File::open(above).and_then(|above| above.sync_all()).context(|| format!("sync {above:?}"))?;
+        }
+        disk._lock = Some(lock);
         Ok(disk)
     }
 
-    /// The value of the record under `key`, put together.
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.map.get(key).map_err(|error| self.failed("read", error))? {
-            Some(bytes) => self.assemble(key, &bytes).map(Some),
-            None => Ok(None),
+    /// Opens, or creates, a store on `medium`; `directory` is its name in errors.
+    pub(crate) fn on(medium: Arc<dyn Medium>, directory: &Path, sizes: Sizes) -> Result<Disk> {
+        let opening = || format!("open the store in {directory:?}");
+        let names = medium.names().context(opening)?;
+        if !names.iter().any(|name| name == log::NAME) {
+            refuse_others(directory, &names)?;
+            let mut log = Log::begin(&*medium, sizes.chunk).context(opening)?;
+            log.finish(&*medium).context(opening)?;
         }
-    }
-
-    /// Calls `each` with the records whose keys begin with `prefix`, in order.
-    pub(crate) fn scan(
-        &self,
-        prefix: &[u8],
-        mut each: impl FnMut(Vec<u8>, Vec<u8>) -> Result<()>,
-    ) -> Result<()> {
-        for entry in self.map.scan_prefix(prefix) {
-            let (key, bytes) = entry.map_err(|error| self.failed("read", error))?;
-            let value = self.assemble(&key, &bytes)?;
-            each(key.to_vec(), value)?;
+        if names.iter().any(|name| name == log::NEW) && medium.open(log::NEW).is_ok() {
+            medium.remove(log::NEW).context(opening)?;
         }
-        Ok(())
+        // A rename that a killed process did not come to sync is synced here.
+        medium.sync_names().context(opening)?;
+        let file = medium.open(log::NAME).context(opening)?;
+        let mut map = Map::new(directory, file);
+        let mut log = Log::open(&*medium, sizes.chunk, |frame| {
+            map.take(frame.body, frame.body_at);
+            Ok(())
+        })
+        .context(opening)?;
+        log.mark().context(opening)?;
+        Ok(Disk {
+            directory: directory.to_owned(),
+            medium,
+            sizes,
+            map: RwLock::new(map),
+            log: Mutex::new(log),
+            patience: Mutex::new(0),
+            _lock: None,
+        })
     }
 
-    /// The keys that begin with `prefix`, in order.
-    pub(crate) fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let key = |entry: sled::Result<sled::IVec>| entry.map(|key| key.to_vec());
-        let keys: sled::Result<Vec<_>> = self.map.scan_prefix(prefix).keys().map(key).collect();
-        keys.map_err(|error| self.failed("read", error))
+    /// Reads of what was applied.
+    pub(crate) fn map(&self) -> RwLockReadGuard<'_, Map> {
+        self.map.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first key that is not less than `from`.
-    pub(crate) fn seek(&self, from: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.map.range(from..).next() {
-            None => Ok(None),
-            Some(Ok((key, _))) => Ok(Some(key.to_vec())),
-            Some(Err(error)) => Err(self.failed("read", error)),
-        }
-    }
-
-    /// Takes `changes` in, all or nothing; [`Disk::flush`] makes them durable.
+    /// Takes `changes` in, all or nothing; once this returns, a kill of the process does not lose them. After a failure
+    /// nothing has changed. [`Disk::sync`] makes them durable.
     pub(crate) fn apply(&self, changes: &Changes) -> Result<()> {
-        let mut batch = sled::Batch::default();
-        for (key, change) in changes {
-            let before = self.pieces(key)?;
-            let now = match change {
-                None => {
-                    batch.remove(key.as_slice());
-                    0
-                }
-                Some(value) => put(&mut batch, key, value),
-            };
-            for index in now..before {
-                batch.remove(value::piece_key(key, index));
-            }
+        let length = frame::body_length(changes);
+        if length > frame::MAX_BODY as u64 {
+            return Err(Error::invalid(format!(
+                "a transaction of {length} bytes is larger than {} bytes",
+                frame::MAX_BODY
+            )));
         }
-        self.map.apply_batch(batch).map_err(|error| self.failed("write", error))
-    }
-
-    /// Waits until everything applied is on the disk.
-    pub(crate) fn flush(&self) -> Result<()> {
-        self.map.flush().map_err(|error| self.failed("flush", error))?;
-        self.log.sync_data().context(|| format!("sync the store in {:?}", self.directory))
-    }
-
-    fn assemble(&self, key: &[u8], bytes: &[u8]) -> Result<Vec<u8>> {
-        match value::head(bytes).ok_or_else(|| self.damaged(key))? {
-            Head::Here(value) => Ok(value.to_vec()),
-            Head::Pieces(count) => {
-                let mut value = Vec::with_capacity((count as usize).min(1 << 12) * value::PIECE);
-                for index in 0..count {
-                    let piece = self.map.get(value::piece_key(key, index));
-                    let piece = piece.map_err(|error| self.failed("read", error))?;
-                    value.extend_from_slice(&piece.ok_or_else(|| self.damaged(key))?);
-                }
-                Ok(value)
-            }
-        }
-    }
-
-    /// How many pieces the value under `key` has now.
-    fn pieces(&self, key: &[u8]) -> Result<u32> {
-        let Some(bytes) = self.map.get(key).map_err(|error| self.failed("read", error))? else {
-            return Ok(0);
-        };
-        match value::head(&bytes).ok_or_else(|| self.damaged(key))? {
-            Head::Here(_) => Ok(0),
-            Head::Pieces(count) => Ok(count),
-        }
-    }
-
-    fn check_format(&self, fresh: bool) -> Result<()> {
-        let directory = &self.directory;
-        let found = self.map.get(FORMAT_KEY).map_err(|error| self.failed("read", error))?;
-        match found.map(|bytes| <[u8; 4]>::try_from(bytes.as_ref()).map(u32::from_be_bytes)) {
-            Some(Ok(FORMAT)) => Ok(()),
-            Some(Ok(other)) => Err(Error::precondition(format!(
-                "the store in {directory:?} has format {other}, and this program knows format {FORMAT} only"
-            ))),
-            Some(Err(_)) => Err(self.damaged(FORMAT_KEY)),
-            // Killed between creating sled's files and the first write, a store is empty and not ours to doubt.
-            None if fresh || self.map.is_empty() => self.write_format(),
-            None => Err(Error::new(
-                Kind::DataLoss,
-                format!("{directory:?} holds a sled database that is not a store of this program"),
-            )),
-        }
-    }
-
-    fn write_format(&self) -> Result<()> {
-        self.map.insert(FORMAT_KEY, &FORMAT.to_be_bytes()).map_err(|error| self.failed("write", error))?;
-        self.flush()?;
-        // The files' names must be durable too.
-        for directory in self.directory.ancestors().take(2) {
-            File::open(directory)
-                .and_then(|directory| directory.sync_all())
-                .context(|| format!("sync {directory:?}"))?;
-        }
+        let mut body = Vec::with_capacity(length as usize);
+        changes.iter().for_each(|(key, change)| frame::push(&mut body, key, change));
+        let need = if changes.values().all(Option::is_none) { Need::Urgent } else { Need::Usual };
+        let at =
+            self.log().append(&body, need).context(|| format!("write the store in {:?}", self.directory))?;
+        self.map.write().unwrap_or_else(PoisonError::into_inner).take(&body, at);
         Ok(())
     }
 
-    fn damaged(&self, key: &[u8]) -> Error {
-        let key = String::from_utf8_lossy(key);
-        Error::new(Kind::DataLoss, format!("record {key:?} of the store in {:?} is damaged", self.directory))
+    /// Is anything applied that is not on disk?
+    pub(crate) fn waits(&self) -> bool {
+        self.log().waits()
     }
 
-    fn failed(&self, what: &str, error: sled::Error) -> Error {
-        Error::with_source(kind(&error), format!("{what} the store in {:?}", self.directory), error)
+    /// Waits until everything applied before is on the disk. After a failure it is not known what is.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let (file, generation, sequence) = self.log().to_sync();
+        file.sync().context(|| format!("sync the store in {:?}", self.directory))?;
+        self.log().synced(generation, sequence);
+        Ok(())
     }
-}
 
-/// Adds a record to the batch; returns how many pieces it has.
-fn put(batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> u32 {
-    let (head, pieces) = value::split(value);
-    batch.insert(key, head);
-    let mut count = 0;
-    for piece in pieces {
-        batch.insert(value::piece_key(key, count), piece);
-        count += 1;
-    }
-    count
-}
-
-/// A snapshot of sled's page table that was being written when the process died. sled takes such a file for a whole
-/// one and calls the store corrupt; the log has all that is in it.
-fn remove_unfinished_snapshots(directory: &Path) -> Result<()> {
-    let entries = fs::read_dir(directory).context(|| format!("list {directory:?}"))?;
-    for entry in entries {
-        let path = entry.context(|| format!("list {directory:?}"))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            tracing::warn!(?path, "removing an unfinished snapshot of the page table");
-            fs::remove_file(&path).context(|| format!("remove {path:?}"))?;
+    /// Writes down how far the store is synced, if nothing newer is waiting: of use only to tell damage from a crash.
+    pub(crate) fn mark(&self) {
+        let mut log = self.log();
+        if log.is_unmarked()
+            && let Err(error) = log.mark()
+        {
+            tracing::debug!(%error, "no mark in the log");
         }
     }
-    Ok(())
-}
 
-fn opening(directory: &Path, error: sled::Error) -> Error {
-    let advice = match error {
-        sled::Error::Corruption { .. } => "; nothing was changed: restore a copy, or move the directory away",
-        _ => "",
-    };
-    Error::with_source(kind(&error), format!("open the store in {directory:?}{advice}"), error)
-}
+    /// Is most of the log out of date? With nobody waiting sooner than otherwise.
+    pub(crate) fn wants_compaction(&self, idle: bool) -> bool {
+        let (used, live) = (self.log().used(), self.map().live());
+        let least = if idle { self.sizes.idle_garbage } else { self.sizes.busy_garbage };
+        let garbage = used.saturating_sub(live);
+        garbage > least.max(live) && used >= *self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-/// sled says so in words alone.
-fn is_locked(error: &sled::Error) -> bool {
-    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
-}
+    /// Makes the log anew with what is not out of date. When that fails the old one goes on, unless the error says that
+    /// it is not known which of them is on disk.
+    pub(crate) fn compact(&self) -> Result<()> {
+        let made = self.copy().and_then(|(mut log, map)| {
+            log.finish(&*self.medium)?;
+            Ok((log, map))
+        });
+        let (log, map) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                // An unfinished log is nothing to anybody; should it stay, the next start removes it.
+                let _ = self.medium.remove(log::NEW);
+                *self.patience.lock().unwrap_or_else(PoisonError::into_inner) =
+                    self.log().used() + self.sizes.busy_garbage;
+                tracing::warn!(error = error.chain(), "the log is not made anew for now");
+                return Ok(());
+            }
+        };
+        *self.map.write().unwrap_or_else(PoisonError::into_inner) = map;
+        *self.log() = log;
+        self.medium.sync_names().context(|| format!("sync the names in {:?}", self.directory))
+    }
 
-fn kind(error: &sled::Error) -> Kind {
-    match error {
-        sled::Error::Io(error) => Kind::of_io(error),
-        sled::Error::Corruption { .. } => Kind::DataLoss,
-        _ => Kind::Internal,
+    fn copy(&self) -> Result<(Log, Map)> {
+        let old = self.map();
+        let mut log = Log::begin(&*self.medium, self.sizes.chunk)?;
+        let mut map = Map::new(&self.directory, log.file());
+        let mut body = Vec::new();
+        let mut put = |body: &mut Vec<u8>| -> Result<()> {
+            let at = log.append(body, Need::Usual).context(|| format!("write {}", log::NEW))?;
+            map.take(body, at);
+            body.clear();
+            Ok(())
+        };
+        old.scan(&[], |key, value| {
+            frame::push(&mut body, key, &Some(value));
+            if body.len() >= self.sizes.body { put(&mut body) } else { Ok(()) }
+        })?;
+        if !body.is_empty() {
+            put(&mut body)?;
+        }
+        Ok((log, map))
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where the records of all tables of a sort begin.
-pub(crate) fn first_of(sort: Sort) -> Vec<u8> {
-    vec![sort.byte()]
+/// A directory without a log is a new store's only if nothing in it looks like another's.
+fn refuse_others(directory: &Path, names: &[String]) -> Result<()> {
+    let has = |name: &str| names.iter().any(|other| other == name);
+    if has("db") && has("conf") {
+        return Err(Error::precondition(format!(
+            "{directory:?} holds a store of an early version of this program, which this one cannot read; nothing was \
+             changed: move it away, then run `runtimed metadata rebuild`"
+        )));
+    }
+    match names.iter().find(|name| ![log::NEW, "lock"].contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            Kind::DataLoss,
+            format!("{directory:?} has no log, but {name:?}: it is not a store of this program"),
+        )),
+    }
 }

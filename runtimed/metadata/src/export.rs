@@ -13,7 +13,6 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value as Json, json};
 
-use crate::disk::first_of;
 use crate::key::{self, Sort};
 use crate::reader::Reader;
 use crate::store::Store;
@@ -34,10 +33,10 @@ impl Store {
     pub fn export(&self, out: &mut impl Write) -> Result<()> {
         let _instant = Reader::new(self.shared());
         for sort in [Sort::Global, Sort::Namespaced] {
-            self.shared().disk.scan(&first_of(sort), |key, bytes| {
-                let damaged = || format!("decode the record under {:?}", String::from_utf8_lossy(&key));
+            self.shared().disk.map().scan(&[sort.byte()], |key, bytes| {
+                let damaged = || format!("decode the record under {:?}", String::from_utf8_lossy(key));
                 let (table, parts) =
-                    key::decompose(&key).ok_or_else(|| Error::new(Kind::DataLoss, damaged()))?;
+                    key::decompose(key).ok_or_else(|| Error::new(Kind::DataLoss, damaged()))?;
                 let Value(value) = rmp_serde::from_slice(&bytes).kind(Kind::DataLoss, damaged)?;
                 let namespaced = sort == Sort::Namespaced;
                 let line = json!({"table": table, "namespaced": namespaced, "key": parts, "value": value});

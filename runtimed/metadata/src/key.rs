@@ -6,8 +6,7 @@
 
 use errors::{Error, Result};
 
-/// The longest key on disk, in bytes: with values in pieces of [`crate::value::PIECE`] it keeps a leaf of sled's tree (17
-/// entries) below the size (128 KiB) from which sled writes it to a file of its own, which it does not sync.
+/// The longest key on disk, in bytes: names come from clients, and every key is in memory.
 pub(crate) const MAX: usize = 4608;
 
 const ESCAPE: u8 = 0x00;
@@ -17,8 +16,6 @@ const NUL: u8 = 0xff;
 /// What a key leads to; the first byte on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sort {
-    /// A piece of a large value.
-    Piece,
     /// A record of a table without namespaces.
     Global,
     /// A record that belongs to a namespace.
@@ -28,7 +25,6 @@ pub(crate) enum Sort {
 impl Sort {
     pub(crate) const fn byte(self) -> u8 {
         match self {
-            Sort::Piece => b'c',
             Sort::Global => b'g',
             Sort::Namespaced => b'n',
         }

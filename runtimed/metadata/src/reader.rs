@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
 
     /// The record under `key`.
     pub fn get<V: DeserializeOwned>(&self, table: &Table<V>, key: &[&str]) -> Result<Option<V>> {
-        let bytes = self.disk.get(&key::compose(table.sort(), table.name(), key)?)?;
+        let bytes = self.disk.map().get(&key::compose(table.sort(), table.name(), key)?)?;
         bytes.map(|bytes| value::decode(table.name(), key, &bytes)).transpose()
     }
 
@@ -51,8 +51,8 @@ impl<'a> Reader<'a> {
         prefix: &[&str],
     ) -> Result<Vec<(Vec<String>, V)>> {
         let mut records = Vec::new();
-        self.disk.scan(&key::compose(table.sort(), table.name(), prefix)?, |key, bytes| {
-            records.push(record(table, &key, &bytes)?);
+        self.disk.map().scan(&key::compose(table.sort(), table.name(), prefix)?, |key, bytes| {
+            records.push(record(table, key, &bytes)?);
             Ok(())
         })?;
         Ok(records)
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
 
     /// The keys of all records whose key begins with `prefix`, in order.
     pub fn keys<V>(&self, table: &Table<V>, prefix: &[&str]) -> Result<Vec<Vec<String>>> {
-        let keys = self.disk.keys(&key::compose(table.sort(), table.name(), prefix)?)?;
+        let keys = self.disk.map().keys(&key::compose(table.sort(), table.name(), prefix)?);
         Ok(keys.iter().filter_map(|key| key::decompose(key)).map(|(_, parts)| parts).collect())
     }
 
@@ -85,7 +85,7 @@ impl Drop for Reader<'_> {
 
 impl View for Reader<'_> {
     fn seek(&self, from: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.disk.seek(from)
+        Ok(self.disk.map().seek(from))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The handle that rooms keep.
 
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock, RwLock};
 use std::thread::{self, JoinHandle};
 
 use errors::{Context, Error, Result};
@@ -10,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use crate::disk::Disk;
 use crate::reader::Reader;
 use crate::transaction::Transaction;
-use crate::writer::{self, Company, Job};
+use crate::writer::{self, Company, Durability, Job};
 
 /// The store. Cheap to clone; the last clone's end closes it.
 #[derive(Clone)]
@@ -25,29 +26,38 @@ pub(crate) struct Shared {
     pub(crate) still: RwLock<()>,
     /// How many transactions were written.
     pub(crate) written: watch::Sender<u64>,
+    /// Why nothing is written any more.
+    pub(crate) broken: OnceLock<Error>,
 }
 
 struct Inner {
     shared: Arc<Shared>,
     queue: Option<mpsc::Sender<Job>>,
-    writer: Option<JoinHandle<()>>,
+    /// The writer, and the syncer, which ends after it.
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Store {
     /// Opens, or creates, the store in `directory`. One process may have it open: another's is `Unavailable`. No error
     /// deletes anything, and each names the directory.
     pub fn open(directory: &Path) -> Result<Store> {
-        let disk = Disk::open(directory)?;
-        let shared = Arc::new(Shared { disk, still: RwLock::new(()), written: watch::Sender::new(0) });
+        Store::on(Disk::open(directory)?)
+    }
+
+    /// A store over files that are open.
+    pub(crate) fn on(disk: Disk) -> Result<Store> {
+        let shared = Arc::new(Shared {
+            disk,
+            still: RwLock::new(()),
+            written: watch::Sender::new(0),
+            broken: OnceLock::new(),
+        });
         let (queue, jobs) = mpsc::channel(writer::QUEUE);
-        let writer = thread::Builder::new()
-            .name("metadata".to_owned())
-            .spawn({
-                let shared = shared.clone();
-                move || writer::run(shared, jobs)
-            })
-            .context(|| "start the metadata writer")?;
-        let inner = Inner { shared, queue: Some(queue), writer: Some(writer) };
+        let (groups, waiting) = sync_channel(writer::GROUPS);
+        let (writes, syncs) = (shared.clone(), shared.clone());
+        let writer = start("metadata", move || writer::run(writes, jobs, groups))?;
+        let syncer = start("metadata-sync", move || writer::sync(syncs, waiting))?;
+        let inner = Inner { shared, queue: Some(queue), threads: vec![writer, syncer] };
         Ok(Store { inner: Arc::new(inner) })
     }
 
@@ -56,14 +66,24 @@ impl Store {
         Reader::new(&self.inner.shared)
     }
 
-    /// Runs `change` as one transaction; when this returns `Ok`, it is on disk. Transactions run one at a time: `change`
-    /// must not wait for anything. It runs even if the caller stops waiting. When the disk fails, this and every
-    /// later write fails.
+    /// Runs `change` as one transaction; when this returns `Ok`, it is on disk, and so is all that it saw. Transactions run one
+    /// at a time: `change` must not wait for anything. It runs even if the caller stops waiting. A write that the disk
+    /// refuses (no room) changes nothing; once a sync fails, this and every later write does.
     pub async fn write<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run(Company::Group, change).await
+        self.write_as(Durability::Flushed, change).await
+    }
+
+    /// Runs `change` as [`Store::write`] does, and answers as `durability` says. What other files' removal follows from must be
+    /// flushed.
+    pub async fn write_as<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Company::Group, durability, change).await
     }
 
     /// Runs `change` as [`Store::write`] does, in a group of its own: what it sees is what readers see, also readers that it
@@ -72,7 +92,12 @@ impl Store {
         &self,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run(Company::None, change).await
+        self.run(Company::None, Durability::Flushed, change).await
+    }
+
+    /// Waits until every lazy transaction that was answered is on disk.
+    pub async fn flush(&self) -> Result<()> {
+        self.write(|_| Ok(())).await
     }
 
     /// How many transactions have been written since the store was opened, as it goes up.
@@ -87,10 +112,11 @@ impl Store {
     async fn run<T: Send + 'static>(
         &self,
         company: Company,
+        durability: Durability,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let stopped = || Error::internal("the metadata writer has stopped");
-        let (job, answer) = Job::new(company, change);
+        let (job, answer) = Job::new(company, durability, change);
         let queue = self.inner.queue.as_ref().ok_or_else(stopped)?;
         queue.send(job).await.map_err(|_| stopped())?;
         answer.await.unwrap_or_else(|_| Err(writer::panicked()))
@@ -100,12 +126,14 @@ impl Store {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.queue.take();
-        // The writer itself may drop the last handle, at the end of a transaction that kept one.
-        if let Some(writer) =
-            self.writer.take().filter(|writer| writer.thread().id() != thread::current().id())
-        {
-            // Waits for the group in hand; then the directory may be opened again.
-            drop(writer.join());
+        // One of them may drop the last handle itself, at the end of a transaction that kept one. It cannot wait for itself.
+        if self.threads.iter().all(|thread| thread.thread().id() != thread::current().id()) {
+            // Waits for what is in hand; then the directory may be opened again.
+            self.threads.drain(..).for_each(|thread| drop(thread.join()));
         }
     }
+}
+
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).context(|| format!("start the thread {name}"))
 }

@@ -49,8 +49,8 @@ impl<'a> Transaction<'a> {
     ) -> Result<Vec<(Vec<String>, V)>> {
         let prefix = key::compose(table.sort(), table.name(), prefix)?;
         let mut found = BTreeMap::new();
-        self.disk.scan(&prefix, |key, bytes| {
-            found.insert(key, bytes);
+        self.disk.map().scan(&prefix, |key, bytes| {
+            found.insert(key.to_vec(), bytes);
             Ok(())
         })?;
         for (key, change) in self.changes.range(prefix.clone()..key::after(&prefix)) {
@@ -111,7 +111,7 @@ impl<'a> Transaction<'a> {
     fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         match self.changes.get(key) {
             Some(change) => Ok(change.clone()),
-            None => self.disk.get(key),
+            None => self.disk.map().get(key),
         }
     }
 
@@ -123,14 +123,14 @@ impl<'a> Transaction<'a> {
 
 impl View for Transaction<'_> {
     fn seek(&self, from: &[u8]) -> Result<Option<Vec<u8>>> {
-        let mut stored = self.disk.seek(from)?;
+        let mut stored = self.disk.map().seek(from);
         while let Some(key) = &stored
             && let Some(None) = self.changes.get(key)
         {
             // Deleted here: go on just behind it.
             let mut next = key.clone();
             next.push(0);
-            stored = self.disk.seek(&next)?;
+            stored = self.disk.map().seek(&next);
         }
         let written = self.changes.range(from.to_vec()..).find(|(_, change)| change.is_some());
         let written = written.map(|(key, _)| key.clone());

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use errors::Result;
 
-use crate::disk::first_of;
 use crate::key::{self, Sort};
 
 /// Something that can tell which key comes next.
@@ -58,7 +57,7 @@ pub(crate) fn next_parts(view: &impl View, table: &str, prefix: &[&str]) -> Resu
 /// The namespaced tables that have records, found by leaping from one to the next.
 fn tables(view: &impl View) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    let mut from = first_of(Sort::Namespaced);
+    let mut from = vec![Sort::Namespaced.byte()];
     while let Some(next) = view.seek(&from)?.filter(|key| key.first() == Some(&Sort::Namespaced.byte())) {
         let Some((table, _)) = key::decompose(&next) else { break };
         from = key::after(&key::compose(Sort::Namespaced, &table, &[])?);

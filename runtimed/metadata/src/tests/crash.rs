@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rand::Rng;
 
-use crate::{Store, Table};
+use crate::{Durability, Store, Table};
 
 const LEFT: Table<Vec<u8>> = Table::namespaced("left");
 const RIGHT: Table<u64> = Table::new("right");
@@ -24,7 +24,8 @@ fn child() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
     let store = Store::open(directory.as_ref()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
-    let start = store.read().keys(&RIGHT, &[]).unwrap().len() as u64;
+    let before = store.read().scan(&RIGHT, &[]).unwrap();
+    let start = before.into_iter().map(|(_, number)| number + 1).max().unwrap_or(0);
     runtime.block_on(async {
         let writers: Vec<_> = (0..4)
             .map(|writer| {
@@ -33,8 +34,10 @@ fn child() {
                     for number in (start + writer..).step_by(4) {
                         let key = (number % KEYS).to_string();
                         let name = key.clone();
+                        // A kill loses neither sort.
+                        let durability = if number % 3 == 0 { Durability::Flushed } else { Durability::Lazy };
                         store
-                            .write(move |transaction| {
+                            .write_as(durability, move |transaction| {
                                 transaction.put(&LEFT, &["ns", &name], &value(number))?;
                                 transaction.put(&RIGHT, &[&name], &number)
                             })
@@ -66,7 +69,7 @@ fn acknowledged_is_durable() {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut left = rand::rng().random_range(1..200);
+        let mut left = rand::rng().random_range(1..600);
         for line in lines {
             let line = line.unwrap();
             let Some(number) = line.strip_prefix("ok ").and_then(|number| number.parse::<u64>().ok()) else {

@@ -41,9 +41,16 @@ async fn child() {
     assert!(count > 100, "{count}");
     assert_eq!(error.kind(), Kind::ResourceExhausted, "{error:?}");
     assert!(put(&store, count + 1).await.is_err());
+    assert_eq!(store.read().keys(&RECORDS, &[]).unwrap().len() as u64, count);
+    // Removing things goes on: it is how room is made.
+    store.write(|transaction| transaction.delete(&RECORDS, &["ns", "0"])).await.unwrap();
     drop(store);
+    let store = Store::open(&directory.join("store")).unwrap();
+    assert_eq!(store.read().keys(&RECORDS, &[]).unwrap().len() as u64, count - 1);
 
     remount(directory, "64m");
+    put(&store, 0).await.unwrap();
+    drop(store);
     let store = Store::open(&directory.join("store")).unwrap();
     for number in 0..count {
         let found = store.read().get(&RECORDS, &["ns", &number.to_string()]).unwrap();

@@ -4,4 +4,3 @@ mod crash;
 mod full;
 mod model;
 mod store;
-mod torn;

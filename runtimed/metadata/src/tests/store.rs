@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use errors::{Error, Kind};
 use serde::{Deserialize, Serialize};
 
-use crate::{Store, Table};
+use crate::{Durability, Store, Table};
 
 const COUNTERS: Table<u64> = Table::new("counters");
+const TEXTS: Table<String> = Table::new("texts");
 const PAIRS: Table<u64> = Table::namespaced("pairs");
 
 fn open() -> (tempfile::TempDir, Store) {
@@ -132,36 +133,68 @@ fn a_second_opener_is_told_so() {
     assert!(Store::open(directory.path()).is_ok());
 }
 
-#[test]
-fn damage_is_reported_and_nothing_deleted() {
+#[tokio::test]
+async fn lazy_writes_are_seen_and_outlive_the_handle() {
     let (directory, store) = open();
+    for number in 0..10u64 {
+        store
+            .write_as(Durability::Lazy, move |transaction| transaction.put(&COUNTERS, &["n"], &number))
+            .await
+            .unwrap();
+        assert_eq!(store.read().get(&COUNTERS, &["n"]).unwrap(), Some(number));
+    }
+    store.flush().await.unwrap();
     drop(store);
-    let snapshot = directory.path().join("snap.7FFFFFFFFFFFFFFF");
-    std::fs::write(&snapshot, "nonsense").unwrap();
-    let error = Store::open(directory.path()).err().unwrap();
-    assert_eq!(error.kind(), Kind::DataLoss);
-    assert!(error.chain().contains(directory.path().to_str().unwrap()), "{error:?}");
-    assert_eq!(std::fs::read_to_string(&snapshot).unwrap(), "nonsense");
-    assert!(directory.path().join("db").exists());
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(store.read().get(&COUNTERS, &["n"]).unwrap(), Some(9));
+}
+
+#[tokio::test]
+async fn an_old_log_gives_way_to_a_short_one() {
+    let (directory, store) = open();
+    let log = directory.path().join("log");
+    for number in 0..400u64 {
+        let text = format!("{number:>32000}");
+        store
+            .write_as(Durability::Lazy, move |transaction| transaction.put(&TEXTS, &["n"], &text))
+            .await
+            .unwrap();
+    }
+    let number = 400u64;
+    store.write(move |transaction| transaction.put(&COUNTERS, &["n"], &number)).await.unwrap();
+    assert!(std::fs::metadata(&log).unwrap().len() < 8 << 20);
+    drop(store);
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(store.read().get(&TEXTS, &["n"]).unwrap(), Some(format!("{:>32000}", 399)));
+    assert_eq!(store.read().get(&COUNTERS, &["n"]).unwrap(), Some(400));
 }
 
 #[test]
-fn a_half_written_snapshot_does_not_stop_the_store() {
+fn what_is_no_store_is_refused_and_kept() {
+    for (names, words) in
+        [(&["db", "conf"][..], "early version"), (&["notes"][..], "notes"), (&["log"][..], "head is damaged")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        for name in names {
+            std::fs::write(directory.path().join(name), "text").unwrap();
+        }
+        let error = Store::open(directory.path()).err().unwrap();
+        assert!(matches!(error.kind(), Kind::DataLoss | Kind::FailedPrecondition), "{error:?}");
+        assert!(error.chain().contains(words), "{error:?}");
+        assert!(error.chain().contains(directory.path().to_str().unwrap()), "{error:?}");
+        for name in names {
+            assert_eq!(std::fs::read_to_string(directory.path().join(name)).unwrap(), "text");
+        }
+    }
+}
+
+#[test]
+fn an_unfinished_log_does_not_stop_the_store() {
     let (directory, store) = open();
     drop(store);
-    std::fs::write(directory.path().join("snap.FFFFFFFFFFFFFFFF.generating"), "torn").unwrap();
+    std::fs::write(directory.path().join("log.new"), "torn").unwrap();
     assert!(Store::open(directory.path()).is_ok());
-}
-
-#[test]
-fn a_foreign_database_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let foreign = sled::open(directory.path()).unwrap();
-    foreign.insert("a", "b").unwrap();
-    foreign.flush().unwrap();
-    drop(foreign);
-    let error = Store::open(directory.path()).err().unwrap();
-    assert_eq!(error.kind(), Kind::DataLoss);
+    assert!(!directory.path().join("log.new").exists());
 }
 
 #[tokio::test]
