@@ -80,6 +80,12 @@ impl From<nix::errno::Errno> for Error {
     }
 }
 
+impl From<marks::Fault> for Error {
+    fn from(fault: marks::Fault) -> Self {
+        Error::Message(fault.to_string())
+    }
+}
+
 impl From<crate::cgroup::Error> for Error {
     fn from(e: crate::cgroup::Error) -> Self {
         Error::Message(e.to_string())

@@ -27,6 +27,13 @@ pub fn alive(pid: i32, start: u64) -> bool {
     matches!(stat(pid), Some((s, state)) if s == start && !matches!(state, 'Z' | 'X'))
 }
 
+/// Whether this process is in a user namespace other than the first, whose map is that of all ids to themselves
+/// (user_namespaces(7)).
+pub fn in_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// A descriptor of the process with this id and start time: what is done through it cannot hit another that took its
 /// id.
 pub fn open(pid: i32, start: u64) -> Option<OwnedFd> {

@@ -45,9 +45,15 @@ pub struct State {
     pub namespace_paths: BTreeMap<String, String>,
     /// Where init's standard streams lead.
     pub external_descriptors: Vec<String>,
-    /// Resource director group: none.
+    /// Resource control group; empty for none.
     #[serde(default)]
     pub intel_rdt_path: String,
+    /// Monitoring group in it; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub intel_rdt_mon_path: String,
+    /// Those of the two that were made for this container, and go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intel_rdt_made: Vec<PathBuf>,
 }
 
 /// `config` of state.json.
@@ -281,6 +287,8 @@ mod tests {
             namespace_paths: BTreeMap::new(),
             external_descriptors: Vec::new(),
             intel_rdt_path: String::new(),
+            intel_rdt_mon_path: String::new(),
+            intel_rdt_made: Vec::new(),
         };
         Container { dir, state }.save().unwrap();
         let loaded = Container::load(root.path(), "c1").unwrap();

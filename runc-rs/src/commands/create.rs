@@ -80,6 +80,7 @@ pub fn request(matches: &Matches) -> Result<Request<'_>> {
 }
 
 fn run(global: &Global, matches: &Matches) -> Result<i32> {
+    let _whole = marks::step("runc-rs.create.whole")?;
     let done = request(matches).and_then(|request| create::create(global, &request));
     done.context("runc create failed").map(|_| 0)
 }

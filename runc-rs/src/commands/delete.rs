@@ -7,6 +7,7 @@ use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Error, Result};
 use crate::log;
 use crate::process;
+use crate::resctrl;
 use crate::stage::create::hook_list;
 use crate::stage::record::hook_state;
 use crate::state::{self, Container, Status, validate_id};
@@ -31,6 +32,7 @@ pub const VERB: Verb = Verb {
 };
 
 fn run(global: &Global, matches: &Matches) -> Result<i32> {
+    let _whole = marks::step("runc-rs.delete.whole")?;
     let (id, force) = (matches.id()?, matches.flag("force"));
     let container = match Container::load(&global.root, id) {
         Ok(container) => container,
@@ -83,6 +85,7 @@ fn kill_init(container: &Container) -> Result<()> {
 /// Takes away the cgroup with all that is in it, and the state directory; runs the `poststop` hooks. Goes on past a
 /// failure, and says the first one.
 pub fn destroy(container: &Container) -> Result<()> {
+    let step = marks::begun("runc-rs.delete.cgroup");
     let emptied = container.cgroup().and_then(|cgroup| {
         match cgroup.kill_all(Signal::SIGKILL as i32) {
             Err(e) if !e.is_not_found() => log::warn(format!("kill processes of the cgroup: {e}")),
@@ -91,7 +94,11 @@ pub fn destroy(container: &Container) -> Result<()> {
         Ok(cgroup.destroy()?)
     });
     let hooks = container.spec().map(|spec| hook_list(&spec, |h| h.poststop()));
+    let ungrouped = resctrl::remove(&container.state.intel_rdt_made);
+    drop(step);
+    let step = marks::begun("runc-rs.delete.state");
     let removed = state::remove(&container.dir);
+    drop(step);
     match hooks {
         Ok(list) => {
             let state = hook_state(container).json("stopped", Some(0));
@@ -99,5 +106,5 @@ pub fn destroy(container: &Container) -> Result<()> {
         }
         Err(e) => log::warn(format!("poststop hooks: {e}")),
     }
-    emptied.and(removed)
+    emptied.and(ungrouped).and(removed)
 }

@@ -26,9 +26,11 @@ const SIGRTMIN: i32 = 34;
 const SIGRTMAX: i32 = 64;
 
 fn run(global: &Global, matches: &Matches) -> Result<i32> {
+    let _step = marks::step("runc-rs.kill.send")?;
     let container = Container::load(&global.root, matches.id()?)?;
     let signal = parse(matches.args().get(1).map_or("SIGTERM", String::as_str))?;
     send(&container, signal, matches.flag("all"))?;
+    marks::passed("runc-rs.kill.sent");
     Ok(0)
 }
 

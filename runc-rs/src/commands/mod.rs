@@ -10,6 +10,7 @@ pub mod features;
 pub mod kill;
 pub mod list;
 pub mod pause;
+pub mod plan;
 pub mod ps;
 pub mod resume;
 pub mod run;
@@ -29,6 +30,7 @@ pub const VERBS: &[&Verb] = &[
     &kill::VERB,
     &list::VERB,
     &pause::VERB,
+    &plan::VERB,
     &ps::VERB,
     &resume::VERB,
     &run::VERB,

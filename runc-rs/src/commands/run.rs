@@ -42,6 +42,9 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
         if detach {
             let created = create::create(global, &request)?;
             create::started(&created.container, &created.spec)?;
+            if let Some(notify) = &created.notify {
+                notify.relay(created.container.state.init_process_pid)?;
+            }
             return Ok(0);
         }
         let foreground = Foreground::new(!matches.flag("no-subreaper"))?;
@@ -52,7 +55,8 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
 }
 
 fn stay(mut foreground: Foreground, created: Created, keep: bool) -> Result<i32> {
-    let Created { container, spec, master } = created;
+    let Created { container, spec, master, notify } = created;
+    foreground.hear(notify);
     let started = create::started(&container, &spec);
     let waited = match master {
         Some(master) => foreground.attach(master),

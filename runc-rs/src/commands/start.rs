@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use crate::cli::{Arity, Global, Matches, Verb};
 use crate::error::{Error, Result};
 use crate::stage::create;
+use crate::stage::notify::Notify;
 use crate::state::{Container, FIFO, Status};
 
 /// The verb.
@@ -25,17 +26,25 @@ pub const VERB: Verb = Verb {
 
 fn run(global: &Global, matches: &Matches) -> Result<i32> {
     let container = Container::load(&global.root, matches.id()?)?;
-    {
+    let notify = {
+        let _step = marks::step("runc-rs.start.lock")?;
         let _lock = container.lock()?;
         match container.status()? {
-            Status::Created => release(&container)?,
+            Status::Created => {
+                let notify = Notify::open(&container.dir)?;
+                release(&container)?;
+                notify
+            }
             Status::Stopped => return Err(Error::new("cannot start a container that has stopped")),
             Status::Running => return Err(Error::new("cannot start an already running container")),
             Status::Paused => return Err(Error::new("cannot start a container in the paused state")),
         }
-    }
+    };
     // Outside of the lock: a hook may call this program.
     create::started(&container, &container.spec()?)?;
+    if let Some(notify) = notify {
+        notify.relay(container.state.init_process_pid)?;
+    }
     Ok(0)
 }
 
@@ -51,5 +60,8 @@ fn release(container: &Container) -> Result<()> {
     let mut fifo =
         OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path).map_err(fails)?;
     std::fs::remove_file(&path).map_err(fails)?;
-    fifo.write_all(b"0").map_err(fails)
+    marks::passed("runc-rs.start.taken");
+    fifo.write_all(b"0").map_err(fails)?;
+    marks::passed("runc-rs.start.released");
+    Ok(())
 }

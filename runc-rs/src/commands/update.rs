@@ -11,7 +11,7 @@ use crate::cgroup;
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Context, Error, Result};
 use crate::state::{Container, Status};
-use crate::{log, spec};
+use crate::{log, resctrl, spec};
 
 const INPUT_LIMIT: u64 = 16 << 20;
 
@@ -122,7 +122,7 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
         Some(source) => from_document(&read(source)?)?,
         None => from_flags(|name| matches.value(name))?,
     };
-    refuse_rdt(matches)?;
+    update_resctrl(&container, matches)?;
     warn_of_kernel_memory(&resources);
     let _lock = container.lock()?;
     if container.status()? == Status::Stopped {
@@ -199,17 +199,23 @@ impl Kind {
     }
 }
 
-/// The resource director is not driven.
-fn refuse_rdt(matches: &Matches) -> Result<()> {
+/// New lines for the container's share of cache and memory bandwidth. One that was created without any has no group.
+fn update_resctrl(container: &Container, matches: &Matches) -> Result<()> {
+    let mut lines = Vec::new();
     for (flag, text) in [
         ("l3-cache-schema", "Intel RDT/CAT: l3 cache schema is not enabled"),
         ("mem-bw-schema", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
     ] {
-        if matches.value(flag).is_some_and(|schema| !schema.is_empty()) {
+        let Some(schema) = matches.value(flag).filter(|schema| !schema.is_empty()) else { continue };
+        if container.state.intel_rdt_path.is_empty() {
             return Err(Error::new(text));
         }
+        lines.extend(schema.lines().map(str::to_owned));
     }
-    Ok(())
+    match lines.as_slice() {
+        [] => Ok(()),
+        lines => resctrl::update(Path::new(&container.state.intel_rdt_path), lines),
+    }
 }
 
 #[allow(deprecated, reason = "the field is read only to say that it is ignored")]

@@ -4,8 +4,10 @@
 pub mod devices;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod options;
 pub mod process;
+pub mod resctrl;
 pub mod step;
 pub mod support;
 pub mod sysctl;
@@ -18,8 +20,10 @@ use crate::error::{Error, Result};
 use devices::Device;
 use mounts::{IdMap, Mount};
 use namespaces::{Kind, Namespaces};
+use net_devices::NetDevice;
 use options::Propagation;
 use process::Process;
+use resctrl::Resctrl;
 pub use step::{Enter, Step};
 
 /// What the command line adds to config.json.
@@ -33,6 +37,21 @@ pub struct Choices {
     pub host_net: bool,
     /// Whether `start` comes as a command of its own (`create`) or at once (`run`).
     pub await_start: bool,
+    /// This process has no privileges over the host: it is not root.
+    pub rootless: bool,
+    /// This process is in a user namespace, where nobody can make device nodes.
+    pub in_user_namespace: bool,
+}
+
+impl Choices {
+    /// Those that this process's own rights make, whatever the command line says.
+    pub fn of_this_process() -> Self {
+        Choices {
+            rootless: !nix::unistd::geteuid().is_root(),
+            in_user_namespace: crate::process::in_user_namespace(),
+            ..Choices::default()
+        }
+    }
 }
 
 /// A container to be made.
@@ -56,6 +75,12 @@ pub struct Plan {
     pub cgroups_path: Option<PathBuf>,
     /// `linux.resources`.
     pub resources: Option<LinuxResources>,
+    /// Network interfaces that move in.
+    pub net_devices: Vec<NetDevice>,
+    /// `linux.intelRdt`.
+    pub resctrl: Option<Resctrl>,
+    /// `linux.mountLabel`; empty for none.
+    pub mount_label: String,
     /// The program.
     pub process: Process,
     /// What init does, in order.
@@ -72,6 +97,7 @@ pub fn create(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result
     let uid_maps = IdMap::all(linux.uid_mappings().as_ref());
     let gid_maps = IdMap::all(linux.gid_mappings().as_ref());
     check_user(&namespaces, &uid_maps, &gid_maps)?;
+    support::check_rootless(choices, &namespaces, spec)?;
     let process = Process::from_spec(process)?;
     let steps = Builder { spec, bundle, namespaces: &namespaces, process: &process, choices }.steps()?;
     Ok(Plan {
@@ -83,6 +109,9 @@ pub fn create(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result
         time_offsets: time_offsets(spec, &namespaces)?,
         cgroups_path: spec.linux().as_ref().and_then(|l| l.cgroups_path().clone()),
         resources: spec.linux().as_ref().and_then(|l| l.resources().clone()),
+        net_devices: net_devices::from_spec(spec, &namespaces, choices.rootless)?,
+        resctrl: resctrl::from_spec(spec, id)?,
+        mount_label: linux.mount_label().clone().unwrap_or_default(),
         process,
         steps,
         namespaces,
@@ -215,7 +244,7 @@ impl Builder<'_> {
     }
 
     fn dev(&self, steps: &mut Vec<Step>) -> Result<()> {
-        let bound = self.namespaces.has(Kind::User);
+        let bound = self.namespaces.has(Kind::User) || self.choices.in_user_namespace;
         let step = |d: Device| if bound { Step::BindDevice(d) } else { Step::Device(d) };
         steps.extend(devices::from_spec(self.spec)?.into_iter().map(step));
         for (target, path) in devices::LINKS {
@@ -292,7 +321,7 @@ impl Builder<'_> {
             steps.push(support::memory_policy(policy)?);
         }
         if let Some(personality) = linux.personality() {
-            steps.push(support::personality(personality)?);
+            steps.push(support::personality(personality));
         }
         Ok(())
     }

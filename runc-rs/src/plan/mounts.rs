@@ -89,7 +89,25 @@ const PROC_FILES: &[&str] = &[
 /// Reads `mounts`; a relative source of a bind mount lies in the bundle.
 pub fn from_spec(spec: &Spec, bundle: &Path) -> Result<Vec<Mount>> {
     let listed = spec.mounts().as_ref().into_iter().flatten();
-    listed.map(|m| mount(m, bundle)).collect()
+    let label = spec.linux().as_ref().and_then(|l| l.mount_label().clone()).unwrap_or_default();
+    let mut all: Vec<Mount> = listed.map(|m| mount(m, bundle)).collect::<Result<_>>()?;
+    all.iter_mut().for_each(|m| m.set_label(&label));
+    Ok(all)
+}
+
+/// File systems that take no `context` option: the kernel's policy labels them by itself.
+const UNLABELLED: &[&str] = &["proc", "sysfs", "mqueue"];
+
+impl Mount {
+    /// The SELinux label of everything in a new file system (`linux.mountLabel`).
+    fn set_label(&mut self, label: &str) {
+        if let Source::Filesystem { fstype, .. } = &self.source
+            && !label.is_empty()
+            && !UNLABELLED.contains(&fstype.as_str())
+        {
+            self.options.data.push(format!("context={label}"));
+        }
+    }
 }
 
 /// Whether the runtime fills /dev: unless the host's, or another ready one, is bound there.

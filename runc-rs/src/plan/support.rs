@@ -5,8 +5,10 @@ use oci::runtime::{
     Spec,
 };
 
-use super::Step;
+use super::mounts::IdMap;
+use super::namespaces::{Kind, Namespaces};
 use super::process::number_list;
+use super::{Choices, Step};
 use crate::error::{Error, Result};
 
 const PER_LINUX32: u32 = 0x0008;
@@ -15,14 +17,40 @@ const PER_LINUX32: u32 = 0x0008;
 pub fn check(spec: &Spec) -> Result<()> {
     version(spec.version())?;
     let Some(linux) = spec.linux() else { return Ok(()) };
-    if linux.intel_rdt().is_some() {
-        return Err(Error::unsupported("linux.intelRdt"));
+    match linux.personality() {
+        Some(personality) if personality.flags().as_ref().is_some_and(|f| !f.is_empty()) => {
+            Err(Error::new("linux.personality.flags: the specification defines none"))
+        }
+        _ => Ok(()),
     }
-    if linux.net_devices().as_ref().is_some_and(|d| !d.is_empty()) {
-        return Err(Error::unsupported("linux.netDevices"));
+}
+
+/// What a user without privileges cannot have, said before the kernel says it less clearly.
+pub fn check_rootless(choices: &Choices, namespaces: &Namespaces, spec: &Spec) -> Result<()> {
+    if !choices.rootless {
+        return Ok(());
     }
-    if linux.mount_label().as_ref().is_some_and(|l| !l.is_empty()) {
-        return Err(Error::unsupported("linux.mountLabel"));
+    if !namespaces.has(Kind::User) {
+        return Err(Error::new("rootless container requires user namespaces"));
+    }
+    let linux = spec.linux().clone().unwrap_or_default();
+    let (uids, gids) = (linux.uid_mappings(), linux.gid_mappings());
+    for mount in spec.mounts().iter().flatten() {
+        for word in mount.options().iter().flatten().flat_map(|o| o.split(',')) {
+            let (id, maps, kind) = match word.split_once('=') {
+                Some(("uid", id)) => (id, uids, "uid"),
+                Some(("gid", id)) => (id, gids, "gid"),
+                _ => continue,
+            };
+            let mapped = |id: u32| {
+                IdMap::all(maps.as_ref()).iter().any(|m| id >= m.container && id - m.container < m.size)
+            };
+            if namespaces.is_new(Kind::User) && !id.parse().is_ok_and(mapped) {
+                return Err(Error::new(format!(
+                    "cannot specify {kind}={id} mount option for rootless container: it is not mapped"
+                )));
+            }
+        }
     }
     Ok(())
 }
@@ -57,12 +85,9 @@ pub fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<Step> {
 }
 
 /// personality(2).
-pub fn personality(personality: &LinuxPersonality) -> Result<Step> {
-    if personality.flags().as_ref().is_some_and(|f| !f.is_empty()) {
-        return Err(Error::unsupported("linux.personality.flags"));
-    }
-    Ok(Step::Personality(match personality.domain() {
+pub fn personality(personality: &LinuxPersonality) -> Step {
+    Step::Personality(match personality.domain() {
         LinuxPersonalityDomain::PerLinux => 0,
         LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
-    }))
+    })
 }

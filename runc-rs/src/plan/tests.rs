@@ -140,10 +140,46 @@ fn refusals() {
 
 #[test]
 fn what_is_not_carried_out_is_named() {
-    let field = |key: &str, value: Value| refused(|c| c["linux"][key] = value);
-    assert_eq!(field("intelRdt", json!({"closID": "x"})), "linux.intelRdt is not supported yet");
-    assert_eq!(field("netDevices", json!({"eth0": {}})), "linux.netDevices is not supported yet");
-    assert_eq!(field("mountLabel", json!("l")), "linux.mountLabel is not supported yet");
+    let text =
+        refused(|c| c["linux"]["personality"] = json!({"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}));
+    assert!(text.contains("linux.personality.flags") || text.contains("flags"), "{text}");
+}
+
+#[test]
+fn what_the_parent_sets_up_is_in_the_plan() {
+    let plan = plan(|c| {
+        c["linux"]["netDevices"] = json!({"eth9": {"name": "web"}});
+        c["linux"]["intelRdt"] = json!({"closID": "gold", "schemata": ["L3:0=f"]});
+        c["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0");
+    })
+    .unwrap();
+    assert_eq!(plan.net_devices[0].name, "web");
+    assert_eq!(plan.resctrl.unwrap().group(), "gold");
+    let dev = plan.steps.iter().find_map(|s| match s {
+        Step::Mount(m) if m.destination == Path::new("/dev") => Some(m.options.data.clone()),
+        _ => None,
+    });
+    assert!(dev.unwrap().contains(&"context=system_u:object_r:container_file_t:s0".to_owned()));
+}
+
+#[test]
+fn without_privileges_on_the_host() {
+    let rootless = |change: &dyn Fn(&mut Value)| {
+        let choices = Choices { rootless: true, ..Choices::default() };
+        create("c1", Path::new("/bundle"), &config(change), &choices).unwrap_err().to_string()
+    };
+    assert_eq!(rootless(&|_| {}), "rootless container requires user namespaces");
+    let text = rootless(&|c| {
+        c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+        c["linux"]["uidMappings"] = map.clone();
+        c["linux"]["gidMappings"] = map;
+        c["mounts"][1]["options"] = json!(["gid=5"]);
+    });
+    assert!(text.contains("gid=5 mount option"), "{text}");
+    let inside = Choices { in_user_namespace: true, ..Choices::default() };
+    let plan = create("c1", Path::new("/bundle"), &config(|_| {}), &inside).unwrap();
+    assert!(plan.steps.iter().any(|s| matches!(s, Step::BindDevice(_))));
 }
 
 #[test]

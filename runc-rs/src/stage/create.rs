@@ -12,6 +12,9 @@ use super::channel::Channel;
 use super::fds;
 use super::filter::Slot;
 use super::init::{self, Setting};
+use super::listener;
+use super::net_devices;
+use super::notify::{self, Notify};
 use super::parent::{self, Answers};
 use super::record;
 use super::spawn::{Birth, Born, spawn};
@@ -23,6 +26,7 @@ use crate::plan::namespaces::{Kind, Namespaces};
 use crate::plan::options::Propagation;
 use crate::plan::{self, Choices, Plan, Step};
 use crate::procfs::Procfs;
+use crate::resctrl;
 use crate::spec;
 use crate::state::{self, Container, FIFO};
 use crate::steps::hooks;
@@ -61,6 +65,8 @@ pub struct Created {
     pub spec: Spec,
     /// The terminal's master, for a command that stays.
     pub master: Option<OwnedFd>,
+    /// Where the program says that it is ready, if it has been started.
+    pub notify: Option<Notify>,
 }
 
 /// Creates a container. On failure nothing of it is left.
@@ -69,12 +75,16 @@ pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
     if !config.exists() {
         return Err(Error::new(format!("JSON specification file {} not found", config.display())));
     }
-    let loaded = spec::load(&config)?;
+    let mut loaded = spec::load(&config)?;
+    if notify::is_wanted() {
+        notify::set_up(&mut loaded.spec, &global.root.join(request.id))?;
+    }
     let choices = Choices {
         no_pivot: request.no_pivot,
         no_new_keyring: request.no_new_keyring,
         host_net: joins_own_network(&loaded.spec)?,
         await_start: request.await_start,
+        ..Choices::of_this_process()
     };
     let plan = plan::create(request.id, &request.bundle, &loaded.spec, &choices)?;
     check(&plan, request)?;
@@ -99,9 +109,13 @@ pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
         manager,
         pid: 0,
         hooks_due: false,
+        notify: None,
     };
     match creation.go(&loaded.text) {
-        Ok(master) => Ok(Created { container: creation.container, spec: loaded.spec, master }),
+        Ok(master) => {
+            let Creation { container, notify, .. } = creation;
+            Ok(Created { container, spec: loaded.spec, master, notify })
+        }
         Err(e) => {
             creation.undo();
             Err(e).context("unable to start container process")
@@ -132,7 +146,8 @@ fn check(plan: &Plan, request: &Request<'_>) -> Result<()> {
     if !meta.is_dir() {
         return Err(Error::new(format!("invalid rootfs: {} is not a directory", plan.rootfs.display())));
     }
-    security::check(&plan.process.apparmor, &plan.process.selinux)
+    security::check(&plan.process.apparmor, &plan.process.selinux)?;
+    security::check_mount_label(&plan.mount_label)
 }
 
 /// A creation under way.
@@ -145,33 +160,65 @@ struct Creation<'a> {
     manager: Box<dyn cgroup::Manager>,
     pid: i32,
     hooks_due: bool,
+    notify: Option<Notify>,
 }
 
 impl Creation<'_> {
     fn go(&mut self, config: &[u8]) -> Result<Option<OwnedFd>> {
+        let mut step = marks::step("runc-rs.create.state")?;
         Container::save_spec(&self.container.dir, config)?;
+        marks::passed("runc-rs.create.config");
         self.container.save()?;
+        step.next("runc-rs.create.cgroup")?;
+        if notify::is_wanted() {
+            notify::make_directory(&self.container.dir)?;
+        }
+        if !self.request.await_start {
+            self.notify = Notify::open(&self.container.dir)?;
+        }
         let fifo = self.request.await_start.then(|| self.fifo()).transpose()?;
         self.manager.create().context("unable to apply cgroup configuration")?;
+        step.next("runc-rs.create.spawn")?;
         let (ours, theirs) = fds::console(self.plan.process.terminal, self.request.console_socket)?;
         let born = self.spawn(fifo, theirs)?;
         self.pid = born.pid;
+        step.next("runc-rs.create.prepare")?;
         self.prepare(&born)?;
         let channel = born.channel;
         channel.send(&super::channel::Message::Go)?;
         if let (Some(slot), Some(seccomp)) = (self.filter, seccomp_of(self.spec)) {
             slot.fill(seccomp)?;
         }
+        step.next("runc-rs.create.serve")?;
         parent::serve(&channel, self)?;
+        marks::passed("runc-rs.create.done");
         // The socket is read only now: what was sent waits in it.
         ours.map(|socket| fds::receive(socket).context("receive the terminal's master")).transpose()
     }
 
-    /// Before init may go on: its cgroup, its ids, its score.
-    fn prepare(&self, born: &Born) -> Result<()> {
+    /// Before init may go on: its cgroup, its ids, its score, and what of the host becomes its own.
+    fn prepare(&mut self, born: &Born) -> Result<()> {
         if !born.in_cgroup {
             self.manager.join(born.pid).context("unable to apply cgroup configuration")?;
         }
+        self.control_resources(born.pid)?;
+        self.map_ids(born)?;
+        net_devices::move_all(&self.plan.net_devices, born.pid)
+    }
+
+    /// Its share of cache and memory bandwidth.
+    fn control_resources(&mut self, pid: i32) -> Result<()> {
+        let Some(asked) = &self.plan.resctrl else { return Ok(()) };
+        let root = resctrl::mount_point(&Procfs::open()?.read("self/mountinfo")?)?;
+        let group = resctrl::apply(&root, asked, pid)?;
+        let state = &mut self.container.state;
+        state.intel_rdt_path = group.path.display().to_string();
+        state.intel_rdt_mon_path = group.monitoring.display().to_string();
+        state.intel_rdt_made = group.made;
+        Ok(())
+    }
+
+    fn map_ids(&self, born: &Born) -> Result<()> {
         let adj = self.plan.process.oom_score_adj;
         if !self.plan.namespaces.is_new(Kind::User) && adj.is_none() {
             return Ok(());
@@ -308,6 +355,9 @@ impl Creation<'_> {
         {
             crate::log::warn(format!("remove cgroup: {e}"));
         }
+        if let Err(e) = resctrl::remove(&self.container.state.intel_rdt_made) {
+            crate::log::warn(e.to_string());
+        }
         if self.hooks_due {
             let state = record::hook_state(&self.container).json("stopped", Some(0));
             hooks::run_leniently("poststop", &self.hooks(|h| h.poststop()), &state);
@@ -319,6 +369,12 @@ impl Creation<'_> {
 }
 
 impl Answers for Creation<'_> {
+    fn listener(&mut self, fd: i32) -> Result<()> {
+        let seccomp = seccomp_of(self.spec).ok_or_else(|| Error::new("a listener without a filter"))?;
+        let state = record::hook_state(&self.container).at("creating", Some(self.pid));
+        listener::hand_over(self.pid, fd, seccomp, state)
+    }
+
     fn awaits_start(&self) -> bool {
         self.request.await_start
     }
@@ -328,6 +384,7 @@ impl Answers for Creation<'_> {
     }
 
     fn mounted(&mut self) -> Result<()> {
+        let _step = marks::step("runc-rs.create.limits")?;
         // Even without limits, devices are denied but for the usual ones.
         let resources = self.plan.resources.clone().unwrap_or_default();
         self.manager.set(&resources).context("error setting cgroup config for procHooks process")?;
@@ -338,12 +395,14 @@ impl Answers for Creation<'_> {
     }
 
     fn ready(&mut self) -> Result<()> {
+        let mut step = marks::step("runc-rs.create.record")?;
         parent::set_rlimits(self.pid, &self.plan.process.rlimits)?;
         record::started(&mut self.container.state, self.pid);
         self.container.save()?;
         if let Some(path) = self.request.pidfd_socket {
             send_pidfd(path, "standard", self.pid)?;
         }
+        step.next("runc-rs.create.pid-file")?;
         if let Some(path) = self.request.pid_file {
             parent::write_pid_file(path, self.pid)?;
         }

@@ -11,7 +11,9 @@ use super::create::send_pidfd;
 use super::fds;
 use super::filter::Slot;
 use super::init::{self, Setting};
+use super::listener;
 use super::parent::{self, Answers};
+use super::record;
 use super::spawn::{Birth, spawn};
 use crate::cgroup;
 use crate::error::{Context as _, Error, Result};
@@ -55,6 +57,7 @@ pub fn exec(
     cgroup: &dyn cgroup::Manager,
     request: &Request<'_>,
 ) -> Result<Started> {
+    let mut step = marks::step("runc-rs.exec.spawn")?;
     check(process, request)?;
     let join = namespaces(container)?;
     let user_namespace = join.iter().any(|(kind, _)| *kind == Kind::User);
@@ -71,14 +74,17 @@ pub fn exec(
         let _ = process.cpu_affinity.0.as_deref().map(affinity::set);
         init::run(setting, &steps, channel, context);
     })?;
-    let mut exec = Exec { process, pid: born.pid, request };
-    let serve = || {
+    let mut exec = Exec { container, process, filter, pid: born.pid, request };
+    let mut serve = || {
+        step.next("runc-rs.exec.begin")?;
         exec.begin(cgroup, born.in_cgroup)?;
         born.channel.send(&Message::Go)?;
         if let (Some(slot), Some(seccomp)) = (&slot, filter) {
             slot.fill(seccomp)?;
         }
+        step.next("runc-rs.exec.serve")?;
         parent::serve(&born.channel, &mut exec)?;
+        marks::passed("runc-rs.exec.done");
         ours.map(|socket| fds::receive(socket).context("receive the terminal's master")).transpose()
     };
     match serve() {
@@ -152,6 +158,8 @@ fn inside<'a>(
 }
 
 struct Exec<'a> {
+    container: &'a Container,
+    filter: Option<&'a LinuxSeccomp>,
     process: &'a Process,
     pid: i32,
     request: &'a Request<'a>,
@@ -170,6 +178,11 @@ impl Exec<'_> {
 }
 
 impl Answers for Exec<'_> {
+    fn listener(&mut self, fd: i32) -> Result<()> {
+        let seccomp = self.filter.ok_or_else(|| Error::new("a listener without a filter"))?;
+        listener::hand_over(self.pid, fd, seccomp, record::hook_state(self.container).at("running", None))
+    }
+
     fn awaits_start(&self) -> bool {
         false
     }

@@ -9,6 +9,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::WaitOptions;
 
+use super::notify::Notify;
 use super::streams::{RawMode, copy_size, read_some, relay};
 use crate::error::{Error, Result};
 
@@ -20,6 +21,8 @@ pub struct Foreground {
     /// Typed, and not yet taken by the terminal.
     typed: Vec<u8>,
     stdin_open: bool,
+    /// Where the program says that it is ready, until it has.
+    notify: Option<Notify>,
 }
 
 impl Foreground {
@@ -38,7 +41,7 @@ impl Foreground {
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None).map_err(|e| Error::call("sigprocmask", e))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&all, flags).map_err(|e| Error::call("signalfd", e))?;
-        Ok(Foreground { signals, raw: None, master: None, typed: Vec::new(), stdin_open: true })
+        Ok(Foreground { signals, raw: None, master: None, typed: Vec::new(), stdin_open: true, notify: None })
     }
 
     /// Relays a terminal from here on.
@@ -49,6 +52,11 @@ impl Foreground {
         self.raw = RawMode::enter()?;
         self.master = Some(master);
         Ok(())
+    }
+
+    /// Hands on that the program is ready, from here on.
+    pub fn hear(&mut self, notify: Option<Notify>) {
+        self.notify = notify;
     }
 
     /// Serves until the process ends, and says its exit status: 128 and the signal's number for a killed one.
@@ -67,15 +75,19 @@ impl Foreground {
     /// Waits for the next thing to do, and does it.
     fn serve(&mut self, pid: i32) -> Result<()> {
         let stdin = rustix::stdio::stdin();
+        let watched = self.stdin_open && self.typed.is_empty();
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         if let Some(master) = &self.master {
             // What is typed waits until the program takes it: were the write to block, so would the program's output.
             let full = !self.typed.is_empty();
             let flags = if full { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
             fds.push(PollFd::new(master, flags));
-            if self.stdin_open && !full {
+            if watched {
                 fds.push(PollFd::new(&stdin, PollFlags::IN));
             }
+        }
+        if let Some(notify) = &self.notify {
+            fds.push(PollFd::new(notify, PollFlags::IN));
         }
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -86,6 +98,12 @@ impl Foreground {
         if !ready[0].is_empty() {
             self.forward(pid)?;
         }
+        if self.notify.is_some() && ready.last().is_some_and(|events| !events.is_empty()) {
+            self.hand_on();
+        }
+        if self.master.is_none() {
+            return Ok(());
+        }
         if let Some(events) = ready.get(1) {
             if events.contains(PollFlags::OUT) {
                 self.input()?;
@@ -94,11 +112,23 @@ impl Foreground {
                 self.output()?;
             }
         }
-        if ready.get(2).is_some_and(|events| !events.is_empty()) {
+        if watched && ready.get(2).is_some_and(|events| !events.is_empty()) {
             self.stdin_open = read_some(stdin, &mut self.typed)?;
             self.input()?;
         }
         Ok(())
+    }
+
+    /// This process stays, and so is the one that the manager is to watch.
+    fn hand_on(&mut self) {
+        let Some(notify) = &self.notify else { return };
+        match notify.hand_on(std::process::id().cast_signed()) {
+            Ok(false) => return,
+            Ok(true) => {}
+            // The container runs, whether or not anybody hears of it.
+            Err(e) => crate::log::warn(e.to_string()),
+        }
+        self.notify = None;
     }
 
     /// Gives the terminal as much as it takes of what was typed.

@@ -17,6 +17,8 @@ pub trait Answers {
     fn mounted(&mut self) -> Result<()>;
     /// It is set up.
     fn ready(&mut self) -> Result<()>;
+    /// Its filter's notifications come out of this descriptor of its.
+    fn listener(&mut self, fd: i32) -> Result<()>;
     /// Whether it waits for `start` once it is set up; else it executes the program, which closes the channel.
     fn awaits_start(&self) -> bool;
     /// How it ended, when it has.
@@ -33,6 +35,7 @@ pub fn serve(channel: &Channel, answers: &mut impl Answers) -> Result<()> {
                 answers.ready()?;
                 ready = true;
             }
+            Some(Message::Listener { fd }) => answers.listener(fd)?,
             Some(Message::Done) => return Ok(()),
             None if ready && !answers.awaits_start() => return Ok(()),
             None => {
@@ -136,6 +139,11 @@ mod tests {
             self.0.push("ready");
             Ok(())
         }
+        fn listener(&mut self, fd: i32) -> Result<()> {
+            assert_eq!(fd, 9);
+            self.0.push("listener");
+            Ok(())
+        }
         fn awaits_start(&self) -> bool {
             self.1
         }
@@ -163,7 +171,10 @@ mod tests {
         let (result, log) = talk(&[Message::Mounted, Message::Ready]);
         result.unwrap();
         assert_eq!(log, ["mounted", "ready"]);
-        talk_with(&[Message::Mounted, Message::Ready, Message::Done], true).0.unwrap();
+        let (result, log) =
+            talk_with(&[Message::Mounted, Message::Ready, Message::Listener { fd: 9 }, Message::Done], true);
+        result.unwrap();
+        assert_eq!(log, ["mounted", "ready", "listener"]);
         let silent = talk_with(&[Message::Mounted, Message::Ready], true).0.unwrap_err().to_string();
         assert!(silent.ends_with("before it was set up: signal: SIGKILL"), "{silent}");
     }

@@ -36,6 +36,8 @@ pub fn first(plan: &Plan, spec: &Spec, manager: &dyn cgroup::Manager, no_new_key
         namespace_paths: BTreeMap::new(),
         external_descriptors: Vec::new(),
         intel_rdt_path: String::new(),
+        intel_rdt_mon_path: String::new(),
+        intel_rdt_made: Vec::new(),
     }
 }
 

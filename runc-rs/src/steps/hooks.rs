@@ -39,8 +39,12 @@ pub struct HookState {
 impl HookState {
     /// The state as JSON, with this status.
     pub fn json(&self, status: &str, pid: Option<i32>) -> String {
-        let state = HookState { status: status.into(), pid: pid.or(self.pid), ..self.clone() };
-        serde_json::to_string(&state).unwrap_or_default()
+        serde_json::to_string(&self.at(status, pid)).unwrap_or_default()
+    }
+
+    /// The state with this status.
+    pub fn at(&self, status: &str, pid: Option<i32>) -> HookState {
+        HookState { status: status.into(), pid: pid.or(self.pid), ..self.clone() }
     }
 }
 

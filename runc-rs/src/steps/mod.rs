@@ -16,7 +16,7 @@ pub mod program;
 pub mod seccomp;
 pub mod security;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oci::runtime::Hook;
@@ -92,6 +92,7 @@ impl Context<'_> {
 
 /// Carries one step out.
 pub fn run(step: &Step, context: &mut Context<'_>) -> Result<()> {
+    let _mark = mark(step)?;
     match step {
         Step::Keyring => keyring::join(&context.keyring, context.user_namespace),
         Step::Loopback => sys::net::loopback_up().context("bring up the loopback interface"),
@@ -117,6 +118,27 @@ pub fn run(step: &Step, context: &mut Context<'_>) -> Result<()> {
         Step::Execute => program::execute(context),
         _ => policy(step, context),
     }
+}
+
+/// The steps that are long, or that others wait for.
+fn mark(step: &Step) -> Result<Option<marks::Step>> {
+    let mark = match step {
+        Step::BindRoot { .. } => marks::step("runc-rs.init.root")?,
+        Step::Mount(_) => marks::step("runc-rs.init.mount")?,
+        Step::EnterRoot(_) => marks::step("runc-rs.init.pivot")?,
+        Step::RuntimeHooks => marks::step("runc-rs.init.mounted")?,
+        Step::Ready => marks::step("runc-rs.init.ready")?,
+        Step::Seccomp => marks::step("runc-rs.init.seccomp")?,
+        Step::Identity => marks::step("runc-rs.init.identity")?,
+        Step::AwaitStart => marks::step("runc-rs.init.wait")?,
+        Step::Execute => {
+            // It never ends if all goes well.
+            drop(marks::step("runc-rs.init.execute")?);
+            return Ok(None);
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(mark))
 }
 
 /// Steps about the root as a whole.
@@ -171,8 +193,13 @@ fn policy(step: &Step, context: &mut Context<'_>) -> Result<()> {
 }
 
 fn load_filter(context: &Context<'_>) -> Result<()> {
-    match context.seccomp {
-        Some(slot) => slot.take()?.load().map_err(|e| Error::new(e.to_string())),
+    let listener = match context.seccomp {
+        Some(slot) => slot.take()?.load().map_err(|e| Error::new(e.to_string()))?,
+        None => None,
+    };
+    // The parent takes it to the supervisor; here it is not needed any more.
+    match listener {
+        Some(fd) => context.sync(&Message::Listener { fd: fd.as_raw_fd() }),
         None => Ok(()),
     }
 }

@@ -7,7 +7,8 @@ mod enosys;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::str::FromStr;
 
 use libseccomp::error::SeccompError;
@@ -18,12 +19,14 @@ use oci::runtime::{
     LinuxSyscall,
 };
 use serde::{Deserialize, Serialize};
-use sys::seccomp::{Insn, MAX_INSTRUCTIONS};
+use sys::seccomp::{FLAG_NEW_LISTENER, Insn, MAX_INSTRUCTIONS};
 
 /// `SECCOMP_FILTER_FLAG_LOG`: actions other than "allow" are logged.
 const FLAG_LOG: u32 = 1 << 1;
 /// `SECCOMP_FILTER_FLAG_SPEC_ALLOW`: no mitigation of speculative store bypass.
 const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: a notified call is interrupted by a deadly signal alone.
+const FLAG_WAIT_KILLABLE: u32 = 1 << 5;
 /// A system call has no more arguments.
 const MAX_ARGS: usize = 6;
 /// From so many rules on a binary tree is worth its while; below, libseccomp 2.5 may stumble over it.
@@ -67,7 +70,7 @@ impl Error {
 
 /// Compiles config.json's `linux.seccomp` for the running kernel. No privileges needed, nothing is changed.
 pub fn compile(seccomp: &LinuxSeccomp) -> Result<Program, Error> {
-    refuse_notify(seccomp)?;
+    check_notify(seccomp)?;
     let default = action(seccomp.default_action(), seccomp.default_errno_ret())?;
     let mut filter = ScmpFilterContext::new(default).map_err(Error::library("create filter"))?;
     let arches = architectures(seccomp)?;
@@ -94,36 +97,51 @@ pub fn compile(seccomp: &LinuxSeccomp) -> Result<Program, Error> {
             format!("filter has {} instructions, the kernel takes {MAX_INSTRUCTIONS}", program.len());
         return Err(Error::Invalid(reason));
     }
-    Ok(Program { filter: program.iter().flat_map(bytes_of).collect(), flags: flags(seccomp)? })
+    Ok(Program { filter: program.iter().flat_map(bytes_of).collect(), flags: flags(seccomp) })
 }
 
 impl Program {
-    /// Puts the filter on this process, for good.
-    pub fn load(&self) -> Result<(), Error> {
+    /// Puts the filter on this process, for good. Gives the listener of one that notifies.
+    pub fn load(&self) -> Result<Option<OwnedFd>, Error> {
         let program = instructions(&self.filter)?;
-        sys::seccomp::set_filter(&program, self.flags).map(drop).map_err(|e| Error::Call {
+        sys::seccomp::set_filter(&program, self.flags).map_err(|e| Error::Call {
             call: "error loading seccomp filter into kernel".into(),
             reason: crate::error::io_text(&e),
         })
     }
 }
 
-/// A supervisor needs the listener handed over its socket, which is not there yet.
-fn refuse_notify(seccomp: &LinuxSeccomp) -> Result<(), Error> {
-    let rules = seccomp.syscalls().iter().flatten();
-    let notify = LinuxSeccompAction::ScmpActNotify;
-    if seccomp.default_action() == notify {
+/// What config.json may ask of a supervisor: somebody must be there to answer, and not for the call by which init says
+/// that there is something to answer.
+fn check_notify(seccomp: &LinuxSeccomp) -> Result<(), Error> {
+    if seccomp.default_action() == LinuxSeccompAction::ScmpActNotify {
         return Err(Error::invalid("SCMP_ACT_NOTIFY cannot be used as default action"));
     }
-    if rules.into_iter().any(|rule| rule.action() == notify) {
-        return Err(Error::invalid("linux.seccomp.syscalls: SCMP_ACT_NOTIFY is not supported yet"));
+    if !notifies(seccomp) {
+        return Ok(());
     }
-    match seccomp.listener_path() {
-        Some(path) if !path.as_os_str().is_empty() => {
-            Err(Error::invalid("linux.seccomp.listenerPath is not supported yet"))
-        }
-        _ => Ok(()),
+    if listener_path(seccomp).is_none() {
+        return Err(Error::invalid("linux.seccomp.listenerPath is not set, and SCMP_ACT_NOTIFY needs it"));
     }
+    let mut notified = rules_of(seccomp, LinuxSeccompAction::ScmpActNotify).flat_map(|rule| rule.names());
+    if notified.any(|name| name == "write") {
+        return Err(Error::invalid("SCMP_ACT_NOTIFY cannot be used for the write syscall"));
+    }
+    Ok(())
+}
+
+fn rules_of(seccomp: &LinuxSeccomp, action: LinuxSeccompAction) -> impl Iterator<Item = &LinuxSyscall> {
+    seccomp.syscalls().iter().flatten().filter(move |rule| rule.action() == action)
+}
+
+/// Whether a supervisor decides over some call.
+fn notifies(seccomp: &LinuxSeccomp) -> bool {
+    rules_of(seccomp, LinuxSeccompAction::ScmpActNotify).next().is_some()
+}
+
+/// The socket of the supervisor.
+pub fn listener_path(seccomp: &LinuxSeccomp) -> Option<&Path> {
+    seccomp.listener_path().as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
 /// The architectures that are named, and the native one.
@@ -144,23 +162,21 @@ fn architectures(seccomp: &LinuxSeccomp) -> Result<Vec<ScmpArch>, Error> {
     Ok(arches)
 }
 
-/// The flags for seccomp(2). TSYNC asks for what is so anyway: init has one thread.
-fn flags(seccomp: &LinuxSeccomp) -> Result<u32, Error> {
-    let mut flags = 0;
+/// The flags for seccomp(2). TSYNC asks for what is so anyway: init has one thread. How a notified call waits matters
+/// only where some are, and without them the kernel refuses the flag.
+fn flags(seccomp: &LinuxSeccomp) -> u32 {
+    let listener = if notifies(seccomp) { FLAG_NEW_LISTENER } else { 0 };
+    let mut flags = listener;
     for flag in seccomp.flags().iter().flatten() {
         flags |= match flag {
             LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
             LinuxSeccompFilterFlag::SeccompFilterFlagLog => FLAG_LOG,
             LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
-            LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
-                let name = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV";
-                return Err(Error::invalid(format!(
-                    "linux.seccomp.flags: {name} goes with SCMP_ACT_NOTIFY alone"
-                )));
-            }
+            LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if listener == 0 => 0,
+            LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => FLAG_WAIT_KILLABLE,
         };
     }
-    Ok(flags)
+    flags
 }
 
 fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<ScmpAction, Error> {

@@ -17,12 +17,26 @@ pub fn check(apparmor: &str, selinux: &str) -> Result<()> {
             "apparmor profile is specified in config, but apparmor is not enabled on the host",
         ));
     }
-    if !selinux.is_empty() && !Path::new("/sys/fs/selinux/enforce").exists() {
+    if !selinux.is_empty() && !selinux_enabled() {
         return Err(Error::new(
             "selinux label is specified in config, but selinux is disabled or not supported",
         ));
     }
     Ok(())
+}
+
+/// The same for the label of mounts (`linux.mountLabel`).
+pub fn check_mount_label(label: &str) -> Result<()> {
+    if !label.is_empty() && !selinux_enabled() {
+        return Err(Error::new(
+            "linux.mountLabel is specified in config, but selinux is disabled or not supported",
+        ));
+    }
+    Ok(())
+}
+
+fn selinux_enabled() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 /// Changes to an AppArmor profile on exec.

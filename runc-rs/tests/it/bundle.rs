@@ -14,7 +14,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 const APPLETS: &[&str] = &[
     "sh", "true", "false", "cat", "ls", "id", "mount", "ps", "sleep", "env", "hostname", "echo", "stat",
     "tty", "touch", "mkdir", "pwd", "grep", "readlink", "kill", "test", "stty", "wc", "date", "uname",
-    "find", "head",
+    "find", "head", "ip", "cp", "ln", "rm",
 ];
 
 /// A container to be: its directory, its config.json and its id.
@@ -32,7 +32,8 @@ pub struct Said {
 }
 
 impl Said {
-    fn new(output: &Output) -> Self {
+    /// What a finished command said.
+    pub fn of(output: &Output) -> Self {
         Said {
             code: output.status.code().unwrap(),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -114,13 +115,13 @@ impl Bundle {
     /// Runs a verb on the container.
     pub fn verb(&self, args: &[&str]) -> Said {
         let mut command = self.command(args);
-        Said::new(&command.arg(&self.id).output().unwrap())
+        Said::of(&command.arg(&self.id).output().unwrap())
     }
 
     /// Runs a verb with arguments after the id.
     pub fn verb_with(&self, flags: &[&str], arguments: &[&str]) -> Said {
         let mut command = self.command(flags);
-        Said::new(&command.arg(&self.id).args(arguments).output().unwrap())
+        Said::of(&command.arg(&self.id).args(arguments).output().unwrap())
     }
 
     /// Runs the container in the foreground.

@@ -53,7 +53,14 @@ fn mounts_that_fail_say_which() {
 fn what_cannot_be_carried_out_is_named() {
     let mut bundle = Bundle::new(&["true"]);
     bundle.config["linux"]["intelRdt"] = json!({"closID": "x"});
-    assert!(bundle.run().err.contains("linux.intelRdt is not supported yet"));
+    let mounted = fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ");
+    assert!(
+        mounted || bundle.run().err.contains("intelRdt is specified in config, but Intel RDT is not enabled")
+    );
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.config["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0");
+    let enabled = std::path::Path::new("/sys/fs/selinux/enforce").exists();
+    assert!(enabled || bundle.run().err.contains("linux.mountLabel is specified in config"));
     let mut bundle = Bundle::new(&["true"]);
     bundle.config["process"]["apparmorProfile"] = json!("some");
     let enabled = fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|t| t.starts_with(b"Y"));

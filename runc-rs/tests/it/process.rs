@@ -123,7 +123,7 @@ fn a_filter_that_kills_init_fails_the_creation() {
     let mut bundle = Bundle::new(&["true"]);
     bundle.config["linux"]["seccomp"] = json!({
         "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{"names": ["sendto"], "action": "SCMP_ACT_KILL_PROCESS"}]
+        "syscalls": [{"names": ["write"], "action": "SCMP_ACT_KILL_PROCESS"}]
     });
     let said = bundle.create();
     assert_eq!(said.code, 1);
