@@ -29,8 +29,8 @@ pub struct User {
 /// The two files of one image.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    passwd: String,
-    group: String,
+    pub(crate) passwd: String,
+    pub(crate) group: String,
 }
 
 /// `process.user` of the OCI runtime spec.
@@ -61,7 +61,7 @@ impl Flows {
             let mounted = TemporaryMount::new(&scratch, &read_only(mounts))?;
             resolve(&user, &Accounts::read(mounted.path())?)
         };
-        match tokio::task::spawn_blocking(work).await {
+        match tokio::task::spawn_blocking(marks::carry_call(work)).await {
             Ok(user) => user,
             Err(error) => Err(Error::with_source(Kind::Internal, "resolve a user", error)),
         }

@@ -29,7 +29,7 @@ pub(crate) struct Authorizer {
 }
 
 #[derive(Clone)]
-struct Authorization {
+pub(crate) struct Authorization {
     header: HeaderValue,
     ends: Option<Instant>,
 }
