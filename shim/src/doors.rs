@@ -122,7 +122,7 @@ pub async fn attach_frames(bytes: &[u8], socket: &Path) -> usize {
     };
     let reading = async {
         // That it is no frame is for the shim's log.
-        let _ = listen_to(bytes, answers.downgrade(), || Some(hub.clone())).await;
+        let _ = listen_to(bytes, answers.downgrade(), std::future::pending, || Some(hub.clone())).await;
         hub.end_stdin();
         drop(answers);
     };

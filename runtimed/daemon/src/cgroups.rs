@@ -5,6 +5,7 @@ use std::path::Path;
 
 use errors::Result;
 use flows::Rooms;
+use ids::Namespace;
 
 /// Where shims have executors keep the state of containers, unless a client names another place.
 const EXECUTORS: &str = "/run/containerd/runc";
@@ -22,16 +23,21 @@ pub fn tidy(rooms: &Rooms) {
     roots.push(Path::new("/sys/fs/cgroup").to_owned());
     roots.push(Path::new(EXECUTORS).to_owned());
     for namespace in &namespaces {
+        let mut gone = true;
         for root in &roots {
+            let folder = root.join(namespace.as_str());
             // Mostly it is not there, or not empty: both are as it should be.
-            let _ = std::fs::remove_dir(root.join(namespace));
+            let _ = std::fs::remove_dir(&folder);
+            gone &= !folder.exists();
+        }
+        if gone {
+            rooms.tasks.forget_namespace(namespace);
         }
     }
 }
 
 /// A namespace is not listed any more once nothing is in it, but its containers had their cgroups.
-fn namespaces(rooms: &Rooms) -> Result<BTreeSet<String>> {
+fn namespaces(rooms: &Rooms) -> Result<BTreeSet<Namespace>> {
     let listed = rooms.namespaces.list()?.into_iter().map(|info| info.name);
-    let used = rooms.tasks.namespaces();
-    Ok(listed.chain(used).map(|name| name.as_str().to_owned()).collect())
+    Ok(listed.chain(rooms.tasks.namespaces()).collect())
 }

@@ -14,7 +14,7 @@ use proto_engine::v1::containers_server::Containers;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::caller::{namespace, status};
+use crate::caller::{bad_request, namespace, status};
 use crate::config::container_config;
 use crate::session::Answers;
 use crate::stats;
@@ -181,5 +181,18 @@ impl Containers for Service {
         request: Request<Streaming<v1::ExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
         exec::exec(self, request).await.map(Response::new)
+    }
+
+    async fn resize(
+        &self,
+        request: Request<v1::ResizeRequest>,
+    ) -> Result<Response<v1::ResizeResponse>, Status> {
+        let (namespace, id) = self.find(request.metadata(), &request.get_ref().id)?;
+        let request = request.into_inner();
+        let size = request.size.filter(|size| size.width > 0 && size.height > 0);
+        let size = size.ok_or_else(|| bad_request("a terminal has at least one row and one column"))?;
+        let size = (size.width, size.height);
+        self.flows.resize(&namespace, &id, &request.exec_id, size).await.map_err(status)?;
+        Ok(Response::new(v1::ResizeResponse {}))
     }
 }

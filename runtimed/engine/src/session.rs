@@ -6,7 +6,7 @@ use flows::Flows;
 use flows::attach::{Chunk, Input};
 use ids::{ContainerId, Namespace};
 use proto_engine::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -66,6 +66,16 @@ pub fn answers<T>() -> (mpsc::Sender<Result<T, Status>>, Answers<T>) {
     (sender, ReceiverStream::new(receiver))
 }
 
+/// Held for as long as a client is served; what listens to the client ends with it.
+pub struct Session(watch::Sender<()>);
+
+impl Session {
+    /// Of a client that has just come.
+    pub fn new() -> Session {
+        Session(watch::Sender::new(()))
+    }
+}
+
 /// The process that a client is connected to.
 #[derive(Clone)]
 pub struct Target {
@@ -80,13 +90,28 @@ pub struct Target {
 }
 
 impl Target {
-    /// Carries what the client says to the process, until the client has no more to say.
-    pub fn listen<R: Says + Send + 'static>(self, mut requests: Streaming<R>, mut input: Input) {
+    /// Carries what the client says to the process, until the client has no more to say, or the session is over: then a process that does
+    /// not read holds nothing of it any more.
+    pub fn listen<R: Says + Send + 'static>(
+        self,
+        mut requests: Streaming<R>,
+        mut input: Input,
+        session: &Session,
+    ) {
+        let over = session.0.subscribe();
         tokio::spawn(async move {
-            while let Ok(Some(request)) = requests.message().await {
-                if let Err(error) = self.hear(request.said(), &mut input).await {
-                    tracing::debug!(container = %self.id, error = %error.chain(), "a client's word did not reach its process");
+            let mut ending = over.clone();
+            let listening = async {
+                while let Ok(Some(request)) = requests.message().await {
+                    if let Err(error) = self.hear(request.said(), &mut input).await {
+                        tracing::debug!(container = %self.id, error = %error.chain(), "a client's word did not reach its process");
+                    }
                 }
+            };
+            tokio::select! {
+                () = listening => {}
+                // Ends with the session, which never says anything.
+                _ = ending.changed() => {}
             }
             // An exec is its client's: without one, nothing will ever be typed. A container's stdin outlives those who attach.
             if !self.exec_id.is_empty()
@@ -138,6 +163,14 @@ pub async fn send_output<T>(
         let (stream, data, want) = match chunk {
             Chunk::Stdout(data) => (v1::output::Stream::Stdout, data, wanted.0),
             Chunk::Stderr(data) => (v1::output::Stream::Stderr, data, wanted.1),
+            Chunk::Lost => {
+                let told = Status::data_loss(
+                    "the output was read too slowly: what comes after is in the container's log alone, and the container goes on",
+                );
+                // A client that has gone needs no answer.
+                let _ = sender.send(Err(told)).await;
+                return false;
+            }
         };
         let message = v1::Output { stream: stream.into(), data: data.into() };
         if want && sender.send(Ok(wrap(message))).await.is_err() {
@@ -146,12 +179,17 @@ pub async fn send_output<T>(
     }
 }
 
-/// The last word of a call: the exit, or why it is not known.
+/// Waits for the exit and sends the last word of a call: the exit, or why it is not known.
 pub async fn send_exit<T>(
-    exit: Result<u32>,
+    exit: impl Future<Output = Result<u32>>,
     sender: &mpsc::Sender<Result<T, Status>>,
     wrap: impl Fn(v1::Exit) -> T,
 ) {
+    let exit = tokio::select! {
+        exit = exit => exit,
+        // A process may go on long after it has closed its output.
+        () = sender.closed() => return,
+    };
     let last = exit.map(|code| wrap(v1::Exit { code })).map_err(status);
     // A client that has gone needs no answer.
     let _ = sender.send(last).await;

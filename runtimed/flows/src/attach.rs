@@ -1,7 +1,7 @@
 //! The streams of a process, whichever way they reach the daemon: the shim's attach socket, or fifos.
 //!
 //! The attach socket carries frames: a byte that names the stream (0 stdin, 1 stdout, 2 stderr, 3 end of
-//! stdin), the payload's length as a big-endian u32 of at most 64 KiB, and the payload.
+//! stdin, 5 the caller was too slow and is let go), the payload's length as a big-endian u32 of at most 64 KiB, and the payload.
 
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -26,6 +26,8 @@ pub enum Chunk {
     Stdout(Bytes),
     /// To standard error.
     Stderr(Bytes),
+    /// The shim has let this caller go, who was too slow: what comes after is in the container's log alone. Nothing follows.
+    Lost,
 }
 
 /// Both directions of a process's streams.
@@ -137,6 +139,7 @@ pub(crate) async fn read_frames(
         let chunk = match stream {
             1 => Chunk::Stdout(payload.freeze()),
             2 => Chunk::Stderr(payload.freeze()),
+            5 => Chunk::Lost,
             other => return Err(Error::internal(format!("attach frame of unknown stream {other}"))),
         };
         if sender.send(chunk).await.is_err() {

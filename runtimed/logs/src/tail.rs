@@ -3,6 +3,7 @@
 
 use std::io;
 
+use crate::Stream;
 use crate::files::LogFile;
 use crate::record::{Head, LONGEST_HEAD};
 
@@ -12,10 +13,10 @@ const BLOCK: u64 = 64 << 10;
 /// Leaves of `files`, oldest first, those that hold the last `lines` lines, and sets the offset where they
 /// begin.
 ///
-/// A line counts where it ends; so does one at the very end of the log that has no end yet. Where the two
+/// A line counts where it ends; so does the last one of either stream if it has no end yet. Where the two
 /// streams are mixed within lines, the beginning of the first line of the other stream may be missing.
 pub(crate) fn keep(mut files: Vec<LogFile>, lines: u64) -> io::Result<Vec<LogFile>> {
-    let mut wanted = Wanted { lines, counted: 0 };
+    let mut wanted = Wanted { lines, counted: 0, met: Vec::new() };
     for index in (0..files.len()).rev() {
         if let Some(offset) = begin(&files[index], &mut wanted)? {
             files[index].offset = offset;
@@ -29,13 +30,18 @@ pub(crate) fn keep(mut files: Vec<LogFile>, lines: u64) -> io::Result<Vec<LogFil
 struct Wanted {
     lines: u64,
     counted: u64,
+    /// The streams of which a record was taken: what is partial before it goes on in it.
+    met: Vec<Stream>,
 }
 
 impl Wanted {
     /// Takes the record before the last one taken; says whether it is one too many.
     fn exceeds(&mut self, head: Head) -> bool {
-        if head.partial && self.counted > 0 {
+        if head.partial && self.met.contains(&head.stream) {
             return false;
+        }
+        if !self.met.contains(&head.stream) {
+            self.met.push(head.stream);
         }
         if self.counted == self.lines {
             return true;
@@ -128,6 +134,16 @@ mod tests {
         assert_eq!(tail(&[&records("FPPFPP")], 1), "PP");
         assert_eq!(tail(&[&records("FPPFPP")], 2), "PPFPP");
         assert_eq!(tail(&[""], 3), "");
+    }
+
+    #[test]
+    fn a_line_without_an_end_counts_beside_the_other_stream() {
+        let log = "2024-05-06T07:08:09Z stdout F 0\n2024-05-06T07:08:09Z stdout P prompt\n\
+                   2024-05-06T07:08:09Z stderr F 1\n2024-05-06T07:08:09Z stderr P 2\n";
+        assert_eq!(tail(&[log], 1), "P");
+        assert_eq!(tail(&[log], 2), "FP");
+        assert_eq!(tail(&[log], 3), "PFP");
+        assert_eq!(tail(&[log], 4), "FPFP");
     }
 
     #[test]

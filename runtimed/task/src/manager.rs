@@ -43,9 +43,15 @@ impl Tasks {
         Ok(Tasks { table })
     }
 
-    /// The namespaces that had a task since this daemon started, whether or not they have one still.
+    /// The namespaces that had a task since this daemon was started, or since one before it that could not
+    /// [forget](Tasks::forget_namespace) them, whether or not they have one still.
     pub fn namespaces(&self) -> Vec<Namespace> {
         self.table.used()
+    }
+
+    /// Nothing is left of a namespace without tasks, so that the next daemon need not look after it.
+    pub fn forget_namespace(&self, namespace: &Namespace) {
+        self.table.forget(namespace);
     }
 
     /// Starts a shim and creates the task; returns init's pid. Undoes everything on failure, and also when

@@ -1,6 +1,7 @@
 //! Which task has which actor, and what all actors share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use errors::{Error, Result};
@@ -13,6 +14,9 @@ use crate::call::{Answer, Call};
 use crate::ledger::Ledger;
 use crate::shim_start::Forms;
 use crate::types::Config;
+
+/// Below the state folder: an empty folder for each namespace that had a task.
+const USED: &str = "namespaces";
 
 /// A task's name.
 pub(crate) type Key = (Namespace, ContainerId);
@@ -28,7 +32,8 @@ pub(crate) struct Shared {
 pub(crate) struct Table {
     pub(crate) shared: Arc<Shared>,
     entries: Mutex<BTreeMap<Key, Entry>>,
-    /// Namespaces that had a task since the daemon started.
+    /// Namespaces that had a task since this daemon, or one before it, was started. Kept in the state folder, too: what executors leave of a
+    /// namespace stays when a daemon is killed.
     used: Mutex<BTreeSet<Namespace>>,
 }
 
@@ -53,8 +58,9 @@ pub(crate) struct Handle {
 impl Table {
     /// An empty table.
     pub(crate) fn new(config: Config, bus: Bus) -> Table {
+        let used = Mutex::new(kept(&config.state.join(USED)));
         let shared = Shared { config, bus, forms: Forms::default() };
-        Table { shared: Arc::new(shared), entries: Mutex::default(), used: Mutex::default() }
+        Table { shared: Arc::new(shared), entries: Mutex::default(), used }
     }
 
     /// Takes an id. `AlreadyExists` if it is taken.
@@ -75,16 +81,32 @@ impl Table {
         self.lock().insert(key.clone(), Entry::Ready(handle));
     }
 
-    /// The namespaces that had a task since the daemon started.
+    /// See [`crate::Tasks::namespaces`].
     pub(crate) fn used(&self) -> Vec<Namespace> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     fn note(&self, namespace: &Namespace) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if !used.contains(namespace) {
-            used.insert(namespace.clone());
+        if used.insert(namespace.clone()) {
+            let path = self.shared.config.state.join(USED).join(namespace.as_str());
+            if let Err(error) = std::fs::create_dir_all(&path) {
+                tracing::warn!(path = %path.display(), %error, "keep the name of a namespace");
+            }
         }
+    }
+
+    /// See [`crate::Tasks::forget_namespace`].
+    pub(crate) fn forget(&self, namespace: &Namespace) {
+        let entries = self.lock();
+        if entries.keys().any(|key| key.0 == *namespace) {
+            return;
+        }
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
+        let folder = self.shared.config.state.join(USED);
+        // Kept once too often is harmless.
+        let _ = std::fs::remove_dir(folder.join(namespace.as_str()));
+        let _ = std::fs::remove_dir(folder);
     }
 
     /// Frees the id.
@@ -150,6 +172,12 @@ impl Handle {
     pub(crate) async fn call(&self, id: &ContainerId, call: Call) -> Result<Answer> {
         self.ask(id, |reply| Request::Call { call, reply }).await
     }
+}
+
+/// The namespaces whose names are kept in `folder`.
+fn kept(folder: &Path) -> BTreeSet<Namespace> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Namespace::parse(entry.file_name().to_str()?).ok()).collect()
 }
 
 /// No such task, in containerd's words.

@@ -20,14 +20,17 @@
 //! nothing, since waiting connections are taken in before output is passed on.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use errors::{Context, Result};
+use runc_client::async_fd;
 use rustix::net::SocketFlags;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
@@ -210,23 +213,20 @@ impl Hub {
         let answers = frames.downgrade();
         drop(frames);
         let reading = tokio::spawn(async move {
-            let mut reader = reader;
-            if let Err(error) = listen_to(&mut reader, answers, || weak.upgrade()).await {
+            let line = reader.as_ref().as_fd().try_clone_to_owned().ok();
+            let gone = || hung_up(line.as_ref());
+            if let Err(error) = listen_to(reader, answers, gone, || weak.upgrade()).await {
                 log::debug!("attached client {id}: {error}");
             }
             // It says nothing more, but it may still listen.
-            hung_up(reader.as_ref()).await;
+            hung_up(line.as_ref()).await;
             if let Some(hub) = weak.upgrade() {
                 hub.forget(id);
             }
         });
         let weak = Arc::downgrade(self);
         tokio::spawn(async move {
-            tokio::select! {
-                () = deliver(queue, writer, &slow) => {}
-                // It has gone: there is nobody to deliver to.
-                _ = tokio::task::yield_now() => {}
-            }
+            deliver(queue, writer, &slow).await;
             reading.abort();
             if let Some(hub) = weak.upgrade() {
                 hub.forget(id);
@@ -273,21 +273,40 @@ async fn accept(hub: Arc<Hub>) {
     }
 }
 
-/// Writes frames until the queue ends or the client goes; then closes the connection.
-async fn deliver(mut queue: mpsc::Receiver<Frame>, mut writer: OwnedWriteHalf) {
+/// Writes frames until the queue ends or the client goes; then closes the connection, not without telling a client that was dropped.
+async fn deliver(mut queue: mpsc::Receiver<Frame>, mut writer: OwnedWriteHalf, slow: &AtomicBool) {
     while let Some(frame) = queue.recv().await {
         if writer.write_all(&frame).await.is_err() {
             return;
         }
     }
+    if slow.load(Ordering::Relaxed) {
+        let _ = writer.write_all(&frame(LOST, &[])).await;
+    }
     // The client may have gone meanwhile.
     let _ = writer.shutdown().await;
 }
 
-/// Reads frames until the client says nothing more.
-pub(crate) async fn listen_to(
+/// Resolves when the other side has closed the connection as a whole, rather than its writing half alone. `line` is a descriptor of its
+/// own, since whoever writes to the connection has its own idea of whether that is possible now.
+async fn hung_up(line: Option<&OwnedFd>) {
+    if let Some(Ok(watched)) = line.map(|line| line.try_clone().and_then(async_fd)) {
+        while let Ok(mut ready) = watched.ready(Interest::WRITABLE).await {
+            if ready.ready().is_write_closed() {
+                return;
+            }
+            ready.clear_ready();
+        }
+    }
+    // Without a descriptor to watch, the next output will tell.
+    std::future::pending().await
+}
+
+/// Reads frames until the client says nothing more, or is `gone` while the process does not take its input.
+pub(crate) async fn listen_to<F: Future<Output = ()>>(
     mut reader: impl AsyncRead + Unpin,
     answers: mpsc::WeakSender<Frame>,
+    gone: impl Fn() -> F,
     hub: impl Fn() -> Option<Arc<Hub>>,
 ) -> io::Result<()> {
     let mut header = [0u8; 5];
@@ -305,7 +324,11 @@ pub(crate) async fn listen_to(
         reader.read_exact(&mut payload).await?;
         let Some(hub) = hub() else { return Ok(()) };
         match kind {
-            STDIN => hub.feed(payload).await,
+            STDIN => {
+                if !hub.feed(payload, gone()).await {
+                    return Ok(());
+                }
+            }
             STDIN_END => hub.end_stdin(),
             REOPEN => {
                 hub.reopen_logs()?;
@@ -393,7 +416,77 @@ mod tests {
         assert_eq!(lock(&hub.state).clients.len(), 1);
         hub.end_output();
         assert_eq!(counting.await.unwrap(), 200 * piece.len());
-        drop(stuck);
+        // It is told, once it reads on.
+        let mut stuck = stuck;
+        let mut last = None;
+        while let Some((kind, _)) = read_frame(&mut stuck).await {
+            last = Some(kind);
+        }
+        assert_eq!(last, Some(LOST));
+    }
+
+    /// Waits until nobody is connected any more; nothing is ever written meanwhile.
+    async fn until_forgotten(hub: &Hub) {
+        let forgotten = async {
+            while lock(&hub.state).open > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), forgotten).await.unwrap();
+        assert!(lock(&hub.state).clients.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_is_forgotten_without_any_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = Hub::bind(&dir.path().join("attach")).unwrap();
+        let mut client = connect(&hub).await;
+        hub.take_in();
+        assert_eq!(lock(&hub.state).clients.len(), 1);
+        // One that says nothing more still listens.
+        client.shutdown().await.unwrap();
+        hub.broadcast(Stream::Stdout, b"x").await;
+        assert_eq!(read_frame(&mut client).await, Some((STDOUT, b"x".to_vec())));
+        assert_eq!(lock(&hub.state).clients.len(), 1);
+        drop(client);
+        until_forgotten(&hub).await;
+        // One that talks nonsense is watched, too.
+        let mut client = connect(&hub).await;
+        client.write_all(&[0, 0xff, 0xff, 0xff, 0xff]).await.unwrap();
+        hub.take_in();
+        drop(client);
+        until_forgotten(&hub).await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_while_its_input_waits_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = Hub::bind(&dir.path().join("attach")).unwrap();
+        let mut stdin = hub.take_stdin();
+        let mut client = connect(&hub).await;
+        for number in 0..=STDIN_QUEUE {
+            client.write_all(&frame(STDIN, &[number as u8])).await.unwrap();
+        }
+        hub.take_in();
+        while stdin.len() < STDIN_QUEUE {
+            tokio::task::yield_now().await;
+        }
+        drop(client);
+        until_forgotten(&hub).await;
+        // What had found room is there.
+        assert_eq!(stdin.recv().await.as_deref(), Some(&[0][..]));
+    }
+
+    #[tokio::test]
+    async fn too_many_clients_are_sent_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = Hub::bind(&dir.path().join("attach")).unwrap();
+        let mut first = connect(&hub).await;
+        hub.take_in();
+        lock(&hub.state).open = CLIENTS;
+        assert_eq!(read_frame(&mut connect(&hub).await).await, None);
+        hub.broadcast(Stream::Stdout, b"x").await;
+        assert_eq!(read_frame(&mut first).await, Some((STDOUT, b"x".to_vec())));
     }
 
     #[tokio::test]

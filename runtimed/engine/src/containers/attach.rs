@@ -8,7 +8,7 @@ use tonic::{Request, Status, Streaming};
 
 use super::Service;
 use crate::caller::{bad_request, status};
-use crate::session::{Answers, Target, answers, send_exit, send_output};
+use crate::session::{Answers, Session, Target, answers, send_exit, send_output};
 
 /// Connects to the streams of a running container; docker's errors when it does not run or is frozen.
 pub async fn attach(
@@ -45,12 +45,15 @@ pub async fn attach(
         if sender.send(Ok(wrap(Answer::Started(started)))).await.is_err() {
             return;
         }
-        target.listen(requests, streams.input);
+        let session = Session::new();
+        target.listen(requests, streams.input, &session);
         let wanted = (start.stdout, start.stderr);
         if send_output(streams.output, &sender, wanted, |output| wrap(Answer::Output(output))).await {
-            let exit = match progress {
-                Some(progress) => progress.ended().await,
-                None => flows.wait_stopped(&namespace, &id).await,
+            let exit = async {
+                match progress {
+                    Some(progress) => progress.ended().await,
+                    None => flows.wait_stopped(&namespace, &id).await,
+                }
             };
             send_exit(exit, &sender, |exit| wrap(Answer::Exit(exit))).await;
         }

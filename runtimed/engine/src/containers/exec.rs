@@ -7,7 +7,7 @@ use tonic::{Request, Status, Streaming};
 
 use super::Service;
 use crate::caller::{bad_request, status};
-use crate::session::{Answers, Target, answers, send_exit, send_output};
+use crate::session::{Answers, Session, Target, answers, send_exit, send_output};
 
 /// Starts the process before it answers, so that what goes wrong is the call's own error; then follows it.
 pub async fn exec(
@@ -31,9 +31,10 @@ pub async fn exec(
             return;
         }
         let Some(streams) = running.streams.take() else { return };
-        target.listen(requests, streams.input);
+        let session = Session::new();
+        target.listen(requests, streams.input, &session);
         if send_output(streams.output, &sender, (true, true), |output| wrap(Answer::Output(output))).await {
-            send_exit(running.ended().await, &sender, |exit| wrap(Answer::Exit(exit))).await;
+            send_exit(running.ended(), &sender, |exit| wrap(Answer::Exit(exit))).await;
         }
     });
     Ok(answers)

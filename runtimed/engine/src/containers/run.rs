@@ -9,7 +9,7 @@ use tonic::{Request, Status, Streaming};
 
 use crate::caller::{bad_request, namespace, status};
 use crate::config::container_config;
-use crate::session::{Answers, Target, answers, send_exit, send_output};
+use crate::session::{Answers, Session, Target, answers, send_exit, send_output};
 
 /// Makes and starts the container before it answers, so that what goes wrong is the call's own error; then follows it.
 pub async fn run(
@@ -30,7 +30,7 @@ pub async fn run(
         (false, false) => Want::Output,
     };
     // On a task of its own: a client that vanishes in the middle leaves a container that runs, never one that is half made.
-    let begun = tokio::spawn(begin(flows.clone(), namespace.clone(), config, want)).await;
+    let begun = tokio::spawn(marks::carry(begin(flows.clone(), namespace.clone(), config, want))).await;
     let (id, mut started) = begun.map_err(|error| Status::internal(error.to_string()))?.map_err(status)?;
     let target = Target { flows: flows.clone(), namespace, id: id.clone(), exec_id: String::new() };
     if let Some(size) = start.size.filter(|size| size.width > 0 && size.height > 0)
@@ -48,10 +48,11 @@ pub async fn run(
             }
         }
         let Some(streams) = streams else { return };
-        target.listen(requests, streams.input);
+        let session = Session::new();
+        target.listen(requests, streams.input, &session);
         let wanted = (start.attach_stdout, start.attach_stderr);
         if send_output(streams.output, &sender, wanted, |output| wrap(Answer::Output(output))).await {
-            send_exit(started.ended(auto_remove).await, &sender, |exit| wrap(Answer::Exit(exit))).await;
+            send_exit(started.ended(auto_remove), &sender, |exit| wrap(Answer::Exit(exit))).await;
         }
     });
     Ok(answers)
