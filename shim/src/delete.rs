@@ -27,6 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         crate::complain(&format!("warning: {}", error.chain()));
         Default::default()
     });
+    let step = marks::begun("shim.clean.executor");
     let binary = runtime.unwrap_or_else(|| executor::choose(&options.binary_name));
     let runc = executor::runc(&binary, &options, &args.namespace, &bundle);
     let deleted = serve::runtime()?.block_on(runc.delete(&args.id, true));
@@ -35,10 +36,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     {
         crate::complain(&format!("warning: {error}"));
     }
+    drop(step);
+    let step = marks::begun("shim.clean.unmount");
     if let Err(error) = mounts::unmount_below(&bundle.rootfs()) {
         crate::complain(&format!("warning: {}", error.chain()));
     }
+    drop(step);
     remove_dead_socket(&bundle);
+    marks::passed("shim.clean.done");
     let exit = bundle.read_exit().unwrap_or_else(|| Exit {
         pid: bundle::read_pid(&bundle.init_pid()).unwrap_or_default(),
         status: KILLED,

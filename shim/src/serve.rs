@@ -83,6 +83,7 @@ async fn serve(args: Args, listener: std::os::unix::net::UnixListener, boot: mar
         _ = terminate.recv() => log::info!("ended by SIGTERM"),
         _ = interrupt.recv() => log::info!("ended by SIGINT"),
     }
+    marks::passed("shim.serve.ending");
     remove_socket(path);
     server.stop_listen().await;
     // Whoever is to be told has this long; the process ends in any case.

@@ -25,6 +25,7 @@ const INPUT_LIMIT: u64 = 10 << 20;
 /// # Errors
 /// Whatever fails; nothing is left behind then.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut step = marks::step("shim.launch.read")?;
     let mut input = Vec::new();
     stdin().lock().take(INPUT_LIMIT).read_to_end(&mut input).context(|| "read standard input")?;
     let max_version = std::env::var("MAX_SHIM_VERSION").ok();
@@ -37,13 +38,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(dir) = &params.socket_dir {
         link_socket_dir(&bundle, dir)?;
     }
+    step.next("shim.launch.bind")?;
     if let Bound::Fresh(listener) = socket::bind_group(&path)? {
         serve_in_background(listener, args, &params).inspect_err(|_| {
             // The error in hand says more than a failure to clean up.
             let _ = fs::remove_file(&path);
         })?;
     }
+    marks::passed("shim.launch.spawned");
     bundle.write_address(&address)?;
+    marks::passed("shim.launch.written");
     crate::print(&bootstrap::encode(params.shape, &address)?)
 }
 

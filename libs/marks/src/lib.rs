@@ -5,7 +5,8 @@
 //! ...
 //! step.next("flows.create.record")?;                  // that span ends, the next begins
 //! ...
-//! marks::passed("metadata.commit.flushed");           // may die here, but not fail: it is done
+//! let last = marks::begun("flows.create.tell");       // a step that may die or be held up, but not fail
+//! marks::passed("flows.create.done");                 // the same without a span: what it names is done
 //! ```
 //!
 //! A name is `<program or room>.<verb>.<step>`, and stands once in the whole source: `cargo xtask tidy` checks both.
@@ -62,6 +63,13 @@ pub fn passed(name: &'static str) {
     if on != 0 {
         pass(name, on);
     }
+}
+
+/// Begins a step that cannot fail, since there is nobody to tell: a program may only die or be held up here.
+#[inline]
+pub fn begun(name: &'static str) -> Step {
+    // A fault of a kind that this step cannot have is let go, and the step goes untraced.
+    step(name).unwrap_or(Step { span: None })
 }
 
 impl Step {

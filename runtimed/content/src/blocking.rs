@@ -6,7 +6,7 @@ use errors::{Error, Kind, Result};
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+    match tokio::task::spawn_blocking(marks::carry_call(work)).await {
         Ok(result) => result,
         Err(error) => Err(Error::with_source(Kind::Internal, "file work did not finish", error)),
     }

@@ -58,6 +58,7 @@ impl Content {
     ) -> Result<Writer> {
         let held = self.references.hold(&ingest_key(namespace, reference), reference)?;
         let (layout, owner, name) = (self.layout.clone(), namespace.clone(), reference.to_owned());
+        let _step = marks::step("content.ingest.open")?;
         let open = blocking(move || {
             let ingest = Ingest::open(&layout, &owner, &name, total, expected)?;
             Ok(Open { ingest, _held: held })
@@ -96,6 +97,7 @@ impl Content {
             return Err(unknown(reference));
         }
         let held = self.references.hold(&ingest_key(namespace, reference), reference)?;
+        let _step = marks::step("content.ingest.abort")?;
         blocking(move || {
             let _held = held;
             ingest::remove(&folder)

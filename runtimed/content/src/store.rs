@@ -123,6 +123,7 @@ impl Content {
     /// What is left to do when a blob's record is gone: its file goes if no namespace has it, and the deletion is told.
     pub async fn reap(&self, namespace: &Namespace, digest: &Digest) -> Result<()> {
         let _changing = self.digests.lock(digest).await;
+        let _step = marks::step("content.remove.file")?;
         if self.store.read().keys(&OWNERS, &[&digest.to_string()])?.is_empty() {
             self.remove_file(digest).await;
         }

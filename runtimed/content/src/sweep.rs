@@ -13,6 +13,7 @@ use crate::{blob, ingest};
 /// Runs before anyone can write. Blobs lie under their final name just before their record is durable; one that never
 /// got it is not visible to anybody, and goes.
 pub(crate) fn sweep(layout: &Layout, store: &metadata::Store) -> Result<()> {
+    let _step = marks::step("content.open.sweep")?;
     let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
     for (key, record) in store.read().scan(&BLOBS, &[])? {
         if let [_, digest] = key.as_slice() {

@@ -79,7 +79,7 @@ impl Writer {
         ids::validate_labels(&labels)?;
         let expected = expected.cloned();
         // Goes on when the caller goes away: file and record must not part half-way.
-        match tokio::spawn(self.carry_out(size, expected, labels)).await {
+        match tokio::spawn(marks::carry(self.carry_out(size, expected, labels))).await {
             Ok(result) => result,
             Err(error) => Err(Error::with_source(Kind::Internal, "commit did not finish", error)),
         }
@@ -88,6 +88,7 @@ impl Writer {
     async fn carry_out(self, size: u64, expected: Option<Digest>, labels: Labels) -> Result<Info> {
         let Writer { content, namespace, status, open } = self;
         let open = open.ok_or_else(|| closed(&status.reference))?;
+        let mut step = marks::step("content.commit.verify")?;
         let (open, digest) = blocking(move || finish(open, size, expected)).await?;
         let _changing = content.digests.lock(&digest).await;
 
@@ -96,13 +97,16 @@ impl Writer {
             blocking(move || ingest::remove(&open.ingest.folder)).await?;
             return Err(exists(&digest));
         }
+        step.next("content.commit.publish")?;
         let (layout, target) = (content.layout.clone(), digest.clone());
         let open = blocking(move || {
             publish(&layout, &open.ingest, &target)?;
             Ok(open)
         })
         .await?;
+        step.next("content.commit.record")?;
         let info = record(&content, &namespace, digest, size, labels).await?;
+        marks::passed("content.commit.recorded");
         remove_quietly(open).await;
         content.events.publish(
             &namespace,
@@ -194,6 +198,7 @@ fn publish(layout: &Layout, ingest: &Ingest, digest: &Digest) -> Result<()> {
         .set_permissions(Permissions::from_mode(0o444))
         .context(|| format!("chmod {}", from.display()))?;
     std::fs::rename(&from, &to).context(|| format!("rename {} to {}", from.display(), to.display()))?;
+    marks::passed("content.commit.renamed");
     sync_folder(&layout.blobs(digest.algorithm()))
 }
 

@@ -7,25 +7,20 @@ mod apply;
 mod archive;
 mod compression;
 mod create;
+mod limits;
 mod pipe;
+mod scan;
 mod target;
 #[cfg(test)]
 mod tests;
 
 use ids::Digest;
 
-pub use apply::apply;
+pub use apply::{Unsettled, apply, apply_apart};
 pub use compression::Compression;
 pub use create::create;
-
-/// What a layer may be at the most.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Unpacked bytes: of the uncompressed stream, and of what its files come to.
-    pub bytes: u64,
-    /// Entries.
-    pub entries: u64,
-}
+pub use limits::{Devices, Limits, Setuid};
+pub use scan::{Scanned, scan};
 
 /// What was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]

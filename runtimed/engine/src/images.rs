@@ -47,7 +47,7 @@ impl Images for Service {
         let options = pull_options(request)?;
         let flows = self.flows.clone();
         let (sender, answers) = answers();
-        tokio::spawn(async move {
+        tokio::spawn(marks::carry(async move {
             use v1::pull_response::Response as Answer;
             let wrap = |answer| v1::PullResponse { response: Some(answer) };
             let progress = sink(sender.clone(), move |progress| wrap(Answer::Progress(progress)));
@@ -62,7 +62,7 @@ impl Images for Service {
                 .map(|(image, up_to_date)| wrap(Answer::Image(pulled_image(image, up_to_date))));
             // The client may have gone by now.
             let _ = sender.send(last).await;
-        });
+        }));
         Ok(Response::new(answers))
     }
 
@@ -116,7 +116,7 @@ impl Images for Service {
         let platform = platform(&request.platform)?;
         let flows = self.flows.clone();
         let (sender, answers) = answers();
-        tokio::spawn(save(flows, namespace, request.images, platform, sender));
+        tokio::spawn(marks::carry(save(flows, namespace, request.images, platform, sender)));
         Ok(Response::new(answers))
     }
 
@@ -133,7 +133,7 @@ impl Images for Service {
         let platform = platform(&start.platform)?;
         let flows = self.flows.clone();
         let (sender, answers) = answers();
-        tokio::spawn(load(flows, namespace, requests, platform, sender));
+        tokio::spawn(marks::carry(load(flows, namespace, requests, platform, sender)));
         Ok(Response::new(answers))
     }
 }
@@ -146,7 +146,7 @@ async fn save(
     sender: mpsc::Sender<Result<v1::SaveResponse, Status>>,
 ) {
     let (mut reader, writer) = tokio::io::duplex(CHUNK);
-    let saving = tokio::spawn(async move { flows.save(&namespace, &images, platform, writer).await });
+    let saving = tokio::spawn(marks::carry(async move { flows.save(&namespace, &images, platform, writer).await }));
     let mut buffer = vec![0; CHUNK];
     loop {
         match reader.read(&mut buffer).await {

@@ -40,12 +40,16 @@ impl Flows {
         }
         config.snapshotter = or(&config.snapshotter, &self.settings().snapshotter);
         config.runtime = or(&config.runtime, &self.settings().runtime);
+        let mut step = marks::step("flows.create.image")?;
         let base = self.base(namespace, &config).await?;
+        step.next("flows.create.name")?;
         let id = names::new_id()?;
         // Whoever finds the name taken waits on this until there is a record, or no container after all.
         let _guard = self.live().lock(namespace, &id).await;
         let mut undo = Undo::default();
-        let result = match self.name_it(namespace, &mut config, &id, &mut undo).await {
+        let named = self.name_it(namespace, &mut config, &id, &mut undo).await;
+        drop(step);
+        let result = match named {
             Ok(()) => self.make(namespace, &id, config, &base, &mut undo).await,
             Err(error) => Err(error),
         };
@@ -54,6 +58,7 @@ impl Flows {
             self.live().forget(namespace, &id);
         }
         made?;
+        marks::passed("flows.create.done");
         Ok(id)
     }
 
@@ -74,6 +79,7 @@ impl Flows {
         let chain = image_config.chain_id.as_ref().map(ToString::to_string).unwrap_or_default();
         let unpacked = chain.is_empty() || snapshotter.stat(namespace, &chain).is_ok();
         if !unpacked {
+            let _step = marks::step("flows.create.unpack")?;
             images
                 .unpack(namespace, &image.target, platform.as_ref(), &config.snapshotter, image::silent())
                 .await
@@ -152,7 +158,9 @@ impl Flows {
         base: &Base,
         undo: &mut Undo,
     ) -> Result<()> {
+        let mut step = marks::step("flows.create.root")?;
         let mounts = self.prepare_root(namespace, id, &config, base, undo).await?;
+        step.next("flows.create.user")?;
         let defaults = ImageDefaults::parse(&base.config.raw)?;
         let user = self.user_of(&config, &defaults, mounts).await?;
         let machine = Machine::look(config.privileged);
@@ -162,12 +170,14 @@ impl Flows {
                 _ => id.as_str().chars().take(12).collect(),
             };
         }
+        step.next("flows.create.files")?;
         let folder = self.container_root(namespace, id);
         undo.push("remove the files", {
             let folder = folder.clone();
             async move { crate::remove::remove_folder(&folder) }
         });
         files::write(&folder, &config.hostname, config.network == "host")?;
+        step.next("flows.create.spec")?;
         config.command = spec::command(&config, &defaults)?;
         config.image_id = base.config.digest.to_string();
         if config.stop_signal.is_empty() {
@@ -184,6 +194,7 @@ impl Flows {
             seccomp: self.settings().seccomp,
             machine: &machine,
         })?;
+        step.next("flows.create.record")?;
         self.record(namespace, id, &config, base, &defaults, Any { type_url: SPEC.to_owned(), value }).await
     }
 

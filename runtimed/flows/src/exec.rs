@@ -90,24 +90,30 @@ impl Flows {
         if request.args.is_empty() {
             return Err(Error::invalid("No exec command specified"));
         }
+        let mut step = marks::step("flows.exec.check")?;
         let container = self.rooms().containers.get(namespace, id)?;
         self.must_run(namespace, id).await?;
+        step.next("flows.exec.spec")?;
         let spec = self.process_of(namespace, &container, &request).await?;
         let exec_id = names::new_id()?;
+        step.next("flows.exec.fifos")?;
         let mut undo = Undo::default();
         let fifos = Fifos::make(&self.container_state(namespace, id), &exec_id, &request)?;
         undo.push("remove the fifos", remove_fifos(fifos.folder.clone()));
         let exec = Exec { exec_id: exec_id.clone(), spec, io: fifos.io.clone() };
         let tasks = self.rooms().tasks.clone();
+        undo.or_back(step.next("flows.exec.add").map_err(Error::from)).await?;
         undo.or_back(tasks.exec(namespace, id, exec).await).await?;
         undo.push("delete the exec", {
             let (tasks, namespace, id, exec_id) =
                 (tasks.clone(), namespace.clone(), id.clone(), exec_id.clone());
             async move { tasks.delete_process(&namespace, &id, exec_id.as_str()).await.map(drop) }
         });
+        undo.or_back(step.next("flows.exec.start").map_err(Error::from)).await?;
         let streams =
             undo.or_back(self.open_and_start(namespace, id, &exec_id, &fifos, &request).await).await?;
         let (pid, streams) = streams;
+        marks::passed("flows.exec.started");
         let (told, exit) = oneshot::channel();
         self.clone().follow_exec(namespace.clone(), id.clone(), exec_id.clone(), fifos.folder, told);
         Ok(Running { exec_id, pid, streams, exit })
@@ -214,9 +220,10 @@ impl Flows {
         folder: PathBuf,
         told: oneshot::Sender<Result<u32>>,
     ) {
-        tokio::spawn(async move {
+        tokio::spawn(marks::carry(async move {
             let tasks = &self.rooms().tasks;
             let exit = tasks.wait(&namespace, &id, exec_id.as_str()).await.map(|exit| exit.status);
+            let _step = marks::begun("flows.exec.clear");
             match tasks.delete_process(&namespace, &id, exec_id.as_str()).await {
                 Err(error) if !error.is_not_found() => {
                     tracing::warn!(container = %id, exec = %exec_id, error = %error.chain(), "an ended exec stays");
@@ -226,9 +233,10 @@ impl Flows {
             if let Err(error) = remove_fifos(folder).await {
                 tracing::warn!(container = %id, error = %error.chain(), "fifos of an exec stay");
             }
+            marks::passed("flows.exec.cleared");
             // Nobody may be waiting any more.
             let _ = told.send(exit);
-        });
+        }));
     }
 
     /// Resizes the terminal of a container, or of an exec in it.

@@ -12,7 +12,7 @@ impl Flows {
     /// Follows a running container to its end, on a task of its own.
     pub(crate) fn watch(&self, namespace: Namespace, id: ContainerId, run: Run) {
         let flows = self.clone();
-        tokio::spawn(async move {
+        tokio::spawn(marks::carry(async move {
             let exit = match flows.rooms().tasks.wait(&namespace, &id, "").await {
                 Ok(exit) => exit,
                 // Another client deleted the task and took the exit code with it; only that it ended is known.
@@ -21,11 +21,12 @@ impl Flows {
                     Exit { pid: 0, status: 255, at: std::time::SystemTime::now() }
                 }
             };
+            marks::passed("flows.exit.told");
             let _busy = flows.inner.busy.enter();
             if let Err(error) = flows.finish(&namespace, &id, &run, exit).await {
                 tracing::error!(container = %id, error = %error.chain(), "the end of a container could not be noted");
             }
-        });
+        }));
     }
 
     /// Notes an exit, frees the shim, and removes the container if it was to be removed. The exit is on disk before the
@@ -38,11 +39,13 @@ impl Flows {
                 return self.forget_removed(namespace, id);
             }
             let noted = self.note_end(namespace, id, exit).await;
+            marks::passed("flows.exit.noted");
             if let Err(error) = self.rooms().tasks.delete(namespace, id).await
                 && !error.is_not_found()
             {
                 tracing::warn!(container = %id, error = %error.chain(), "the task of an ended container stays");
             }
+            marks::passed("flows.exit.cleared");
             noted?;
             match self.rooms().containers.get(namespace, id) {
                 Ok(container) => ContainerConfig::of(&container)?,

@@ -54,13 +54,18 @@ impl Flows {
         let (flows, namespace, reference) = (self.clone(), namespace.clone(), reference.clone());
         let name = reference.to_string();
         let before = flows.rooms().names.get(&namespace, &name).ok().map(|image| image.target.digest);
+        let mut step = marks::step("flows.pull.lease")?;
         let lease = flows.hold(&namespace).await?;
         options.hold = Some(lease.hold.clone());
         if options.unpack.is_none() {
             options.unpack = Some(flows.settings().snapshotter.clone());
         }
+        step.next("flows.pull.image")?;
         let pulled = flows.rooms().images.pull(&namespace, &reference, &name, &options, progress).await;
+        marks::passed("flows.pull.named");
         lease.end().await;
+        drop(step);
+        marks::passed("flows.pull.done");
         let image = pulled?;
         let same = before.as_ref() == Some(&image.target.digest);
         if !same && before.is_some() {
@@ -77,6 +82,7 @@ impl Flows {
         platform: Option<Platform>,
         progress: ProgressSink,
     ) -> Result<Vec<Image>> {
+        let mut step = marks::step("flows.load.lease")?;
         let lease = self.hold(namespace).await?;
         let options = ImportOptions {
             platform,
@@ -84,8 +90,11 @@ impl Flows {
             hold: Some(lease.hold.clone()),
             ..ImportOptions::default()
         };
+        step.next("flows.load.image")?;
         let loaded = self.rooms().images.import(namespace, reader, &options, progress).await;
+        marks::passed("flows.load.named");
         lease.end().await;
+        marks::passed("flows.load.done");
         loaded
     }
 
@@ -97,6 +106,7 @@ impl Flows {
         platform: Option<Platform>,
         writer: impl AsyncWrite + Send + Unpin,
     ) -> Result<()> {
+        let mut step = marks::step("flows.save.find")?;
         let mut exports: Vec<Export> = Vec::new();
         for text in images {
             let found = self.find_image(namespace, text).await?;
@@ -107,6 +117,7 @@ impl Flows {
                 None => exports.push(Export { names, target: first.target.clone() }),
             }
         }
+        step.next("flows.save.write")?;
         let options = ExportOptions { platform, ..ExportOptions::default() };
         self.rooms().images.export(namespace, &exports, &options, writer, image::silent()).await
     }
@@ -117,6 +128,7 @@ impl Flows {
         if target.digest().is_some() {
             return Err(Error::invalid("refusing to create a tag with a digest reference"));
         }
+        let mut step = marks::step("flows.tag.find")?;
         let found = self.find_image(namespace, source).await?;
         let image =
             found.names.first().ok_or_else(|| Error::not_found(format!("No such image: {source}")))?;
@@ -127,7 +139,10 @@ impl Flows {
             created_at: SystemTime::now(),
             updated_at: SystemTime::now(),
         };
-        self.rooms().names.put(namespace, named).await.map(drop)
+        step.next("flows.tag.name")?;
+        self.rooms().names.put(namespace, named).await?;
+        marks::passed("flows.tag.done");
+        Ok(())
     }
 
     /// All images, newest first.
@@ -181,6 +196,7 @@ impl Flows {
     }
 
     async fn remove_image_now(&self, namespace: &Namespace, text: &str, force: bool) -> Result<Removed> {
+        let mut step = marks::step("flows.rmi.find")?;
         let found = self.find_image(namespace, text).await?;
         let all = self.rooms().names.list(namespace, &[])?;
         let going: BTreeSet<&str> = found.names.iter().map(|image| image.name.as_str()).collect();
@@ -198,6 +214,7 @@ impl Flows {
             if last {
                 self.refuse_used(namespace, image, &id, force).await?;
             }
+            step.next("flows.rmi.name")?;
             self.rooms().names.delete(namespace, &image.name, None).await?;
             removed.untagged.push(image.name.clone());
             let gone = id.to_string();
@@ -205,7 +222,9 @@ impl Flows {
                 removed.deleted.push(gone);
             }
         }
+        step.next("flows.rmi.collect")?;
         self.rooms().collector.collect().await?;
+        marks::passed("flows.rmi.done");
         Ok(removed)
     }
 

@@ -52,10 +52,12 @@ impl Flows {
             Status::Stopped | Status::Created => return Err(not_running()),
             _ => {}
         }
+        let _step = marks::step("flows.kill.signal")?;
         match tasks.kill(namespace, id, "", number, false).await {
             Err(error) if error.is_not_found() => return Err(not_running()),
             other => other?,
         }
+        marks::passed("flows.kill.sent");
         // Nothing frozen can die.
         if process.status == Status::Paused && number == Signal::SIGKILL as u32 {
             tasks.resume(namespace, id).await?;

@@ -121,10 +121,10 @@ impl Flows {
         flow: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let busy = self.inner.busy.enter();
-        let running = tokio::spawn(async move {
+        let running = tokio::spawn(marks::carry(async move {
             let _busy = busy;
             flow.await
-        });
+        }));
         running.await.unwrap_or_else(|error| {
             Err(Error::with_source(errors::Kind::Internal, "a flow ended without an answer", error))
         })

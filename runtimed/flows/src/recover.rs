@@ -18,6 +18,7 @@ const LOST: u32 = 255;
 impl Flows {
     /// Takes up where an earlier daemon stopped. What fails for one container is logged and keeps no other back.
     pub async fn recover(&self) -> Result<()> {
+        let step = marks::step("flows.recover.containers")?;
         let mut known = HashSet::new();
         for info in self.rooms().namespaces.list()? {
             let tasks: HashMap<_, _> = self
@@ -44,7 +45,10 @@ impl Flows {
                 }
             }
         }
-        self.forget_half_made(&known).await
+        drop(step);
+        self.forget_half_made(&known).await?;
+        marks::passed("flows.recover.done");
+        Ok(())
     }
 
     async fn take_up(
@@ -56,6 +60,7 @@ impl Flows {
     ) -> Result<()> {
         match status {
             Some(Status::Running | Status::Paused | Status::Pausing | Status::Stopped | Status::Unknown) => {
+                let mut step = marks::step("flows.recover.note")?;
                 let now = SystemTime::now();
                 tables::change_state(&self.rooms().store, namespace, id, move |state| {
                     if !state.is_started() {
@@ -64,6 +69,7 @@ impl Flows {
                     }
                 })
                 .await?;
+                step.next("flows.recover.follow")?;
                 let run = self.live().started(namespace, id);
                 self.watch(namespace.clone(), id.clone(), run);
                 self.take_up_execs(namespace, id).await;
@@ -95,6 +101,7 @@ impl Flows {
 
     /// The daemon died between create and start, and nobody was told of a running container.
     async fn undo_half_start(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
+        let _step = marks::step("flows.recover.undo")?;
         let tasks = &self.rooms().tasks;
         tasks.kill(namespace, id, "", 9, true).await?;
         tasks.wait(namespace, id, "").await?;
@@ -108,6 +115,7 @@ impl Flows {
         id: &ContainerId,
         config: &ContainerConfig,
     ) -> Result<()> {
+        let _step = marks::step("flows.recover.lost")?;
         let state = tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default();
         if state.is_started() {
             tables::change_state(&self.rooms().store, namespace, id, |state| {
@@ -126,8 +134,11 @@ impl Flows {
 
     /// Names and folders of containers that have no record: their creation, or their removal, was cut.
     async fn forget_half_made(&self, known: &HashSet<(String, String)>) -> Result<()> {
+        let mut step = marks::step("flows.recover.names")?;
         tables::keep_only(&self.rooms().store, known.clone()).await?;
+        step.next("flows.recover.roots")?;
         self.remove_half_made_roots(known).await?;
+        step.next("flows.recover.folders")?;
         for folder in [&self.settings().root, &self.settings().state] {
             sweep(folder, known)?;
         }

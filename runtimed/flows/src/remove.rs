@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use errors::{Context, Error, Result};
+use errors::{Context, Error, Kind, Result};
 use ids::{ContainerId, Namespace};
 use task::{Exit, Status};
 
@@ -19,6 +19,7 @@ impl Flows {
     }
 
     async fn remove_locked(&self, namespace: &Namespace, id: &ContainerId, force: bool) -> Result<()> {
+        let mut step = marks::step("flows.remove.end")?;
         if force {
             self.end(namespace, id).await?;
         }
@@ -26,10 +27,12 @@ impl Flows {
         let container = self.rooms().containers.get(namespace, id)?;
         let config = ContainerConfig::of(&container)?;
         let name = config.as_ref().map_or(id.as_str(), |config| config.name.as_str());
+        step.next("flows.remove.task")?;
         let code = match self.clear_task(namespace, id, name, force).await? {
             Some(exit) => exit.status,
             None => tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default().exit_code,
         };
+        step.next("flows.remove.root")?;
         if !container.snapshot_key.is_empty() {
             let snapshotter = self.rooms().snapshotters.get(&container.snapshotter)?;
             match snapshotter.remove(namespace, &container.snapshot_key).await {
@@ -37,15 +40,20 @@ impl Flows {
                 other => other.context(|| format!("remove the root of container {id}"))?,
             }
         }
+        step.next("flows.remove.files")?;
         remove_folder(&self.container_root(namespace, id))?;
+        step.next("flows.remove.sockets")?;
         remove_folder(&self.container_state(namespace, id))?;
+        step.next("flows.remove.record")?;
         match self.rooms().containers.delete(namespace, id).await {
             Err(error) if error.is_not_found() => {}
             other => other?,
         }
+        step.next("flows.remove.name")?;
         if container.labels.contains_key(NAME_LABEL) {
             tables::forget(&self.rooms().store, namespace, name, id).await?;
         }
+        marks::passed("flows.remove.done");
         self.live().advance(namespace, id, Progress::Removed(code));
         self.live().forget(namespace, id);
         Ok(())
@@ -63,6 +71,10 @@ impl Flows {
         }
         match tasks.kill(namespace, id, "", 9, true).await {
             Err(error) if error.is_not_found() => {}
+            // The shim does not answer: it goes, and the container with it.
+            Err(error) if matches!(error.kind(), Kind::DeadlineExceeded | Kind::Unavailable) => {
+                tasks.end_shim(namespace, id).await.context(|| format!("kill container {id}: {}", error.chain()))?;
+            }
             other => other.context(|| format!("kill container {id}"))?,
         }
         if process.status == Status::Paused {

@@ -63,19 +63,24 @@ impl Flows {
     }
 
     async fn start_locked(&self, namespace: &Namespace, id: &ContainerId, want: Want) -> Result<Started> {
+        let mut step = marks::step("flows.start.look")?;
         let _guard = self.live().lock(namespace, id).await;
         let container = self.rooms().containers.get(namespace, id)?;
         let config = ContainerConfig::of(&container)?;
         if let Some(started) = self.leave_or_clear(namespace, id, want).await? {
             return Ok(started);
         }
+        step.next("flows.start.task")?;
         match self.start_task(namespace, &container, config.as_ref(), want).await {
             Ok(mut started) => {
+                marks::passed("flows.start.running");
                 // Followed before it is noted: whatever fails from here on, its end is not missed.
                 let run = self.live().started(namespace, id);
                 started.progress = Some(run.follow());
                 self.watch(namespace.clone(), id.clone(), run);
+                step.next("flows.start.note")?;
                 self.note_started(namespace, id).await?;
+                marks::passed("flows.start.noted");
                 Ok(started)
             }
             Err(error) => {
@@ -113,6 +118,7 @@ impl Flows {
                 Ok(Some(Started { pid: process.pid, streams, progress: self.live().follow(namespace, id) }))
             }
             Status::Stopped => {
+                let _step = marks::step("flows.start.clear")?;
                 let cleared = self.rooms().tasks.delete(namespace, id).await;
                 let exit = cleared.context(|| format!("clear the ended task of {id}"))?;
                 self.note_end(namespace, id, exit).await?;
@@ -148,10 +154,12 @@ impl Flows {
                 tasks.delete(&namespace, &id).await.map(drop)
             }
         });
+        let mut step = undo.or_back(marks::step("flows.start.attach").map_err(Error::from)).await?;
         let streams = match want {
             Want::Nothing => None,
             _ => Some(undo.or_back(self.attach_streams(namespace, id, want == Want::Both).await).await?),
         };
+        undo.or_back(step.next("flows.start.init").map_err(Error::from)).await?;
         let started = tasks.start(namespace, id, "").await.context(|| "failed to start container");
         undo.or_back(started).await?;
         Ok(Started { pid, streams, progress: None })

@@ -52,15 +52,20 @@ impl Flows {
             Status::Created => return Err(Error::precondition(format!("container {id} is being started"))),
             _ => {}
         }
+        let mut step = marks::step("flows.stop.note")?;
         tables::change_state(&self.rooms().store, namespace, id, |state| state.stopped_by_user = true)
             .await?;
+        step.next("flows.stop.signal")?;
         self.signal(namespace, id, number).await?;
+        step.next("flows.stop.wait")?;
         if process.status == Status::Paused {
             tasks.resume(namespace, id).await?;
         }
         if self.ended_within(namespace, id, timeout).await? {
+            marks::passed("flows.stop.stopped");
             return Ok(());
         }
+        step.next("flows.stop.kill")?;
         self.signal(namespace, id, SIGKILL).await?;
         self.wait_stopped(namespace, id).await.map(drop)
     }

@@ -70,6 +70,7 @@ pub(crate) async fn export(
     mut writer: impl AsyncWrite + Send + Unpin,
     progress: ProgressSink,
 ) -> Result<()> {
+    let mut step = marks::step("image.save.plan")?;
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
     let mut plan = Plan::default();
     for image in images {
@@ -77,6 +78,7 @@ pub(crate) async fn export(
             format!("export {}", image.names.first().unwrap_or(&image.target.digest.to_string()))
         })?;
     }
+    step.next("image.save.blobs")?;
     folder(&mut writer, "blobs/").await?;
     let algorithms: BTreeSet<&str> = plan.blobs.keys().map(|digest| digest.algorithm().as_str()).collect();
     for algorithm in algorithms {
@@ -85,6 +87,7 @@ pub(crate) async fn export(
     for descriptor in plan.blobs.values() {
         blob(shared, namespace, descriptor, &mut writer, &progress).await?;
     }
+    step.next("image.save.index")?;
     let index = Index {
         schema_version: 2,
         media_type: media_type::OCI_INDEX.to_owned(),

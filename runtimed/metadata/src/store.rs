@@ -116,6 +116,7 @@ impl Store {
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let stopped = || Error::internal("the metadata writer has stopped");
+        let _step = marks::step("metadata.write.queue")?;
         let (job, answer) = Job::new(company, durability, change);
         let queue = self.inner.queue.as_ref().ok_or_else(stopped)?;
         queue.send(job).await.map_err(|_| stopped())?;

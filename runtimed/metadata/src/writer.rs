@@ -132,7 +132,13 @@ impl Shared {
     fn sync(&self) -> Result<()> {
         match self.broken() {
             Some(error) => Err(error),
-            None if self.disk.waits() => self.disk.sync().inspect_err(|error| self.fail(error)),
+            None if self.disk.waits() => {
+                let step = marks::step("metadata.commit.sync").map_err(Error::from);
+                let synced = step.and_then(|_step| self.disk.sync());
+                synced
+                    .inspect(|()| marks::passed("metadata.commit.synced"))
+                    .inspect_err(|error| self.fail(error))
+            }
             None => Ok(()),
         }
     }
@@ -185,8 +191,10 @@ impl Group {
         if self.changes.is_empty() {
             return Ok(());
         }
+        let _step = marks::step("metadata.commit.apply")?;
         let _still = shared.still.write().unwrap_or_else(PoisonError::into_inner);
         shared.disk.apply(&self.changes)?;
+        marks::passed("metadata.commit.applied");
         shared.written.send_modify(|count| *count += self.answers.len() as u64);
         Ok(())
     }

@@ -21,6 +21,23 @@ pub trait Backend: Send + Sync + 'static {
     /// The tree of the snapshot's own files, which usage is counted over.
     fn tree(&self, id: u64) -> PathBuf;
 
+    /// Is a snapshot's tree a layer that needs nothing of its parents in order to be filled?
+    fn is_stackable(&self) -> bool {
+        false
+    }
+
+    /// Where the layer of snapshot `id` goes, and how its marks are written; `None` unless the backend is stackable.
+    fn apart(&self, id: u64) -> Option<Mount> {
+        let _ = id;
+        None
+    }
+
+    /// Snapshot `id`, made without parents, comes to stand on `parent`: its root takes on the parent's owner and mode.
+    fn adopt(&self, id: u64, parent: u64) -> Result<()> {
+        let _ = (id, parent);
+        Ok(())
+    }
+
     /// How to mount snapshot `id` on `parents` (nearest first).
     fn mounts(&self, id: u64, kind: Kind, parents: &[u64]) -> Vec<Mount>;
 }

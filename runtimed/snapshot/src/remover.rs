@@ -58,6 +58,7 @@ fn run(work: Receiver<Work>) {
     for item in work {
         match item {
             Work::Remove(path) => {
+                let _step = marks::begun("snapshot.remove.folder");
                 if let Err(error) = tree::remove(&path) {
                     tracing::warn!(path = %path.display(), error = error.chain(), "snapshot folder left behind");
                 }

@@ -30,6 +30,7 @@ pub struct Snapshotter {
 impl Snapshotter {
     /// Takes up what is there: removes folders that no record names (in the background).
     pub(crate) fn open(backend: Arc<dyn Backend>, store: Store, events: Bus) -> Result<Snapshotter> {
+        let _step = marks::step("snapshot.open.sweep")?;
         let found = sweep::folders(&*backend)?;
         let records = sweep::records(&store, backend.name())?;
         let number = |name: &str| name.strip_prefix("new-").unwrap_or(name).parse::<u64>().ok();
@@ -57,7 +58,19 @@ impl Snapshotter {
         Ok(self.find(namespace, key)?.into_info(key))
     }
 
-    fn find(&self, namespace: &Namespace, key: &str) -> Result<Record> {
+    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn events(&self) -> &Bus {
+        &self.events
+    }
+
+    pub(crate) fn find(&self, namespace: &Namespace, key: &str) -> Result<Record> {
         record::find(&self.store.read(), namespace.as_str(), self.name(), key)
     }
 
@@ -137,7 +150,7 @@ impl Snapshotter {
     }
 
     /// Folder first, then record: one transaction. Nothing is synced here, see `sweep::restore`.
-    async fn create(
+    pub(crate) async fn create(
         &self,
         namespace: &Namespace,
         kind: Kind,
@@ -154,12 +167,14 @@ impl Snapshotter {
     }
 
     async fn carry_out(&self, creation: Creation, parents: Vec<u64>) -> Result<Vec<Mount>> {
+        let step = marks::step("snapshot.prepare.folder")?;
         let kind = creation.kind;
         let number = self.numbers.take();
         let id = number.id;
         let made = self.make(id, kind, parents.clone()).await;
-        let recorded = match made {
-            Ok(()) => {
+        drop(step);
+        let recorded = match made.and_then(|()| Ok(marks::step("snapshot.prepare.record")?)) {
+            Ok(_step) => {
                 let parents = parents.clone();
                 self.store.write(move |transaction| creation.record(transaction, id, &parents)).await
             }
@@ -183,13 +198,16 @@ impl Snapshotter {
         let labels = plan::check(name, labels)?;
         let commit = Commit { names: self.names(namespace, key), target: name.to_owned(), labels };
         let id = commit.check(&self.store.read())?.id;
+        let mut step = marks::step("snapshot.commit.sync")?;
         let tree = self.backend.tree(id);
         let usage = blocking(move || {
             tree::sync(&tree)?;
             tree::usage(&tree)
         })
         .await?;
+        step.next("snapshot.commit.record")?;
         self.store.write(move |transaction| commit.record(transaction, id, usage)).await?;
+        marks::passed("snapshot.commit.done");
         let event = SnapshotCommit {
             key: key.to_owned(),
             name: name.to_owned(),
@@ -201,8 +219,10 @@ impl Snapshotter {
 
     /// Removes a snapshot without children. Its folder goes in the background; see [`Snapshotter::cleanup`].
     pub async fn remove(&self, namespace: &Namespace, key: &str) -> Result<()> {
+        let _step = marks::step("snapshot.remove.record")?;
         let (this, owner, name) = (self.clone(), namespace.clone(), key.to_owned());
         let id = self.store.write(move |transaction| this.forget(transaction, &owner, &name)).await?;
+        marks::passed("snapshot.remove.recorded");
         // Should the caller go away before this, the folder waits for the next cleanup.
         self.reap(namespace, key, id);
         Ok(())
@@ -272,13 +292,13 @@ impl Snapshotter {
 }
 
 /// Goes on when the caller goes away: a folder must not lose its number while it is being made.
-async fn to_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    finished(tokio::spawn(work).await)
+pub(crate) async fn to_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    finished(tokio::spawn(marks::carry(work)).await)
 }
 
 /// Runs `work` on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    finished(tokio::task::spawn_blocking(work).await)
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    finished(tokio::task::spawn_blocking(marks::carry_call(work)).await)
 }
 
 fn finished<T>(joined: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {

@@ -55,6 +55,8 @@ pub(crate) enum Request {
     Delete { reply: Reply<Exit> },
     /// Tell what is known of init, at once.
     Look { reply: Reply<Process> },
+    /// End the shim without asking it.
+    EndShim { reply: Reply<()> },
     /// The shim has sent an event.
     Told(Told),
 }
@@ -79,6 +81,10 @@ enum Done {
     Identified(Result<(Seen, u32)>),
     /// The pid of a new shim.
     ShimPid(Result<u32>),
+    /// A shim that hung has answered, or is lost.
+    Answers(Result<(Seen, u32)>),
+    /// A shim was ended without being asked.
+    ShimEnded,
     /// A process has ended, or will never be known to have.
     Ended { exec_id: String, pid: u32, result: Result<(u32, SystemTime)> },
     /// What came of a lost connection.
@@ -119,6 +125,8 @@ pub(crate) struct Actor {
     jobs: JoinSet<Done>,
     /// Calls under way, of the jobs.
     calls: usize,
+    /// A shim that hangs is being asked how init is, for as long as it takes.
+    asking: bool,
     deletes: Vec<Reply<Exit>>,
     /// Notes being written, of the jobs.
     notes: usize,
@@ -154,6 +162,7 @@ impl Actor {
             procs: BTreeMap::from([(String::new(), init)]),
             jobs: JoinSet::new(),
             calls: 0,
+            asking: false,
             deletes: Vec::new(),
             notes: 0,
             known: false,
@@ -244,8 +253,9 @@ impl Actor {
             Request::Wait { exec_id, reply } => self.on_wait(exec_id, reply),
             Request::Delete { reply } => self.on_delete(reply),
             Request::Look { reply } => {
-                let _ = reply.send(self.describe(""));
+                let _ = reply.send(self.describe("").map(|known| self.doubted(known)));
             }
+            Request::EndShim { reply } => self.on_end_shim(reply),
             Request::Told(told) => self.on_told(told),
         }
         ControlFlow::Continue(())
@@ -259,6 +269,8 @@ impl Actor {
             }
             Done::Identified(result) => self.on_identified(result),
             Done::ShimPid(result) => self.shim_pid = result.ok().or(self.shim_pid),
+            Done::Answers(result) => self.on_answers(result),
+            Done::ShimEnded => {}
             Done::Ended { exec_id, pid, result } => self.on_ended(&exec_id, pid, result),
             Done::Loss(loss) => self.on_loss(loss),
             Done::Deleted(result) => return self.on_deleted(result),
@@ -343,6 +355,13 @@ impl Actor {
     fn describe(&self, exec_id: &str) -> Result<Process> {
         let process = self.procs.get(exec_id).ok_or_else(|| no_process(exec_id))?;
         Ok(process.describe(&self.key.1, exec_id, self.bundle.path()))
+    }
+
+    /// What is known, while the shim does not say more.
+    fn doubted(&self, known: Process) -> Process {
+        let hangs = self.conn.as_ref().is_some_and(|conn| conn.hangs());
+        let status = if hangs && known.exit.is_none() { Status::Unknown } else { known.status };
+        Process { status, ..known }
     }
 
     fn init_exit(&self) -> Option<Exit> {

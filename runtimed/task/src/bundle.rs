@@ -141,6 +141,7 @@ impl Bundle {
     }
 
     fn fill(&self, spec: &[u8], binary: &Path, group: Option<u32>) -> Result<()> {
+        let _step = marks::step("task.bundle.fill")?;
         if let Some(group) = group {
             let shown = || format!("give {} to group {group}", self.path.display());
             std::os::unix::fs::chown(&self.path, None, Some(group)).context(shown)?;
@@ -228,6 +229,7 @@ impl Bundle {
     /// Removes the folder, its mounts and the work folder. Goes on past an error and reports the first. What
     /// is gone is fine.
     pub(crate) fn remove(&self) -> Result<()> {
+        let _step = marks::step("task.bundle.remove")?;
         let bundle = self.remove_path();
         let work = remove_tree(&self.work);
         // Empty namespaces leave no folder; others refuse to go.
@@ -304,7 +306,10 @@ pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     match fs::rename(path, &hidden) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).context(shown),
-        Ok(()) => clear(&hidden).context(shown),
+        Ok(()) => {
+            marks::passed("task.bundle.hidden");
+            clear(&hidden).context(shown)
+        }
     }
 }
 

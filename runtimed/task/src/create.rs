@@ -38,10 +38,12 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create) -> 
     let path = std::env::var_os("PATH").unwrap_or_default();
     let binary = shim_lookup::find(&create.runtime, &config.runtimes, &path, &config.binary)?;
     let bundle = Bundle::of(config, &key.0, &key.1);
+    let mut step = marks::step("task.create.bundle")?;
     let (place, shim) = (bundle.clone(), binary.clone());
     let create = Arc::new(create);
     let from = create.clone();
     blocking(move || place.create(&from.spec, &shim)).await?;
+    step.next("task.create.shim")?;
     let launch = Launch { config, namespace: &key.0, id: &key.1, binary: &binary, bundle: bundle.path() };
     let mut made = Made { table, key, bundle: &bundle, conn: None };
     match made.launch_and_create(launch, &create).await {
@@ -86,7 +88,7 @@ impl Made<'_> {
         let (place, noted) = (self.bundle.clone(), bootstrap.clone());
         // Written down before anything is created: whoever finds a bundle without it need not ask what the shim has done.
         let (conn, noted) = tokio::join!(
-            ShimConn::connect(&bootstrap.address, bootstrap.version, namespace, id),
+            ShimConn::connect(&bootstrap.address, bootstrap.version, namespace, id, shared.config.timeouts),
             blocking(move || place.write_bootstrap(&noted))
         );
         let conn = self.conn.insert(conn?);

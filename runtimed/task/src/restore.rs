@@ -34,7 +34,9 @@ enum Found {
 /// background.
 pub(crate) async fn restore(table: &Arc<Table>) -> Result<()> {
     let config = table.shared.config.clone();
+    let step = marks::step("task.open.scan")?;
     let found = blocking(move || scan(&config)).await?;
+    drop(step);
     let mut restored = JoinSet::new();
     let mut actors = Vec::new();
     for (key, bundle, found) in found {
@@ -93,6 +95,7 @@ fn claimed(table: &Table, key: &Key, reported: Option<Ended>) -> Result<Ledger> 
 /// Takes away what a creation left that nobody was told the success of.
 async fn clean(config: &Config, key: &Key, bundle: Bundle) {
     let (namespace, id) = key;
+    let _step = marks::begun("task.open.clean");
     tracing::info!(%namespace, %id, "remove a half made task");
     shim_end::clear_strays(bundle.path(), id).await;
     if let Err(error) = shim_delete::delete(config, namespace, id, &bundle).await {

@@ -8,6 +8,7 @@ pub(crate) mod convert;
 mod socket;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use errors::{Context as _, Error, Kind, Result};
@@ -17,14 +18,8 @@ use tokio::net::UnixStream;
 
 use crate::call::{Answer, Call};
 use crate::process::Seen;
-use crate::types::{Create, Exit};
+use crate::types::{Create, Exit, Timeouts};
 use socket::{Closed, Watched};
-
-/// For calls that a shim answers from memory, or with one short run of the executor.
-const QUICK: Duration = Duration::from_secs(10);
-
-/// For calls that set up or tear down: hooks, checkpoints and slow disks are in them.
-const LONG: Duration = Duration::from_secs(120);
 
 /// For calls that end when a process ends.
 const FOREVER: Duration = Duration::ZERO;
@@ -39,6 +34,9 @@ pub(crate) struct ShimConn {
     id: ContainerId,
     address: Box<str>,
     closed: Closed,
+    limits: Timeouts,
+    /// The last call was not answered in time.
+    hangs: AtomicBool,
 }
 
 /// The task service, by version.
@@ -57,6 +55,9 @@ macro_rules! rpc {
             Client::V2(client) => client.$method(context, &request).await,
             Client::V3(client) => client.$method(context, &request).await,
         };
+        if !matches!(answer, Err(ttrpc::Error::Others(_))) {
+            $conn.hangs.store(false, Ordering::Relaxed);
+        }
         answer.map_err(|error| $conn.failure(stringify!($method), begun, $limit, error))
     }};
 }
@@ -72,6 +73,7 @@ impl ShimConn {
         version: u32,
         namespace: &Namespace,
         id: &ContainerId,
+        limits: Timeouts,
     ) -> Result<ShimConn> {
         let path = address.strip_prefix("unix://").ok_or_else(|| {
             Error::unimplemented(format!("shim address {address:?}: only unix:// is supported"))
@@ -84,7 +86,15 @@ impl ShimConn {
             3 => Client::V3(v3::TaskClient::new(client)),
             other => return Err(Error::unimplemented(format!("shim of {id}: task service version {other}"))),
         };
-        Ok(ShimConn { client, namespace: namespace.clone(), id: id.clone(), address: address.into(), closed })
+        Ok(ShimConn {
+            client,
+            namespace: namespace.clone(),
+            id: id.clone(),
+            address: address.into(),
+            closed,
+            limits,
+            hangs: AtomicBool::new(false),
+        })
     }
 
     /// Where the shim listens.
@@ -97,6 +107,11 @@ impl ShimConn {
         self.closed.wait().await;
     }
 
+    /// Was the last call not answered in time?
+    pub(crate) fn hangs(&self) -> bool {
+        self.hangs.load(Ordering::Relaxed)
+    }
+
     /// Is the connection over?
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.is_over()
@@ -104,14 +119,15 @@ impl ShimConn {
 
     /// Creates the task; returns init's pid.
     pub(crate) async fn create(&self, bundle: &Path, create: &Create) -> Result<u32> {
+        let _step = marks::step("task.create.call")?;
         let request = convert::create(self.id.as_str(), bundle, create);
-        Ok(rpc!(self, LONG, create, request)?.pid)
+        Ok(rpc!(self, self.limits.long_call, create, request)?.pid)
     }
 
     /// The shim's own pid.
     pub(crate) async fn shim_pid(&self) -> Result<u32> {
         let request = v3::ConnectRequest { id: self.id(), ..Default::default() };
-        Ok(rpc!(self, QUICK, connect, request)?.shim_pid)
+        Ok(rpc!(self, self.limits.call, connect, request)?.shim_pid)
     }
 
     /// What the shim says of init, and the shim's pid; waits for as long as it takes, since a shim that hangs
@@ -134,36 +150,42 @@ impl ShimConn {
     /// Deletes init (`exec_id` empty) or an exec.
     pub(crate) async fn delete(&self, exec_id: &str) -> Result<Exit> {
         let request = v3::DeleteRequest { id: self.id(), exec_id: exec_id.to_owned(), ..Default::default() };
-        rpc!(self, LONG, delete, request).map(|answer| convert::exit(&answer))
+        rpc!(self, self.limits.long_call, delete, request).map(|answer| convert::exit(&answer))
     }
 
     /// Asks the shim to leave; one that has other containers stays.
-    pub(crate) async fn shutdown(&self, limit: Duration) -> Result<()> {
+    pub(crate) async fn shutdown(&self) -> Result<()> {
         let request = v3::ShutdownRequest { id: self.id(), ..Default::default() };
-        rpc!(self, limit, shutdown, request).map(drop)
+        rpc!(self, self.limits.shutdown, shutdown, request).map(drop)
+    }
+
+    /// How long the shim may take for what.
+    pub(crate) fn limits(&self) -> &Timeouts {
+        &self.limits
     }
 
     /// Makes any other call.
     pub(crate) async fn call(&self, call: &Call) -> Result<Answer> {
+        let _step = marks::step("task.call.shim")?;
         match call {
             Call::Start { exec_id } => {
                 let request =
                     v3::StartRequest { id: self.id(), exec_id: exec_id.clone(), ..Default::default() };
-                Ok(Answer::Pid(rpc!(self, LONG, start, request)?.pid))
+                Ok(Answer::Pid(rpc!(self, self.limits.long_call, start, request)?.pid))
             }
             Call::DeleteProcess { exec_id } => self.delete(exec_id).await.map(Answer::Exit),
             Call::State { exec_id } => {
                 let request =
                     v3::StateRequest { id: self.id(), exec_id: exec_id.clone(), ..Default::default() };
-                Ok(Answer::Seen(convert::seen(&rpc!(self, QUICK, state, request)?)))
+                Ok(Answer::Seen(convert::seen(&rpc!(self, self.limits.state, state, request)?)))
             }
             Call::Pids => {
                 let request = v3::PidsRequest { id: self.id(), ..Default::default() };
-                Ok(Answer::Pids(convert::pids(rpc!(self, QUICK, pids, request)?)))
+                Ok(Answer::Pids(convert::pids(rpc!(self, self.limits.call, pids, request)?)))
             }
             Call::Stats => {
                 let request = v3::StatsRequest { id: self.id(), ..Default::default() };
-                Ok(Answer::Metrics(convert::metrics(rpc!(self, QUICK, stats, request)?)))
+                Ok(Answer::Metrics(convert::metrics(rpc!(self, self.limits.call, stats, request)?)))
             }
             _ => self.command(call).await.map(|()| Answer::Done),
         }
@@ -175,21 +197,21 @@ impl ShimConn {
         match call {
             Call::Kill { exec_id, signal, all } => {
                 let request = convert::kill(id, exec_id, *signal, *all);
-                rpc!(self, QUICK, kill, request)
+                rpc!(self, self.limits.call, kill, request)
             }
-            Call::Exec(exec) => rpc!(self, LONG, exec, convert::exec(id, exec)),
+            Call::Exec(exec) => rpc!(self, self.limits.long_call, exec, convert::exec(id, exec)),
             Call::Resize { exec_id, width, height } => {
                 let request = convert::resize(id, exec_id, *width, *height);
-                rpc!(self, QUICK, resize_pty, request)
+                rpc!(self, self.limits.call, resize_pty, request)
             }
-            Call::CloseIo { exec_id } => rpc!(self, QUICK, close_io, convert::close_io(id, exec_id)),
-            Call::Pause => rpc!(self, QUICK, pause, v3::PauseRequest { id, ..Default::default() }),
-            Call::Resume => rpc!(self, QUICK, resume, v3::ResumeRequest { id, ..Default::default() }),
+            Call::CloseIo { exec_id } => rpc!(self, self.limits.call, close_io, convert::close_io(id, exec_id)),
+            Call::Pause => rpc!(self, self.limits.call, pause, v3::PauseRequest { id, ..Default::default() }),
+            Call::Resume => rpc!(self, self.limits.call, resume, v3::ResumeRequest { id, ..Default::default() }),
             Call::Checkpoint { path, options } => {
-                rpc!(self, LONG, checkpoint, convert::checkpoint(id, path, options.as_ref()))
+                rpc!(self, self.limits.long_call, checkpoint, convert::checkpoint(id, path, options.as_ref()))
             }
             Call::Update { resources, annotations } => {
-                rpc!(self, QUICK, update, convert::update(id, resources, annotations))
+                rpc!(self, self.limits.call, update, convert::update(id, resources, annotations))
             }
             Call::Start { .. }
             | Call::DeleteProcess { .. }
@@ -225,8 +247,8 @@ impl ShimConn {
             ttrpc::Error::Others(text) if !self.is_closed() => {
                 let call = format!("{method} of the shim of task {}", self.id);
                 if limit > FOREVER && begun.elapsed() >= limit {
-                    let text =
-                        format!("{call}: no answer in {} s: context deadline exceeded", limit.as_secs());
+                    self.hangs.store(true, Ordering::Relaxed);
+                    let text = format!("{call}: no answer in {limit:?}: context deadline exceeded");
                     return Error::new(Kind::DeadlineExceeded, text);
                 }
                 Error::internal(format!("{call}: {text}"))

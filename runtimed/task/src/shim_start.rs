@@ -106,6 +106,7 @@ async fn attempt(launch: Launch<'_>, options: Option<&Any>, form: Form) -> Resul
         },
         Form::Params => params(launch, options).write_to_bytes(),
     };
+    let _step = marks::step("task.shim.start")?;
     let input = input.kind(Kind::Internal, || "encode the shim's input")?;
     let mut command = command(launch);
     command.arg("start");
@@ -164,6 +165,8 @@ pub(crate) fn command(launch: Launch<'_>) -> Command {
         .env("GRPC_ADDRESS", &config.address)
         .env("NAMESPACE", launch.namespace.as_str())
         .env("GOMAXPROCS", "2")
+        // Ours ends an executor that takes longer; seconds.
+        .env("RUNTIMED_EXECUTOR_TIMEOUT", config.timeouts.executor.as_secs().to_string())
         // The newest form of the start answer, not of the task service.
         .env("MAX_SHIM_VERSION", "2");
     if config.debug {

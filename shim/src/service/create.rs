@@ -57,6 +57,7 @@ impl Service {
         containers.insert(request.id.clone(), Slot::Taken(container.clone()));
         drop(containers);
         let pid = container.init.pid();
+        marks::passed("shim.create.done");
         self.publisher.publish("/tasks/create", &event(request, pid));
         self.watch_memory(&container);
         tokio::spawn(self.await_exit(container.clone(), container.init.clone(), pending));
@@ -73,6 +74,7 @@ impl Service {
     }
 
     async fn set_up(&self, request: &CreateTaskRequest) -> Result<Created> {
+        let mut step = marks::step("shim.create.options")?;
         let bundle = Bundle::new(&request.bundle);
         let options = Options::from_request(request.options.as_ref())?;
         let spec = Spec::read(bundle.path())?;
@@ -80,7 +82,9 @@ impl Service {
         bundle.write_options(&options, &binary)?;
         let runc = executor::runc(&binary, &options, &self.namespace, &bundle);
         let runc = runc.spawner(Arc::new(self.reaper.clone()));
+        step.next("shim.create.mount")?;
         let mounted = Mounted::new(request, &bundle)?;
+        drop(step);
         let stdio = Stdio {
             stdin: request.stdin.clone(),
             stdout: request.stdout.clone(),
@@ -134,6 +138,7 @@ async fn run_create(
     init: &Process,
 ) -> Result<Pending> {
     let owner = Owner { id, namespace, uid: options.io_uid, gid: options.io_gid, reaper };
+    let mut step = marks::step("shim.create.streams")?;
     let mut prepared = Prepared::open(&init.stdio, &owner).await?;
     let terminal = init.stdio.terminal.then(|| Terminal::new(bundle)).transpose()?;
     let watch = reaper.watch();
@@ -144,10 +149,12 @@ async fn run_create(
         no_new_keyring: options.no_new_keyring,
         stdio: prepared.child_stdio(),
     };
+    step.next("shim.create.executor")?;
     runc.create(id, bundle.path(), create)
         .await
         .map_err(|error| executor_error("OCI runtime create failed", error))?;
     let taken_over = async {
+        step.next("shim.create.adopt")?;
         let master = receive(terminal).await?;
         let pid = bundle::read_pid(&bundle.init_pid())?;
         let pending = watch.claim(pid);

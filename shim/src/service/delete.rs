@@ -50,6 +50,7 @@ impl Service {
         if !never_ran && !init.drained(DRAIN).await {
             log::warning!("container {}: output could not be delivered", container.id);
         }
+        let mut step = marks::step("shim.delete.executor")?;
         match container.runc.delete(&container.id, false).await {
             Err(error) if error.kind() != runc_client::Kind::NotFound => {
                 return Err(executor_error("failed to delete task", error));
@@ -63,10 +64,12 @@ impl Service {
                 container.id
             )));
         }
+        step.next("shim.delete.unmount")?;
         container.execs().iter().for_each(|process| process.close_io());
         init.close_io();
         let unmounted = mounts::unmount_below(&container.bundle.rootfs());
         lock(&self.containers).remove(&container.id);
+        marks::passed("shim.delete.done");
         self.publisher.publish("/tasks/delete", &event(container, init));
         unmounted.map_err(|error| Error::with_source(error.kind(), "failed rootfs umount", error))
     }

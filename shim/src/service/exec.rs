@@ -38,6 +38,7 @@ impl Service {
         // A start that comes now waits for the streams.
         let operation = process.operation.lock().await;
         container.add(process.clone())?;
+        let _step = marks::begun("shim.exec.streams");
         match self.open_streams(&container, &process).await {
             Ok(prepared) => process.set_prepared(prepared),
             Err(error) => {
@@ -69,6 +70,7 @@ impl Service {
 
     /// Lets the executor start the process, and takes it over.
     pub(super) async fn run_exec(&self, container: &Container, process: &Process) -> Result<Pending> {
+        let mut step = marks::step("shim.exec.executor")?;
         let mut prepared = process
             .take_prepared()
             .ok_or_else(|| Error::internal(format!("process {} has no streams", process.exec_id)))?;
@@ -87,7 +89,10 @@ impl Service {
             .map_err(|error| executor_error("OCI runtime exec failed", error))?;
         let pid = bundle::read_pid(&pid_file)?;
         let pending = watch.claim(pid);
-        let taken_over = async { prepared.run(receive(terminal).await?) };
+        let taken_over = async {
+            step.next("shim.exec.adopt")?;
+            prepared.run(receive(terminal).await?)
+        };
         match taken_over.await {
             Ok(io) => {
                 process.set_started(pid, pending.reaped(), io);

@@ -30,6 +30,7 @@ impl Service {
         pending: Pending,
     ) {
         let exit = pending.wait().await;
+        marks::passed("shim.exit.seen");
         if process.is_init() {
             container.set_init_ended();
             self.end_others(&container).await;
@@ -44,7 +45,9 @@ impl Service {
         {
             log::warning!("{}", error.chain());
         }
+        marks::passed("shim.exit.written");
         self.publisher.publish("/tasks/exit", &event(&container, &process, &exit));
+        marks::passed("shim.exit.published");
         process.set_exited(exit);
     }
 

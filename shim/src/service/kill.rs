@@ -26,6 +26,7 @@ impl Service {
             process.signal(request.signal)?;
             return Ok(Empty::default());
         }
+        let _step = marks::step("shim.kill.executor")?;
         let options = KillOptions { all: request.all };
         container.runc.kill(&container.id, request.signal, options).await.map_err(told)?;
         Ok(Empty::default())

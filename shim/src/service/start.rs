@@ -33,12 +33,14 @@ impl Service {
     }
 
     async fn start_init(&self, container: &Container, init: &Process) -> Result<()> {
+        let _step = marks::step("shim.start.executor")?;
         init.catch_up();
         container
             .runc
             .start(&container.id)
             .await
             .map_err(|error| executor_error("OCI runtime start failed", error))?;
+        marks::passed("shim.start.done");
         init.set_status(Status::Running);
         let started =
             TaskStart { container_id: container.id.clone(), pid: init.pid(), ..TaskStart::default() };

@@ -1,7 +1,9 @@
 //! Unpacks a layer into what mounts describe.
 
 mod attributes;
+mod implied;
 mod place;
+mod policy;
 mod remove;
 mod unpack;
 mod whiteout;
@@ -16,6 +18,8 @@ use crate::archive::Reader;
 use crate::compression::Compression;
 use crate::pipe::pipe;
 use crate::{Applied, Limits};
+pub use implied::Unsettled;
+use implied::Implied;
 use unpack::Unpacker;
 
 /// How removals are told.
@@ -48,11 +52,31 @@ pub fn apply(
     scratch: &Path,
 ) -> Result<Applied> {
     let place = Place::find(mounts, scratch)?;
-    let done = unpack_into(&place, layer, compression, limits);
+    let done = unpack_into(&place, layer, compression, limits).and_then(|(applied, implied)| {
+        Unsettled::new(&place.root, implied).settle(&place.lower)?;
+        Ok(applied)
+    });
     match (done, place.mounted.map(TemporaryMount::close)) {
         (Ok(_), Some(Err(error))) => Err(error),
         (done, _) => done,
     }
+}
+
+/// As [`apply`], into an overlay's upper folder whose lower folders may not be there yet: whiteouts and opaque folders are
+/// marks, which ask nothing of the layers below, and names resolve within the layer alone. What does ask, the look of
+/// folders that the layer only implies, is left to [`Unsettled::settle`].
+pub fn apply_apart(
+    mount: &Mount,
+    layer: impl Read,
+    compression: Compression,
+    limits: &Limits,
+) -> Result<(Applied, Unsettled)> {
+    if mount.kind != "overlay" {
+        return Err(Error::internal(format!("a {} mount takes no layer apart from its parents", mount.kind)));
+    }
+    let place = Place::find(std::slice::from_ref(mount), Path::new(""))?;
+    let (applied, implied) = unpack_into(&place, layer, compression, limits)?;
+    Ok((applied, Unsettled::new(&place.root, implied)))
 }
 
 impl Place {
@@ -94,17 +118,17 @@ fn unpack_into(
     layer: impl Read,
     compression: Compression,
     limits: &Limits,
-) -> Result<Applied> {
+) -> Result<(Applied, Implied)> {
     let (feeder, stream) = pipe();
     std::thread::scope(|scope| {
         let writing = std::thread::Builder::new()
             .name("layer-unpack".to_owned())
             .spawn_scoped(scope, move || {
-                let mut reader = Reader::new(stream);
-                Unpacker::new(&place.root, place.style, &place.lower, limits)?.unpack(&mut reader)
+                let mut reader = Reader::new(stream, limits);
+                Unpacker::new(&place.root, place.style, limits)?.unpack(&mut reader)
             })
             .context(|| "start the thread that unpacks a layer")?;
-        let fed = match compression.decoder(layer) {
+        let fed = match compression.decoder(layer, limits.window) {
             Ok(source) => feeder.feed(source, limits),
             Err(error) => {
                 drop(feeder);
@@ -116,7 +140,6 @@ fn unpack_into(
             .unwrap_or_else(|_| Err(Error::internal("the thread that unpacks a layer panicked")));
         // When the stream failed, that is why the files did.
         let applied = fed?;
-        written?;
-        Ok(applied)
+        Ok((applied, written?))
     })
 }

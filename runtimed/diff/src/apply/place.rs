@@ -7,7 +7,7 @@ use errors::{Context, Result};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, openat2};
 use rustix::io::Errno;
 
-use crate::target::{Made, chmod, is_folder, os};
+use crate::target::{chmod, is_folder, os};
 
 /// The lower folders, open, nearest first.
 pub(crate) struct Lower {
@@ -26,34 +26,31 @@ impl Lower {
         Ok(Lower { layers: layers.iter().map(open).collect::<Result<_>>()? })
     }
 
-    /// A folder was made because the layer has something in it, but not itself: it shows instead of the one below, so it
-    /// takes that one's owner, mode, time and attributes.
-    pub(crate) fn dress(&self, made: &Made) -> std::io::Result<()> {
-        let path = made.path.join(&b'/');
-        let Some(name) = made.path.last() else { return Ok(()) };
-        let Some(source) = self.find(&path)? else { return Ok(()) };
+    /// The folder `name` in `folder`, which is `path` below the root, was made because the layer has something in it, but
+    /// not itself: it shows instead of the one below, so it takes that one's owner, mode, time and attributes.
+    pub(crate) fn dress(&self, folder: BorrowedFd<'_>, path: &[u8], name: &[u8]) -> std::io::Result<()> {
+        let Some(source) = self.find(path)? else { return Ok(()) };
         let found = rustix::fs::fstat(&source)?;
         if !is_folder(&found) {
             return Ok(());
         }
-        let folder = made.parent.as_fd();
         let owner = (Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid));
         rustix::fs::chownat(
             folder,
-            name.as_slice(),
+            name,
             Some(owner.0),
             Some(owner.1),
             AtFlags::SYMLINK_NOFOLLOW,
         )?;
         copy_attributes(source.as_fd(), folder, name)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let target = rustix::fs::openat(folder, name.as_slice(), flags, Mode::empty())?;
+        let target = rustix::fs::openat(folder, name, flags, Mode::empty())?;
         chmod(target.as_fd(), found.st_mode & 0o7777)?;
         let times = Timestamps {
             last_access: Timespec { tv_sec: found.st_atime as _, tv_nsec: found.st_atime_nsec as _ },
             last_modification: Timespec { tv_sec: found.st_mtime as _, tv_nsec: found.st_mtime_nsec as _ },
         };
-        Ok(rustix::fs::utimensat(folder, name.as_slice(), &times, AtFlags::SYMLINK_NOFOLLOW)?)
+        Ok(rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// What the nearest layer that knows the path has there.

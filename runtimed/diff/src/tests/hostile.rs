@@ -158,11 +158,11 @@ fn limits_are_kept_and_named() {
         crate::apply(&tree.mounts, bytes, Compression::None, limits, tree.folder.path()).unwrap_err()
     };
     let many: Vec<_> = (0..11).map(|number| file(&format!("f{number}"), "")).collect();
-    let error = apply(&layer(&many), &Limits { bytes: 1 << 20, entries: 10 });
+    let error = apply(&layer(&many), &Limits { bytes: 1 << 20, entries: 10, ..Limits::DEFAULT });
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     assert!(error.chain().contains("limit of 10 entries"), "{}", error.chain());
 
-    let error = apply(&layer(&[file("big", &"x".repeat(100_000))]), &Limits { bytes: 90_000, entries: 10 });
+    let error = apply(&layer(&[file("big", &"x".repeat(100_000))]), &Limits { bytes: 90_000, entries: 10, ..Limits::DEFAULT });
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     assert!(error.chain().contains("limit of 90000 bytes"), "{}", error.chain());
 }
@@ -184,7 +184,7 @@ fn a_bomb_goes_off_at_the_limit() {
         encoder.finish().unwrap();
         assert!(packed.len() < 1 << 20);
         let tree = Tree::plain();
-        let limits = Limits { bytes: 2 << 20, entries: 10 };
+        let limits = Limits { bytes: 2 << 20, entries: 10, ..Limits::DEFAULT };
         let error = apply(&tree.mounts, &packed[..], compression, &limits, tree.folder.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
         let written = std::fs::metadata(tree.path("zeros")).map_or(0, |found| found.len());
@@ -215,7 +215,7 @@ fn cut_off_streams_are_refused() {
 fn a_size_that_lies_is_found_out() {
     let mut lying = file("a", "").0;
     lying.size = 1 << 40;
-    let limits = Limits { bytes: u64::MAX, entries: 10 };
+    let limits = Limits { bytes: u64::MAX, entries: 10, ..Limits::DEFAULT };
     let tree = Tree::plain();
     let bytes = layer(&[(lying, b"short".to_vec())]);
     let error = apply(&tree.mounts, &bytes[..], Compression::None, &limits, tree.folder.path()).unwrap_err();
@@ -228,7 +228,7 @@ fn extra_headers_are_bounded() {
     entry.xattrs.insert(b"user.big".to_vec(), vec![b'x'; 2 << 20]);
     let error = Tree::plain().apply(&layer(&[(entry, Vec::new())])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert!(error.chain().contains("longer than 1048576"), "{}", error.chain());
+    assert!(error.chain().contains("longer than the limit of 1048576"), "{}", error.chain());
 
     // Also when they come in many pieces.
     let mut entry = file("a", "").0;
@@ -236,7 +236,7 @@ fn extra_headers_are_bounded() {
     let once = layer(&[(entry, Vec::new())]);
     let extra = &once[..once.len() - 3 * 512];
     let error = Tree::plain().apply(&[extra, extra, extra, &once].concat()).unwrap_err();
-    assert!(error.chain().contains("longer than 1048576"), "{}", error.chain());
+    assert!(error.chain().contains("longer than the limit of 1048576"), "{}", error.chain());
 }
 
 #[test]

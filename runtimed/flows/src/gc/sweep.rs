@@ -18,6 +18,7 @@ enum Gone {
 
 /// Sweeps; goes on past a failure, and reports all of them.
 pub(super) async fn sweep(heap: &RoomsHeap) -> Result<usize> {
+    let mut step = marks::step("gc.sweep.records")?;
     let this = heap.clone();
     // Alone: nothing can come into use between the look and the removal.
     let (gone, mut failures) = heap
@@ -34,7 +35,11 @@ pub(super) async fn sweep(heap: &RoomsHeap) -> Result<usize> {
         })
         .await?;
     let count = gone.len();
+    if count > 0 {
+        step.next("gc.sweep.files")?;
+    }
     for done in gone {
+        marks::passed("gc.sweep.next");
         if let Err((node, error)) = reap(heap, done).await {
             failures.push((node, error));
         }

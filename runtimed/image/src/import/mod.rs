@@ -82,6 +82,7 @@ pub(crate) async fn import(
         options: options.clone(),
         progress,
     });
+    let mut step = marks::step("image.load.take")?;
     let taken = import.clone().take_all(reader).await.context(|| "import archive")?;
     let index = match (&taken.layout, &taken.index, &taken.docker) {
         (Some(layout), Some(index), _) => oci::index(layout, index)?,
@@ -92,7 +93,9 @@ pub(crate) async fn import(
             ));
         }
     };
+    step.next("image.load.link")?;
     let images = import.link(index).await?;
+    step.next("image.load.unpack")?;
     import.unpack(&images).await?;
     Ok(images)
 }
@@ -104,7 +107,7 @@ impl Import {
         let _permit =
             shared.imports.acquire().await.kind(Kind::Internal, || "wait for a thread to import")?;
         let handle = tokio::runtime::Handle::current();
-        let reading = tokio::task::spawn_blocking(move || take::take(&self, reader, &handle));
+        let reading = tokio::task::spawn_blocking(marks::carry_call(move || take::take(&self, reader, &handle)));
         reading.await.kind(Kind::Internal, || "the thread that read the archive ended")?
     }
 

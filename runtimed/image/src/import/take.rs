@@ -83,7 +83,7 @@ fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usiz
 impl Sink<'_> {
     fn archive(&self, reader: impl Read) -> Result<Taken> {
         // Compression makes much of little: what may come out is bounded as a layer is.
-        let limit = self.import.shared.config.layer_limits().bytes;
+        let limit = self.import.shared.config.layer.bytes;
         let mut stream = TarStream::new(reader.take(limit));
         let small = self.import.shared.config.manifest_limit();
         let mut taken = Taken::default();
@@ -171,6 +171,7 @@ impl Sink<'_> {
         expected: Option<&Digest>,
         stream: &mut impl Read,
     ) -> Result<File> {
+        let _step = marks::step("image.load.blob")?;
         let mut offset = 0;
         while offset < size {
             let mut chunk = vec![0; CHUNK.min(usize::try_from(size - offset).unwrap_or(CHUNK))];

@@ -116,6 +116,7 @@ impl Pull {
         if offset > total {
             offset = 0;
         }
+        let mut step = marks::step("image.fetch.body")?;
         tap.begin(offset == 0);
         let mut stream = BlobStream::new(self.session.clone(), layer, offset)?;
         let mut gathered = BytesMut::new();
@@ -136,6 +137,7 @@ impl Pull {
             }
         }
         tap.end().await;
+        step.next("image.fetch.commit")?;
         self.commit(layer, writer).await
     }
 

@@ -21,7 +21,7 @@ pub(crate) use feed::{Arrival, Failed, Feed};
 use crate::images::{Hold, Shared, image_config};
 use crate::progress::{ProgressSink, tell_name};
 use crate::registry::{Access, Credentials, Login, Session};
-use crate::unpack::{self, Source};
+use crate::unpack::{self, Source, Stop};
 use crate::{Descriptor, Image, ImageConfig, Platform};
 use documents::Found;
 
@@ -75,7 +75,9 @@ pub(crate) async fn pull(
     if let Some(snapshotter) = &options.unpack {
         shared.snapshotters.get(snapshotter)?;
     }
+    let step = marks::step("image.pull.session")?;
     let session = shared.registries.session(reference, options.login()).await?;
+    drop(step);
     let pull = Arc::new(Pull {
         shared: shared.clone(),
         namespace: namespace.clone(),
@@ -87,6 +89,7 @@ pub(crate) async fn pull(
         failure: Mutex::new(None),
     });
     let target = pull.run(reference, options).await?;
+    let _step = marks::step("image.pull.name")?;
     let now = std::time::SystemTime::now();
     let image = Image {
         name: name.to_owned(),
@@ -115,10 +118,13 @@ impl PullOptions {
 impl Pull {
     async fn run(self: &Arc<Pull>, reference: &Reference, options: &PullOptions) -> Result<Descriptor> {
         tell_name(&self.progress, &reference.to_string(), "resolving");
+        let mut step = marks::step("image.pull.resolve")?;
         let (target, document) = self.session.resolve().await?;
+        step.next("image.pull.documents")?;
         tell_name(&self.progress, &reference.to_string(), "resolved");
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let found = self.documents(&target, document, (!options.all_platforms).then_some(&platform)).await?;
+        step.next("image.pull.layers")?;
         if !options.all_platforms {
             for manifest in found {
                 self.one(manifest, options.unpack.as_deref()).await?;
@@ -153,8 +159,9 @@ impl Pull {
             return self.finish(fetches, None).await;
         };
         let image = image_config(found.config, found.descriptor, found.manifest)?;
-        let unpacking = self.start_unpack(image, snapshotter, feeds);
-        self.finish(fetches, Some(unpacking)).await
+        let stop = Stop::new();
+        let unpacking = self.start_unpack(image, snapshotter, feeds, &stop);
+        self.finish(fetches, Some((unpacking, stop))).await
     }
 
     /// One fetch for each distinct layer; a source for each layer.
@@ -170,7 +177,7 @@ impl Pull {
             let (tap, feed) = feed::feed();
             first.insert(layer.digest.clone(), feed.arrival());
             sources.push(Source::Feed(feed));
-            fetches.spawn(layer::fetch(self.clone(), layer.clone(), tap));
+            fetches.spawn(marks::carry(layer::fetch(self.clone(), layer.clone(), tap)));
         }
         (fetches, sources)
     }
@@ -181,49 +188,59 @@ impl Pull {
         image: ImageConfig,
         snapshotter: &str,
         sources: Vec<Source>,
+        stop: &Stop,
     ) -> JoinHandle<Result<Option<Digest>>> {
-        let unpack = unpack::Unpack {
+        let unpack = Arc::new(unpack::Unpack {
             shared: self.shared.clone(),
             namespace: self.namespace.clone(),
             snapshotter: snapshotter.to_owned(),
             hold: self.hold.clone(),
             progress: self.progress.clone(),
-        };
-        tokio::spawn(async move { unpack.run(&image, sources).await })
+            stop: stop.clone(),
+        });
+        tokio::spawn(marks::carry(async move { unpack.run(&image, sources).await }))
     }
 
     /// Waits for all; the first failure ends the rest.
     async fn finish(
         &self,
         mut fetches: JoinSet<Result<()>>,
-        mut unpacking: Option<JoinHandle<Result<Option<Digest>>>>,
+        mut unpacking: Option<(JoinHandle<Result<Option<Digest>>>, Stop)>,
     ) -> Result<()> {
         let mut failed = None;
         while failed.is_none() {
+            let stop = unpacking.as_ref().map(|(_, stop)| stop.clone());
             tokio::select! {
                 Some(fetched) = fetches.join_next() => failed = ended(fetched).err(),
                 Some(unpacked) = wait_for(&mut unpacking) => {
                     unpacking = None;
                     failed = ended(unpacked).err();
                 }
+                // It has failed, and cleans up once nothing feeds it any more.
+                Some(()) = heard(stop.as_ref()) => break,
                 else => return Ok(()),
             }
         }
         fetches.shutdown().await;
-        if let Some(unpacking) = unpacking {
+        if let Some((unpacking, _)) = unpacking {
             // Its sources are cut off: it removes what it made and ends.
-            let _ = unpacking.await;
+            failed = failed.or(ended(unpacking.await).err());
         }
         let first = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         first.or(failed).map_or(Ok(()), Err)
     }
 }
 
-async fn wait_for<T>(task: &mut Option<JoinHandle<T>>) -> Option<Result<T, tokio::task::JoinError>> {
+async fn wait_for<T>(task: &mut Option<(JoinHandle<T>, Stop)>) -> Option<Result<T, tokio::task::JoinError>> {
     match task {
-        Some(task) => Some(task.await),
+        Some((task, _)) => Some(task.await),
         None => None,
     }
+}
+
+async fn heard(stop: Option<&Stop>) -> Option<()> {
+    stop?.heard().await;
+    Some(())
 }
 
 fn ended<T>(joined: Result<Result<T>, tokio::task::JoinError>) -> Result<T> {

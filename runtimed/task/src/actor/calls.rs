@@ -4,7 +4,7 @@ use errors::{Error, Kind, Result};
 
 use super::{Actor, CALLS, Done, Phase};
 use crate::call::{Answer, Call};
-use crate::process::{Proc, Reply};
+use crate::process::{Proc, Reply, Seen};
 use crate::state;
 use crate::types::{Process, Status};
 
@@ -54,6 +54,7 @@ impl Actor {
 
     pub(super) fn on_answer(&mut self, call: &Call, result: Result<Answer>, reply: Reply<Answer>) {
         self.calls = self.calls.saturating_sub(1);
+        self.ask_on();
         let exec_id = call.exec_id();
         let result = match (result, call) {
             (Ok(answer), _) => self.apply(call, exec_id, answer),
@@ -70,6 +71,26 @@ impl Actor {
             }
         };
         let _ = reply.send(result);
+    }
+
+    /// Asks a shim that has not answered in time once more, for as long as it takes: so it is known when it goes on.
+    fn ask_on(&mut self) {
+        let Some(conn) = self.conn.clone().filter(|conn| conn.hangs()) else { return };
+        if std::mem::replace(&mut self.asking, true) {
+            return;
+        }
+        let id = self.key.1.clone();
+        tracing::warn!(%id, "the shim does not answer; its task is unknown until it does");
+        self.jobs.spawn(async move { Done::Answers(conn.identify().await) });
+    }
+
+    pub(super) fn on_answers(&mut self, result: Result<(Seen, u32)>) {
+        self.asking = false;
+        let Ok((seen, _)) = result else { return };
+        tracing::info!(id = %self.key.1, "the shim answers again");
+        if let Some(init) = self.procs.get_mut("") {
+            init.take(seen);
+        }
     }
 
     /// Takes over what a successful call has changed.

@@ -117,14 +117,20 @@ impl Actor {
 
 impl Deletion {
     async fn run(self) -> Result<Exit> {
+        let mut step = marks::step("task.delete.check")?;
         self.check().await?;
+        step.next("task.delete.call")?;
         let exit = match self.conn.delete("").await {
             Ok(exit) => exit,
             // An earlier deletion came as far as this.
             Err(error) if error.is_not_found() => self.exit.unwrap_or_else(|| shim_delete::unknown(0)),
             Err(error) => return Err(error),
         };
+        drop(step);
+        let step = marks::begun("task.delete.shim");
         shim_end::end(&self.conn, self.shim_pid, self.alone).await;
+        drop(step);
+        let _step = marks::begun("task.delete.bundle");
         remove(self.bundle).await;
         Ok(exit)
     }
