@@ -67,7 +67,8 @@ pub fn cargo(root: &Path) -> Command {
     command
 }
 
-fn target_folder(root: &Path) -> PathBuf {
+/// Where cargo builds.
+pub fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 

@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo`, `test`, `bench`, `tidy`, `dist`.
+//! The project's own tasks: `cargo xtask demo`, `test`, `vm-test`, `bench`, `tidy`, `dist`.
 
 mod bench;
 mod build;
@@ -8,6 +8,7 @@ mod packages;
 mod root;
 mod test;
 mod tidy;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +33,11 @@ enum Task {
         /// Arguments for cargo test
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
+    },
+    /// Run the tests that need cgroup version 2 alone and systemd, in a virtual machine
+    VmTest {
+        /// Suites to run; all when none is named
+        suites: Vec<String>,
     },
     /// Measure this project and its peers side by side, into target/bench/report.md
     Bench {
@@ -78,6 +84,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Demo => demo::demo(),
         Task::Test { args } => test::test(&args),
+        Task::VmTest { suites } => vm::vm_test(&suites),
         Task::Bench { rounds, restarts, containers, programs } => {
             bench::bench(&bench::Plan { rounds, restarts, containers, programs })
         }

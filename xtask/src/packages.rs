@@ -28,6 +28,9 @@ pub const TEST: &[&str] = &[
     "zstd",
 ];
 
+/// What the virtual machine needs besides.
+pub const VM: &[&str] = &["binutils", "busybox-static", "debootstrap", "e2fsprogs", "qemu-system-x86"];
+
 /// Installs those that are missing, and says which.
 pub fn install(packages: &[&str]) -> Result<()> {
     let missing: Vec<&&str> = packages.iter().filter(|package| !installed(package)).collect();

@@ -1,0 +1,132 @@
+//! The virtual machine: its command line, its output as it comes, its end.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::Parts;
+use super::report::Report;
+
+/// How long all of it may take. Emulation on a busy machine is slow; a machine that hangs is worse.
+const LIMIT: Duration = Duration::from_secs(600);
+/// How much of the kernel's log is shown when the machine has died.
+const SHOWN: usize = 40;
+
+/// Which control groups the machine's systemd sets up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hierarchy {
+    /// Version 2 alone, as Debian does.
+    Unified,
+    /// Version 1.
+    Legacy,
+}
+
+impl Hierarchy {
+    /// What the kernel's command line says of it: the systemd option, and the word that the suites are chosen by.
+    fn words(self) -> &'static str {
+        match self {
+            Hierarchy::Unified => "systemd.unified_cgroup_hierarchy=1 vm.suites=unified",
+            Hierarchy::Legacy => "systemd.unified_cgroup_hierarchy=0 vm.suites=legacy",
+        }
+    }
+}
+
+/// Boots, shows what the tests say, and judges it.
+pub fn run(parts: &Parts, hierarchy: Hierarchy, folder: &Path) -> Result<()> {
+    let console = folder.join(format!("console-{hierarchy:?}.log").to_lowercase());
+    println!("== A virtual machine, control groups: {hierarchy:?}");
+    let began = Instant::now();
+    let mut machine = command(parts, hierarchy, &console).spawn().context("run qemu-system-x86_64")?;
+    let output = machine.stdout.take().context("qemu has no output")?;
+    let (report, late) = watch(machine, output)?;
+    let verdict = report.verdict();
+    println!(
+        "== {} tests passed, {} failed, in {} s",
+        report.passed,
+        report.failed,
+        began.elapsed().as_secs()
+    );
+    if late {
+        bail!("the machine was still running after {} s\n{}", LIMIT.as_secs(), tail(&console));
+    }
+    verdict.with_context(|| if report.finished { String::new() } else { tail(&console) })
+}
+
+/// Reads to the end of the machine, which is ended when its time is up.
+fn watch(mut machine: Child, output: ChildStdout) -> Result<(Report, bool)> {
+    let pid = machine.id();
+    let (over, late) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let guard = std::thread::spawn({
+        let (over, late) = (over.clone(), late.clone());
+        move || {
+            let end = Instant::now() + LIMIT;
+            while Instant::now() < end {
+                std::thread::park_timeout(end.saturating_duration_since(Instant::now()));
+                if over.load(Ordering::Acquire) {
+                    return;
+                }
+            }
+            late.store(true, Ordering::Release);
+            // Not reaped yet: the id is still its own.
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        }
+    });
+    let mut report = Report::default();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("read from qemu")?;
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end_matches('\r');
+        println!("{line}");
+        report.line(line);
+    }
+    over.store(true, Ordering::Release);
+    guard.thread().unpark();
+    let _ = guard.join();
+    machine.wait().context("wait for qemu")?;
+    Ok((report, late.load(Ordering::Acquire)))
+}
+
+fn command(parts: &Parts, hierarchy: Hierarchy, console: &Path) -> Command {
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-machine",
+        "pc",
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        "max",
+    ]);
+    command.args(["-smp", "2", "-m", "2048", "-display", "none", "-no-reboot", "-kernel"]).arg(&parts.kernel);
+    command.arg("-initrd").arg(&parts.initramfs).args(["-append", &words(hierarchy)]);
+    // What the machine writes to its disks is forgotten.
+    for disk in [&parts.root, &parts.payload] {
+        let drive = format!("file={},format=raw,if=virtio,snapshot=on", disk.display());
+        command.args(["-drive", &drive]);
+    }
+    command.arg("-serial").arg(format!("file:{}", console.display()));
+    command.args(["-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
+/// The kernel's command line.
+fn words(hierarchy: Hierarchy) -> String {
+    let fixed = "console=ttyS0 panic=-1 rw systemd.show_status=false systemd.log_level=notice hugepages=8 swapaccount=1";
+    format!("{fixed} {}", hierarchy.words())
+}
+
+/// The end of the kernel's log.
+fn tail(console: &Path) -> String {
+    let text = fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    format!("the end of {}:\n{}", console.display(), lines[lines.len().saturating_sub(SHOWN)..].join("\n"))
+}

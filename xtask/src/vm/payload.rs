@@ -1,0 +1,176 @@
+//! The disk with the programs and the tests, as cargo built them, and the list of what is to run.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use harness::sh;
+
+use super::debian::{Kernel, fresh};
+use super::disk;
+use crate::build;
+use crate::root::root;
+
+/// Modules that tests need.
+const MODULES: [&str; 3] = ["fs/overlayfs/overlay.ko", "drivers/block/loop.ko", "block/bfq.ko"];
+/// The programs of this project.
+const PROGRAMS: [&str; 4] = ["runtimed", "rctl", "containerd-shim-runtimed-v2", "runc-rs"];
+const RUN: &str = include_str!("../../../tests/vm/guest/run");
+
+/// Some tests of one test program.
+#[derive(Debug, Clone, Copy)]
+struct Recipe {
+    /// What it is called in the results.
+    name: &'static str,
+    /// The folder of the package.
+    package: &'static str,
+    /// The test program's name for cargo.
+    target: &'static str,
+    /// `unified` and `legacy`: the control groups that it runs under.
+    under: &'static [&'static str],
+    /// Arguments for Rust's test harness.
+    args: &'static [&'static str],
+}
+
+/// What version 2 and systemd make different, and nothing else: emulation is slow.
+const RECIPES: &[Recipe] = &[
+    Recipe {
+        name: "executor-cgroups",
+        package: "runc-rs",
+        target: "runc_rs",
+        under: &["unified", "legacy"],
+        args: &["cgroup::"],
+    },
+    Recipe {
+        name: "executor-limits",
+        package: "runc-rs",
+        target: "resources",
+        under: &["unified"],
+        args: &[],
+    },
+    Recipe {
+        name: "executor-life",
+        package: "runc-rs",
+        target: "it",
+        under: &["unified"],
+        args: &["cgroup", "exec", "lifecycle", "unified"],
+    },
+    Recipe {
+        name: "shim",
+        package: "shim",
+        target: "life",
+        under: &["unified"],
+        args: &["pause_resume_and_metrics", "running_out_of_memory_is_told"],
+    },
+    Recipe {
+        name: "stack",
+        package: "tests/e2e",
+        target: "run",
+        under: &["unified"],
+        args: &["limits_and_rights_are_what_was_asked_for"],
+    },
+    Recipe {
+        name: "systemd",
+        package: "tests/vm",
+        target: "systemd",
+        under: &["unified", "legacy"],
+        args: &["--ignored"],
+    },
+    Recipe {
+        name: "version-2",
+        package: "tests/vm",
+        target: "unified",
+        under: &["unified"],
+        args: &["--ignored"],
+    },
+];
+
+/// A recipe with its program.
+#[derive(Debug)]
+pub struct Suite {
+    recipe: &'static Recipe,
+    program: PathBuf,
+}
+
+/// Builds the tests of the workspace, the way `cargo xtask test` does, and picks the suites named in `only`, or all.
+pub fn gather(only: &[String]) -> Result<Vec<Suite>> {
+    let root = root();
+    let mut command = build::cargo(&root);
+    command.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    let text = sh::read(command.stderr(std::process::Stdio::inherit()))?;
+    let built: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let wanted = |recipe: &&Recipe| only.is_empty() || only.iter().any(|name| name == recipe.name);
+    let suites: Result<Vec<Suite>> = RECIPES
+        .iter()
+        .filter(wanted)
+        .map(|recipe| {
+            let manifest = root.join(recipe.package).join("Cargo.toml");
+            let program = program(&built, &manifest, recipe.target)
+                .with_context(|| format!("cargo built no tests {} of {}", recipe.target, recipe.package))?;
+            Ok(Suite { recipe, program })
+        })
+        .collect();
+    let suites = suites?;
+    let names = || RECIPES.iter().map(|recipe| recipe.name).collect::<Vec<_>>().join(", ");
+    ensure!(!suites.is_empty(), "there is no suite {}; there are: {}", only.join(", "), names());
+    Ok(suites)
+}
+
+/// The test program in cargo's messages.
+fn program(built: &[Value], manifest: &Path, target: &str) -> Option<PathBuf> {
+    let manifest = manifest.to_str()?;
+    let found = built.iter().find(|message| {
+        message["manifest_path"] == manifest
+            && message["target"]["name"] == target
+            && message["profile"]["test"] == true
+            && message["executable"].is_string()
+    });
+    found.and_then(|message| message["executable"].as_str()).map(PathBuf::from)
+}
+
+/// Makes the disk.
+pub fn make(suites: &[Suite], programs: &Path, kernel: &Kernel, folder: &Path) -> Result<PathBuf> {
+    let tree = fresh(&folder.join("payload"))?;
+    for name in ["programs", "tests", "modules"] {
+        fs::create_dir(tree.join(name))?;
+    }
+    for name in PROGRAMS {
+        strip(&programs.join(name), &tree.join("programs").join(name))?;
+    }
+    for module in MODULES {
+        let from = kernel.modules.join(module);
+        let name = from.file_name().context("a module has no name")?;
+        fs::copy(&from, tree.join("modules").join(name))
+            .with_context(|| format!("copy {}", from.display()))?;
+    }
+    for suite in suites {
+        strip(&suite.program, &tree.join("tests").join(suite.recipe.name))?;
+    }
+    fs::write(tree.join("suites"), list(suites))?;
+    // Tests know the programs by the path that they were built at.
+    fs::write(tree.join("built-at"), programs.display().to_string())?;
+    fs::write(tree.join("run"), RUN)?;
+    fs::set_permissions(tree.join("run"), fs::Permissions::from_mode(0o755))?;
+    let disk = folder.join("payload.img");
+    disk::make(&tree, &disk, "1G")?;
+    fs::remove_dir_all(&tree)?;
+    Ok(disk)
+}
+
+/// A line a suite: where it runs, its name, its arguments.
+fn list(suites: &[Suite]) -> String {
+    let line = |suite: &Suite| {
+        let Recipe { name, under, args, .. } = suite.recipe;
+        format!("{} {name} {}\n", under.join(","), args.join(" "))
+    };
+    suites.iter().map(line).collect()
+}
+
+/// Copies a program without what only a debugger reads, which is most of it.
+fn strip(from: &Path, to: &Path) -> Result<()> {
+    sh::run(Command::new("strip").arg("--strip-debug").arg("-o").arg(to).arg(from))
+}
