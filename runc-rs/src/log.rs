@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
 
@@ -67,6 +68,11 @@ fn open(path: &str) -> Result<File> {
         .custom_flags(nix::fcntl::OFlag::O_SYNC.bits())
         .open(path)
         .with_context(|| format!("open {path}"))
+}
+
+/// The log file's descriptor, which has to stay open as long as anything may go wrong.
+pub fn descriptor() -> Option<RawFd> {
+    LOG.get().and_then(|log| log.file.as_ref()).map(AsRawFd::as_raw_fd)
 }
 
 /// Shown with `--debug` alone.

@@ -4,11 +4,15 @@
 //! the /proc that paths lead to, so writes go through a procfs instance of our own, or through a copy of the host's
 //! mount without anything on top, or at the least through a descriptor that is proven to be a procfs's root.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsmount, fsopen, open_tree,
 };
@@ -61,12 +65,72 @@ impl Procfs {
         Ok(text)
     }
 
+    /// Where the kernel says that a magic link below /proc leads, `self/fd/3` for one. Nothing is followed.
+    pub fn link(&self, path: &str) -> Result<PathBuf> {
+        rustix::fs::readlinkat(&self.fd, path, Vec::new())
+            .map(|text| PathBuf::from(OsStr::from_bytes(text.to_bytes())))
+            .map_err(|e| Error::call(format_args!("readlink /proc/{path}"), e))
+    }
+
+    /// Opens a directory below /proc, to list it.
+    pub fn directory(&self, path: &str) -> Result<OwnedFd> {
+        self.file(path, OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
     fn file(&self, path: &str, flags: OFlags) -> Result<OwnedFd> {
         // `self` is a plain symbolic link of procfs; what it must not lead through are magic links and other mounts.
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
-            .map_err(|e| Error::call(format_args!("open /proc/{path}"), e))
+        match rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::NOSYS) => self.walk(Path::new(path), flags),
+            other => other,
+        }
+        .map_err(|e| Error::call(format_args!("open /proc/{path}"), e))
     }
+
+    /// The same without openat2(2): a name at a time, each proven to be of this procfs.
+    fn walk(&self, path: &Path, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+        let mount = mount_id(&self.fd);
+        let mut directory = rustix::io::fcntl_dupfd_cloexec(&self.fd, 3)?;
+        let mut names = names(path)?;
+        if let Some(first) = names.first().filter(|name| matches!(name.as_str(), "self" | "thread-self")) {
+            // Plain links, that lead to a process's directory.
+            let text = rustix::fs::readlinkat(&self.fd, first.as_str(), Vec::new())?;
+            names.splice(..1, self::names(Path::new(OsStr::from_bytes(text.to_bytes())))?);
+        }
+        let last = names.len().saturating_sub(1);
+        for (index, name) in names.iter().enumerate() {
+            let flags = if index == last { flags } else { OFlags::PATH | OFlags::DIRECTORY };
+            let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            directory = rustix::fs::openat(&directory, name.as_str(), flags, Mode::empty())?;
+            let foreign = rustix::fs::fstatfs(&directory)?.f_type != PROC_SUPER_MAGIC;
+            if foreign || mount_id(&directory) != mount {
+                return Err(Errno::XDEV);
+            }
+        }
+        Ok(directory)
+    }
+}
+
+impl AsFd for Procfs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The parts of a path that goes nowhere but down.
+fn names(path: &Path) -> std::result::Result<Vec<String>, Errno> {
+    let one = |part: Component<'_>| match part {
+        Component::Normal(name) => Ok(name.to_string_lossy().into_owned()),
+        _ => Err(Errno::XDEV),
+    };
+    path.components().map(one).collect()
+}
+
+/// Which mount a descriptor is on, where the kernel says so (statx(2), Linux 5.8).
+fn mount_id(fd: &OwnedFd) -> Option<u64> {
+    let flags = rustix::fs::AtFlags::EMPTY_PATH;
+    let statx = rustix::fs::statx(fd, "", flags, rustix::fs::StatxFlags::MNT_ID).ok()?;
+    (statx.stx_mask & rustix::fs::StatxFlags::MNT_ID.bits() != 0).then_some(statx.stx_mnt_id)
 }
 
 fn private() -> std::result::Result<OwnedFd, rustix::io::Errno> {
@@ -88,7 +152,22 @@ mod tests {
         assert!(proc.read("self/stat").unwrap().starts_with(&std::process::id().to_string()));
         assert!(proc.read("self/root/etc/hostname").is_err(), "magic links are not followed");
         assert!(proc.read("../etc/hostname").is_err());
+        assert_eq!(proc.link("self/cwd").unwrap(), std::env::current_dir().unwrap());
         let e = proc.write("sys/kernel/no-such-file", b"1").unwrap_err().to_string();
         assert_eq!(e, "open /proc/sys/kernel/no-such-file: no such file or directory");
+    }
+
+    #[test]
+    fn a_name_at_a_time() {
+        let proc = Procfs::open().unwrap();
+        let walk = |path: &str| proc.walk(Path::new(path), OFlags::RDONLY);
+        let mut text = String::new();
+        File::from(walk("self/stat").unwrap()).read_to_string(&mut text).unwrap();
+        assert!(text.starts_with(&std::process::id().to_string()));
+        assert!(walk("thread-self/status").is_ok());
+        assert_eq!(walk("self/root/etc/passwd").unwrap_err(), Errno::NOTDIR);
+        assert_eq!(walk("self/exe").unwrap_err(), Errno::LOOP);
+        assert_eq!(walk("../etc/passwd").unwrap_err(), Errno::XDEV);
+        assert_eq!(walk("/etc/passwd").unwrap_err(), Errno::XDEV);
     }
 }

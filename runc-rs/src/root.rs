@@ -1,7 +1,10 @@
 //! Paths inside a container's root, resolved through a descriptor of that root.
 //!
 //! Whatever symbolic links an image holds, and however its processes swap them while we look, a path never leads out:
-//! the kernel resolves it with openat2(2) RESOLVE_IN_ROOT. What is made is made relative to a descriptor of its parent.
+//! the kernel resolves it with openat2(2) RESOLVE_IN_ROOT, or, where that is missing, we do, a name at a time. What is
+//! made is made relative to a descriptor of its parent.
+
+mod walk;
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -124,6 +127,7 @@ impl Root {
         for _ in 0..RETRIES {
             match rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, mode, resolve) {
                 Err(Errno::AGAIN) => {}
+                Err(Errno::NOSYS) => return walk::open(&self.fd, path, flags),
                 other => return other,
             }
         }

@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod caps;
 pub mod clone;
+pub mod deny;
 pub mod fd;
 pub mod keyring;
 pub mod kill;

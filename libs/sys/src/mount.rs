@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
 
 /// What to change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,6 +36,25 @@ pub const NODIRATIME: u64 = 0x80;
 /// No following of symbolic links.
 pub const NOSYMFOLLOW: u64 = 0x20_0000;
 const IDMAP: u64 = 0x10_0000;
+
+/// Whether the kernel has the mount calls that work on descriptors: open_tree, move_mount, fsopen (5.2) and mount_setattr
+/// (5.12), the last of them. Asked once, with arguments that are refused before anything happens.
+pub fn has_descriptor_calls() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let there = |answer: libc::c_long| {
+            answer >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
+        };
+        let nothing = std::ptr::null::<libc::c_char>();
+        // SAFETY: flags that no kernel knows, null pointers and sizes of nought: each call is refused unexecuted.
+        unsafe {
+            there(libc::syscall(libc::SYS_mount_setattr, -1, nothing, u32::MAX, nothing, 0_usize))
+                && there(libc::syscall(libc::SYS_open_tree, -1, nothing, u32::MAX))
+                && there(libc::syscall(libc::SYS_move_mount, -1, nothing, -1, nothing, u32::MAX))
+                && there(libc::syscall(libc::SYS_fsopen, nothing, u32::MAX))
+        }
+    })
+}
 
 #[repr(C)]
 struct RawAttr {

@@ -107,7 +107,7 @@ pub enum Step {
     Ready,
     /// Complete the environment (HOME).
     Environment,
-    /// Mark every descriptor that is not the program's close-on-exec.
+    /// Close every descriptor that is neither the program's nor needed to become it.
     CloseDescriptors,
     /// Load the system call filter.
     Seccomp,

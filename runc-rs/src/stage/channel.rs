@@ -3,7 +3,7 @@
 //! It is spoken with read(2) and write(2) alone: the last words come after the container's system call filter is loaded,
 //! and those two are what every filter allows. A closed other end is an error of write, since Rust ignores SIGPIPE.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,12 @@ pub struct Channel {
     fd: OwnedFd,
 }
 
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl Channel {
     /// Both ends.
     pub fn pair() -> Result<(Self, Self)> {
@@ -97,11 +103,6 @@ impl Channel {
             return Ok(None);
         }
         decode(packet.get(..size).unwrap_or_default()).map(Some)
-    }
-
-    #[cfg(test)]
-    pub fn as_raw(&self) -> &OwnedFd {
-        &self.fd
     }
 
     /// Waits for the parent's word.

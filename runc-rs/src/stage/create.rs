@@ -30,7 +30,7 @@ use crate::resctrl;
 use crate::spec;
 use crate::state::{self, Container, FIFO};
 use crate::steps::hooks;
-use crate::steps::{Context, InitHooks, mount, security};
+use crate::steps::{Context, InitHooks, security, site, tree};
 
 /// What the command line says about a start.
 #[derive(Debug, Default)]
@@ -286,7 +286,7 @@ impl Creation<'_> {
             keyring: format!("_ses.{}", self.plan.id),
             rootfs: &self.plan.rootfs,
             root: None,
-            procfs: Procfs::open()?,
+            procfs: Some(Procfs::open()?),
             user_namespace: self.plan.namespaces.has(Kind::User),
             cgroup_namespace: self.plan.namespaces.has(Kind::Cgroup),
             trees,
@@ -314,7 +314,16 @@ impl Creation<'_> {
             if !all && m.id_maps.is_none() {
                 continue;
             }
-            let tree = mount::open_source(path, *recursive)
+            if !sys::mount::has_descriptor_calls() {
+                if m.id_maps.is_some() {
+                    let at = m.destination.display();
+                    return Err(Error::new(format!(
+                        "mount {at}: id-mapped mounts need mount_setattr (Linux 5.12)"
+                    )));
+                }
+                continue;
+            }
+            let tree = tree::open_source(path, *recursive)
                 .with_context(|| format!("error mounting {path:?} to rootfs at {:?}", m.destination))?;
             self.cut_off(&tree)?;
             if let Some((uids, gids)) = &m.id_maps {
@@ -335,7 +344,9 @@ impl Creation<'_> {
             _ => None,
         });
         match asked {
-            Some(propagation) => mount::propagate(tree, Propagation { recursive: true, ..propagation }),
+            Some(propagation) => {
+                site::propagate_detached(tree, Propagation { recursive: true, ..propagation })
+            }
             None => Ok(()),
         }
     }

@@ -144,7 +144,7 @@ fn inside<'a>(
         keyring,
         rootfs: Path::new("/"),
         root: Some(Root::at(Path::new("/"))?),
-        procfs: Procfs::open()?,
+        procfs: Some(Procfs::open()?),
         user_namespace,
         cgroup_namespace: false,
         trees: Vec::new(),

@@ -4,6 +4,7 @@
 //! has answered `Mounted` or `Ready`, which it does only after the file is filled.
 
 use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 use oci::runtime::LinuxSeccomp;
@@ -16,6 +17,12 @@ use crate::steps::seccomp::{self, Program};
 #[derive(Debug)]
 pub struct Slot {
     file: File,
+}
+
+impl AsFd for Slot {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl Slot {

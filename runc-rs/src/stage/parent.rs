@@ -161,7 +161,7 @@ mod tests {
         for message in messages {
             theirs.send(message).unwrap();
         }
-        rustix::net::shutdown(theirs.as_raw(), rustix::net::Shutdown::Write).unwrap();
+        rustix::net::shutdown(&theirs, rustix::net::Shutdown::Write).unwrap();
         let mut log = Log(Vec::new(), awaits_start);
         (serve(&ours, &mut log), log.0)
     }

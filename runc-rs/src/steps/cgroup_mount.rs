@@ -7,14 +7,15 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, statfs};
+use rustix::fs::statfs;
 use sys::mount::{MountAttr, NODEV, NOEXEC, NOSUID, RDONLY};
 
 use super::Context;
-use super::mount::{attach, new_filesystem, open_source, propagate};
+use super::mount::checked_place;
+use super::site::{Look, Site};
+use super::tree::{New, Tree};
 use crate::error::{Error, Result};
 use crate::plan::mounts::Mount;
-use crate::root::Root;
 
 const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 const HOST: &str = "/sys/fs/cgroup";
@@ -23,20 +24,36 @@ const SAFE: u64 = NOSUID | NODEV | NOEXEC;
 /// Mounts what the host's version asks for.
 pub fn mount(context: &Context<'_>, mount: &Mount) -> Result<()> {
     let unified = statfs(HOST).is_ok_and(|s| s.f_type == CGROUP2_SUPER_MAGIC);
-    let root = context.root()?;
-    let fd = if unified { version_2(context, root, mount)? } else { version_1(context, root, mount)? };
-    mount.options.propagation.iter().try_for_each(|p| propagate(&fd, *p))
+    let site = context.site()?;
+    let target = site.root.make_dir(&mount.destination, 0o755)?;
+    // The image's symlinks may lead elsewhere than the destination says.
+    checked_place(site, &target, mount)?;
+    if unified { version_2(site, &target, mount) } else { version_1(context, site, &target, mount) }
 }
 
-fn version_2(context: &Context<'_>, root: &Root, mount: &Mount) -> Result<OwnedFd> {
-    let target = root.make_dir(&mount.destination, 0o755)?;
+fn version_2(site: Site<'_>, target: &OwnedFd, mount: &Mount) -> Result<()> {
+    let options = &mount.options;
+    let new = New { data: options.data.clone(), ..New::named("cgroup2", options.attr.set) };
+    let new = New { source: Some("cgroup".into()), ..new };
+    let look = Look { propagation: &options.propagation, ..Look::default() };
+    let made = Tree::new(new).and_then(|tree| site.attach(tree, target, &mount.destination, look));
     // In a user namespace without a cgroup namespace it cannot be mounted anew; the host's whole tree must not be seen
     // instead (CVE-2023-25809).
-    let own = || own_unified(&context.procfs.read("self/cgroup")?);
-    let made = new_filesystem("cgroup2", Some("cgroup"), &mount.options.data, &[], mount.options.attr.set)
-        .or_else(|_| bound(&own()?, mount.options.attr))?;
-    attach(&made, &target, &mount.destination)?;
-    Ok(made)
+    if made.is_err() {
+        let own = own_unified(&site.procfs.read("self/cgroup")?)?;
+        let look = Look { attr: options.attr, ..look };
+        match Tree::at(&own, true) {
+            Ok(tree) => drop(site.attach(tree, target, &mount.destination, look)?),
+            Err(_) => hide(site, target, &mount.destination)?,
+        }
+    }
+    Ok(())
+}
+
+/// Where not even the own cgroup is within reach, nobody's is to be seen.
+fn hide(site: Site<'_>, target: &OwnedFd, path: &Path) -> Result<()> {
+    let new = New { data: vec!["size=0".into(), "mode=755".into()], ..New::named("tmpfs", SAFE | RDONLY) };
+    site.attach(Tree::new(new)?, target, path, Look::default()).map(drop)
 }
 
 /// This process's directory of version 2 (cgroups(7): the line of hierarchy 0).
@@ -46,40 +63,28 @@ fn own_unified(own: &str) -> Result<PathBuf> {
     below.map(|p| Path::new(HOST).join(p)).ok_or_else(|| Error::new("no cgroup of version 2"))
 }
 
-fn bound(path: &Path, attr: MountAttr) -> Result<OwnedFd> {
-    let tree = open_source(path, true)?;
-    sys::mount::setattr(&tree, false, attr).map_err(|e| Error::call("mount_setattr", e))?;
-    Ok(tree)
-}
-
-fn version_1(context: &Context<'_>, root: &Root, mount: &Mount) -> Result<OwnedFd> {
-    let target = root.make_dir(&mount.destination, 0o755)?;
-    let top = new_filesystem("tmpfs", Some("tmpfs"), &["mode=755".into()], &[], SAFE)?;
-    attach(&top, &target, &mount.destination)?;
-    let own = context.procfs.read("self/cgroup")?;
-    for hierarchy in hierarchies(&context.procfs.read("self/mountinfo")?) {
+fn version_1(context: &Context<'_>, site: Site<'_>, target: &OwnedFd, mount: &Mount) -> Result<()> {
+    let top = New { data: vec!["mode=755".into()], ..New::named("tmpfs", SAFE) };
+    let top = site.attach(Tree::new(top)?, target, &mount.destination, Look::default())?;
+    let own = site.procfs.read("self/cgroup")?;
+    for hierarchy in hierarchies(&site.procfs.read("self/mountinfo")?) {
         let at = mount.destination.join(&hierarchy.name);
-        let target = root.make_dir(&at, 0o755)?;
-        let readonly = mount.options.attr.set & RDONLY;
-        let tree = if context.cgroup_namespace {
-            new_filesystem("cgroup", Some("cgroup"), &hierarchy.data(), &[], SAFE | readonly)?
+        let target = site.root.make_dir(&at, 0o755)?;
+        let set = SAFE | mount.options.attr.set & RDONLY;
+        if context.cgroup_namespace {
+            let new = New { data: hierarchy.data(), ..New::named("cgroup", set) };
+            site.attach(Tree::new(new)?, &target, &at, Look::default())?;
         } else {
-            bound(&hierarchy.own_directory(&own), MountAttr { set: SAFE | readonly, ..MountAttr::default() })?
-        };
-        attach(&tree, &target, &at)?;
+            let look = Look { attr: MountAttr { set, ..MountAttr::default() }, ..Look::default() };
+            site.attach(Tree::at(&hierarchy.own_directory(&own), true)?, &target, &at, look)?;
+        }
         for alias in hierarchy.aliases() {
-            root.make_symlink(&hierarchy.name, &mount.destination.join(alias))?;
+            site.root.make_symlink(&hierarchy.name, &mount.destination.join(alias))?;
         }
     }
-    finish(root, mount)
-}
-
-/// Read-only once its directories are there.
-fn finish(root: &Root, mount: &Mount) -> Result<OwnedFd> {
-    let at = |e: rustix::io::Errno| Error::call(format_args!("open {}", mount.destination.display()), e);
-    let fd = root.open(&mount.destination, OFlags::PATH).map_err(at)?;
-    sys::mount::setattr(&fd, false, mount.options.attr).map_err(|e| Error::call("mount_setattr", e))?;
-    Ok(fd)
+    // Read-only once its directories are there.
+    site.change(&top, Look { attr: mount.options.attr, ..Look::default() })?;
+    mount.options.propagation.iter().try_for_each(|p| site.propagate(&top, *p))
 }
 
 /// A mounted version 1 hierarchy of the host.

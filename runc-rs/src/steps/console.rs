@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{FileType, OFlags, fstat, fstatfs, major, minor};
-use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::Context;
-use super::mount::attach;
+use super::site::{Look, Site};
+use super::tree::Tree;
 use crate::error::{Context as _, Error, Result};
 use crate::root::Root;
 use crate::stage::fds;
@@ -31,7 +31,7 @@ pub fn set_up(context: &mut Context<'_>, mount: bool) -> Result<()> {
         tcsetwinsize(&slave, size).map_err(|e| Error::call("set the terminal's size", e))?;
     }
     if mount {
-        mount_console(context.root()?, &slave)?;
+        mount_console(context.site()?, &slave)?;
     }
     let name = ptsname(&master, Vec::new()).map_err(|e| Error::call("ptsname", e))?;
     fds::send(&socket, name.to_bytes(), master.as_fd()).context("send the terminal's master")?;
@@ -49,13 +49,10 @@ fn open_master(root: &Root) -> Result<OwnedFd> {
     if genuine { Ok(master) } else { Err(Error::new("/dev/pts/ptmx is not a terminal multiplexer")) }
 }
 
-fn mount_console(root: &Root, slave: &OwnedFd) -> Result<()> {
+fn mount_console(site: Site<'_>, slave: &OwnedFd) -> Result<()> {
     let path = Path::new("/dev/console");
-    let target = root.make_file(path)?;
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = open_tree(slave, "", flags).map_err(|e| Error::call("open_tree of the terminal", e))?;
-    attach(&tree, &target, path)
+    let target = site.root.make_file(path)?;
+    site.attach(Tree::of(slave, path)?, &target, path, Look::default()).map(drop)
 }
 
 fn take(slave: &OwnedFd) -> Result<()> {

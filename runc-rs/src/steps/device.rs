@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, OFlags, Uid, makedev};
+use rustix::fs::{AtFlags, FileType, Gid, OFlags, Uid, makedev};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
 
-use super::mount;
+use super::site::{Look, Site};
+use super::tree::Tree;
 use crate::error::{Error, Result};
 use crate::plan::devices::Device;
 use crate::root::Root;
@@ -31,12 +31,10 @@ pub fn make(root: &Root, device: &Device) -> Result<()> {
 }
 
 /// Binds the host's node of the same path.
-pub fn bind(root: &Root, device: &Device) -> Result<()> {
-    let target = root.make_file(&device.path)?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(CWD, &device.path, flags)
-        .map_err(|e| Error::call(format_args!("open_tree {}", device.path.display()), e))?;
-    mount::attach(&tree, &target, &device.path)
+pub fn bind(site: Site<'_>, device: &Device) -> Result<()> {
+    let target = site.root.make_file(&device.path)?;
+    let tree = Tree::at(&device.path, false)?;
+    site.attach(tree, &target, &device.path, Look::default()).map(drop)
 }
 
 /// Makes a link below /dev.

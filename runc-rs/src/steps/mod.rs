@@ -4,10 +4,12 @@ pub mod affinity;
 pub mod cgroup_mount;
 pub mod console;
 pub mod copy_up;
+pub mod descriptors;
 pub mod device;
 pub mod hooks;
 pub mod identity;
 pub mod keyring;
+pub mod legacy;
 pub mod mount;
 pub mod paths;
 pub mod pivot;
@@ -15,6 +17,8 @@ pub mod policy;
 pub mod program;
 pub mod seccomp;
 pub mod security;
+pub mod site;
+pub mod tree;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -28,6 +32,7 @@ use crate::procfs::Procfs;
 use crate::root::Root;
 use crate::stage::channel::{Channel, Message};
 use crate::stage::filter::Slot;
+use site::Site;
 
 /// The hooks that init runs itself, and the state that they read.
 #[derive(Debug, Default)]
@@ -55,7 +60,7 @@ pub struct Context<'a> {
     /// The root by descriptor.
     pub root: Option<Root>,
     /// A /proc to write to.
-    pub procfs: Procfs,
+    pub procfs: Option<Procfs>,
     /// Whether a user namespace of the container's own is in force.
     pub user_namespace: bool,
     /// Whether a cgroup namespace of the container's own is in force.
@@ -80,6 +85,16 @@ impl Context<'_> {
     /// The root by descriptor.
     pub fn root(&self) -> Result<&Root> {
         self.root.as_ref().ok_or_else(|| Error::new("the root file system is not open yet"))
+    }
+
+    /// A /proc to write to, until descriptors of the host's are closed.
+    pub fn procfs(&self) -> Result<&Procfs> {
+        self.procfs.as_ref().ok_or_else(|| Error::new("the procfs is closed already"))
+    }
+
+    /// Where mounts are attached.
+    pub fn site(&self) -> Result<Site<'_>> {
+        Ok(Site { root: self.root()?, procfs: self.procfs()? })
     }
 
     /// Tells the parent and waits for its word to go on.
@@ -110,7 +125,7 @@ pub fn run(step: &Step, context: &mut Context<'_>) -> Result<()> {
         Step::Console { mount } => console::set_up(context, *mount),
         Step::Ready => context.sync(&Message::Ready),
         Step::Environment => identity::complete_environment(context),
-        Step::CloseDescriptors => sys::fd::cloexec_from(3 + context.preserve_fds).context("close_range"),
+        Step::CloseDescriptors => descriptors::close(context),
         Step::Seccomp => load_filter(context),
         Step::Identity => identity::assume(context),
         Step::FindProgram => program::find(context),
@@ -148,7 +163,7 @@ fn root(step: &Step, context: &mut Context<'_>) -> Result<()> {
         Step::EnterRoot(Enter::Pivot) => pivot::pivot(context),
         Step::EnterRoot(Enter::Move) => pivot::move_root(context),
         Step::EnterRoot(Enter::Chroot) => pivot::change_root(context),
-        Step::RootPropagation(propagation) => mount::propagate(context.root()?, *propagation),
+        Step::RootPropagation(propagation) => context.site()?.propagate(context.root()?, *propagation),
         _ => Ok(()),
     }
 }
@@ -158,7 +173,7 @@ fn fill(step: &Step, context: &mut Context<'_>) -> Result<()> {
     match step {
         Step::Mount(m) => mount::mount(context, m),
         Step::Device(d) => device::make(context.root()?, d),
-        Step::BindDevice(d) => device::bind(context.root()?, d),
+        Step::BindDevice(d) => device::bind(context.site()?, d),
         Step::Symlink { target, path } => device::link(context.root()?, target, path),
         _ => Ok(()),
     }
@@ -167,9 +182,9 @@ fn fill(step: &Step, context: &mut Context<'_>) -> Result<()> {
 /// Steps that take something away.
 fn restrict(step: &Step, context: &mut Context<'_>) -> Result<()> {
     match step {
-        Step::ReadonlyMount(path) => paths::readonly_mount(context.root()?, path),
-        Step::ReadonlyPath(path) => paths::readonly(context.root()?, path),
-        Step::MaskedPaths(all) => paths::mask(context.root()?, all),
+        Step::ReadonlyMount(path) => paths::readonly_mount(context.site()?, path),
+        Step::ReadonlyPath(path) => paths::readonly(context.site()?, path),
+        Step::MaskedPaths(all) => paths::mask(context.site()?, all),
         _ => Ok(()),
     }
 }
@@ -179,9 +194,9 @@ fn policy(step: &Step, context: &mut Context<'_>) -> Result<()> {
     match step {
         Step::Hostname(name) => policy::hostname(name),
         Step::Domainname(name) => policy::domainname(name),
-        Step::Sysctl { path, value } => policy::sysctl(&context.procfs, path, value),
-        Step::Apparmor(profile) => security::apparmor(&context.procfs, profile),
-        Step::Selinux(label) => security::selinux(&context.procfs, label),
+        Step::Sysctl { path, value } => policy::sysctl(context.procfs()?, path, value),
+        Step::Apparmor(profile) => security::apparmor(context.procfs()?, profile),
+        Step::Selinux(label) => security::selinux(context.procfs()?, label),
         Step::NoNewPrivileges => security::no_new_privileges(),
         Step::Scheduler(attr) => policy::scheduler(*attr),
         Step::IoPriority { class, level } => policy::io_priority(*class, *level),

@@ -1,12 +1,14 @@
 //! The container's root: made a mount, and stepped into.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MoveMountFlags, move_mount};
 
 use super::Context;
-use super::mount::{attach, open_source};
+use super::tree::open_source;
 use crate::error::{Context as _, Error, Result};
 use crate::plan::options::Propagation;
 use crate::root::Root;
@@ -22,12 +24,23 @@ pub fn bind_root(context: &mut Context<'_>, propagation: Propagation) -> Result<
         make_parent_private(context.rootfs)?;
     }
     let at = || format!("bind root file system {}", context.rootfs.display());
-    let tree = open_source(context.rootfs, true).with_context(at)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let below = rustix::fs::open(context.rootfs, flags, Mode::empty()).with_context(at)?;
-    attach(&tree, &below, context.rootfs)?;
-    context.root = Some(Root::new(tree));
+    context.root = Some(Root::new(bind_onto_itself(context.rootfs).with_context(at)?));
     Ok(())
+}
+
+/// Makes a directory of the host, by a path that is trusted, a mount.
+fn bind_onto_itself(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = || rustix::fs::open(path, flags, Mode::empty()).map_err(|e| Error::call("open", e));
+    if sys::mount::has_descriptor_calls() {
+        let tree = open_source(path, true)?;
+        let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        move_mount(&tree, "", open()?, "", empty).map_err(|e| Error::call("move_mount", e))?;
+        return Ok(tree);
+    }
+    mount(Some(path), path, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)
+        .map_err(|e| Error::call("mount", e))?;
+    open()
 }
 
 /// pivot_root(2) refuses a root below a shared mount. Only a mount's own root can be changed, so go up until one is found.
@@ -60,7 +73,7 @@ pub fn pivot(context: &mut Context<'_>) -> Result<()> {
 /// Moves the root's mount over `/`, after the host's proc and sysfs mounts are out of reach: their files would show
 /// what the container's own hide.
 pub fn move_root(context: &mut Context<'_>) -> Result<()> {
-    for point in kernel_mounts(&context.procfs.read("self/mountinfo")?, context.rootfs) {
+    for point in kernel_mounts(&context.procfs()?.read("self/mountinfo")?, context.rootfs) {
         let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
         mount(NONE, point.as_str(), NONE, slave, NONE)
             .map_err(|e| Error::call(format_args!("make {point} a slave"), e))?;

@@ -7,12 +7,14 @@
 mod bundle;
 mod errors;
 mod exec;
+mod fallback;
 mod filesystem;
 mod hooks;
 mod lifecycle;
 mod namespaces;
 mod net_devices;
 mod notify;
+mod older;
 mod process;
 mod seccomp;
 mod terminal;
