@@ -1,0 +1,162 @@
+//! Seeds, what fuzzing has found, and mutations of both: every parser of what a stranger wrote takes them and keeps its
+//! promises. Reproducible: `FUZZ_SEED` is printed and can be set; `FUZZ_ROUNDS` multiplies the mutations.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use fuzz_targets::{TARGETS, Target};
+
+/// Mutated inputs are no longer than this.
+const LONGEST: usize = 16 << 10;
+/// More mutations of a target than this do not find more in the time that they take.
+const MOST: u32 = 4000;
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The files of a target, in order of their names.
+fn files(kind: &str, target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = fuzz().join(kind).join(target);
+    let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+}
+
+/// Runs a target; says which input it was that it did not survive.
+fn run(target: &Target, input: &[u8], origin: &str) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
+    if outcome.is_err() {
+        let kept = std::env::temp_dir().join(format!("fuzz-{}-failed", target.name));
+        std::fs::write(&kept, input).unwrap();
+        panic!("{} failed on {origin}, which is kept in {}", target.name, kept.display());
+    }
+}
+
+/// xorshift64*: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+}
+
+/// Texts that parsers make decisions on.
+const WORDS: &[&[u8]] = &[
+    b"../",
+    b"/",
+    b"\0",
+    b"\xff",
+    b"-1",
+    b"4294967295",
+    b"18446744073709551616",
+    b"\n",
+    b"\"",
+    b"{",
+    b"[[[[",
+    b"}",
+    b":",
+    b"@",
+    b"=",
+    b",",
+    b" ",
+    b"%00",
+    b"\x1b[2J",
+    b"\xe2\x80\xae",
+    b"null",
+    b"1e999",
+    b"\xff\xff\xff\xff",
+    b"\0\0\0\0",
+    b"~=",
+    b"{{",
+    b"}}",
+];
+
+fn mutated(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
+    let mut input = corpus[random.below(corpus.len())].clone();
+    for _ in 0..=random.below(4) {
+        let at = random.below(input.len() + 1);
+        match random.below(7) {
+            0 if at < input.len() => input[at] ^= 1 << random.below(8),
+            1 if at < input.len() => input[at] = random.next() as u8,
+            2 => input.truncate(at),
+            3 => {
+                let word = WORDS[random.below(WORDS.len())];
+                input.splice(at..at, word.iter().copied());
+            }
+            4 => {
+                let end = (at + 1 + random.below(16)).min(input.len());
+                drop(input.drain(at.min(end)..end));
+            }
+            5 => {
+                let other = &corpus[random.below(corpus.len())];
+                let from = random.below(other.len() + 1);
+                let piece = other[from..(from + random.below(64)).min(other.len())].to_vec();
+                input.splice(at..at, piece);
+            }
+            _ => {
+                let end = (at + random.below(32)).min(input.len());
+                let piece = input[at.min(end)..end].repeat(1 + random.below(8));
+                input.splice(at..at, piece);
+            }
+        }
+    }
+    input.truncate(LONGEST);
+    input
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn try_target(target: &Target, seed: u64) {
+    let mut corpus = vec![Vec::new()];
+    for (path, input) in ["seeds", "regressions"].iter().flat_map(|kind| files(kind, target.name)) {
+        run(target, &input, &path.display().to_string());
+        corpus.push(input);
+    }
+    assert!(corpus.len() > 1, "{} has no seeds", target.name);
+    corpus.iter_mut().for_each(|input| input.truncate(LONGEST));
+    let mut random = Random(seed | 1);
+    let rounds =
+        u64::from(target.rounds.saturating_mul(corpus.len() as u32).min(MOST)) * number("FUZZ_ROUNDS", 1);
+    for round in 0..rounds {
+        run(target, &mutated(&mut random, &corpus), &format!("round {round} of seed {seed}"));
+    }
+}
+
+#[test]
+fn every_target_survives_seeds_findings_and_mutations() {
+    let seed = number("FUZZ_SEED", 0x5eed_0f_2026);
+    println!("FUZZ_SEED={seed}");
+    for target in TARGETS {
+        let begun = std::time::Instant::now();
+        println!("{}", target.name);
+        try_target(target, seed);
+        println!("{}: {:.1} s", target.name, begun.elapsed().as_secs_f64());
+    }
+}
+
+#[test]
+fn every_target_has_its_program_and_no_folder_is_nobodys() {
+    let manifest = std::fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
+    for target in TARGETS {
+        assert!(manifest.contains(&format!("name = \"{}\"", target.name)), "{} has no program", target.name);
+    }
+    for kind in ["seeds", "regressions"] {
+        let Ok(entries) = std::fs::read_dir(fuzz().join(kind)) else { continue };
+        for entry in entries {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(fuzz_targets::find(&name).is_some(), "{kind}/{name} belongs to no target");
+        }
+    }
+}
