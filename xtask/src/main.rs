@@ -4,6 +4,8 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod floor;
+mod fuzz;
 mod packages;
 mod root;
 mod test;
@@ -40,29 +42,24 @@ enum Task {
         suites: Vec<String>,
     },
     /// Measure this project and its peers side by side, into target/bench/report.md
-    Bench {
-        /// How often each is timed
-        #[arg(long, default_value_t = 20, value_parser = at_least_one)]
-        rounds: usize,
-        /// How often each daemon is killed and started again
-        #[arg(long, default_value_t = 5, value_parser = at_least_one)]
-        restarts: usize,
-        /// How many containers run meanwhile
-        #[arg(long, default_value_t = 50)]
-        containers: usize,
-        /// Measure the programs in this folder, instead of building release binaries
-        #[arg(long, value_name = "FOLDER")]
-        programs: Option<PathBuf>,
-    },
-    /// Time executors; `bench` starts it in a mount namespace of its own
+    Bench(BenchArgs),
+    /// Run commands in a cgroup and time them; `bench` starts it
     #[command(hide = true)]
-    BenchExecutors {
-        /// The folder of runc-rs
-        programs: PathBuf,
-        /// What they run
-        bundle: PathBuf,
-        /// How often each is timed
-        rounds: usize,
+    BenchWorker {
+        /// The file that lets a process in
+        #[arg(long)]
+        cgroup: PathBuf,
+        /// Have a mount namespace without version 2 of cgroups
+        #[arg(long)]
+        one_version: bool,
+    },
+    /// Fuzz the parsers of what strangers write, one after the other
+    Fuzz {
+        /// How long each of them
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// These alone
+        targets: Vec<String>,
     },
     /// Check the edges between crates, and the rules that no compiler checks
     Tidy,
@@ -70,7 +67,71 @@ enum Task {
     Dist,
 }
 
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+struct BenchArgs {
+    /// How often each is timed
+    #[arg(long, default_value_t = 50, value_parser = at_least_one)]
+    rounds: usize,
+    /// How often executors are timed at least
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    executor_rounds: usize,
+    /// How often what takes long is timed: batches, bursts, pulls
+    #[arg(long, default_value_t = 5, value_parser = at_least_one)]
+    batches: usize,
+    /// How many containers run one after another, and at once
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    batch: usize,
+    /// How many containers an executor creates at once
+    #[arg(long, default_value_t = 500, value_parser = at_least_one)]
+    creates: usize,
+    /// How often each daemon is killed and started again
+    #[arg(long, default_value_t = 5, value_parser = at_least_one)]
+    restarts: usize,
+    /// With how many containers running it is killed
+    #[arg(long, default_value = "50,500", value_delimiter = ',', value_parser = at_least_one)]
+    running: Vec<usize>,
+    /// How many containers run at the same time in the largest row
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
+    containers: usize,
+    /// At most 5 rounds and few containers, to see whether it works
+    #[arg(long)]
+    quick: bool,
+    /// Measure these rows and nothing else
+    #[arg(long, value_name = "ROW", value_delimiter = ',')]
+    only: Vec<bench::Row>,
+    /// Measure the programs in this folder, instead of building release binaries
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    fn plan(self) -> bench::Plan {
+        let of = |number: usize, quick: usize| if self.quick { number.min(quick) } else { number };
+        bench::Plan {
+            rounds: of(self.rounds, 5),
+            executor_rounds: of(self.executor_rounds, 5),
+            batches: of(self.batches, 1),
+            batch: of(self.batch, 10),
+            creates: of(self.creates, 20),
+            restarts: of(self.restarts, 2),
+            running: self
+                .running
+                .iter()
+                .map(|number| of(*number, 10))
+                .take(if self.quick { 1 } else { usize::MAX })
+                .collect(),
+            containers: of(self.containers, 20),
+            only: self.only,
+            programs: self.programs,
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == floor::VERB) {
+        return floor::floor();
+    }
     match run(Args::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -85,10 +146,9 @@ fn run(task: Task) -> Result<()> {
         Task::Demo => demo::demo(),
         Task::Test { args } => test::test(&args),
         Task::VmTest { suites } => vm::vm_test(&suites),
-        Task::Bench { rounds, restarts, containers, programs } => {
-            bench::bench(&bench::Plan { rounds, restarts, containers, programs })
-        }
-        Task::BenchExecutors { programs, bundle, rounds } => bench::executors(&programs, &bundle, rounds),
+        Task::Bench(args) => bench::bench(&args.plan()),
+        Task::BenchWorker { cgroup, one_version } => bench::work(&cgroup, one_version),
+        Task::Fuzz { seconds, targets } => fuzz::fuzz(seconds, &targets),
         Task::Tidy => tidy::tidy(),
         Task::Dist => build::release().map(|dist| println!("{}", dist.display())),
     }

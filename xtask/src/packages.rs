@@ -31,6 +31,12 @@ pub const TEST: &[&str] = &[
 /// What the virtual machine needs besides.
 pub const VM: &[&str] = &["binutils", "busybox-static", "debootstrap", "e2fsprogs", "qemu-system-x86"];
 
+/// What the benchmark needs besides: more peers, and who tells a peak of memory.
+pub const BENCH: &[&str] = &["docker.io", "podman", "time"];
+
+/// What libFuzzer is built with.
+pub const FUZZ: &[&str] = &["g++"];
+
 /// Installs those that are missing, and says which.
 pub fn install(packages: &[&str]) -> Result<()> {
     let missing: Vec<&&str> = packages.iter().filter(|package| !installed(package)).collect();

@@ -79,6 +79,11 @@ impl Containerd {
         &self.root
     }
 
+    /// The namespace that its commands use.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// A command line of Debian's ctr that speaks to it.
     pub fn ctr(&self, args: &[&str]) -> Command {
         let mut command = Command::new("ctr");

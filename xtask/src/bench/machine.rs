@@ -3,9 +3,22 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use harness::sh;
+
+/// Whose versions the report tells.
+const PROGRAMS: &[&str] = &["runtimed", "containerd", "dockerd", "podman", "runc", "crun"];
+
+/// Release of the running kernel, major and minor.
+pub fn kernel() -> Result<(u32, u32)> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's release")?;
+    let mut numbers = text.split(['.', '-']).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => bail!("the kernel's release cannot be read: {text}"),
+    }
+}
 
 /// Names and values, in the order of the report.
 pub fn facts(programs: &Path) -> Result<Vec<(String, String)>> {
@@ -29,9 +42,10 @@ pub fn facts(programs: &Path) -> Result<Vec<(String, String)>> {
     ];
     let ours = programs.join("runtimed").display().to_string();
     for (name, program) in
-        [("runtimed", ours.as_str()), ("containerd", "containerd"), ("runc", "runc"), ("crun", "crun")]
+        PROGRAMS.iter().map(|name| (*name, if *name == "runtimed" { &ours } else { *name }))
     {
-        let said = sh::read(Command::new(program).arg("--version"))?;
+        // Who is missing is named where it would have been measured.
+        let said = sh::read(Command::new(program).arg("--version")).unwrap_or_else(|_| "not here".to_owned());
         let line = said.lines().next().unwrap_or_default();
         facts.push((name, line.strip_prefix(name).unwrap_or(line).trim().to_owned()));
     }

@@ -1,103 +1,78 @@
-//! Resident memory of daemon and shim with one container running.
+//! The memory of daemon and shim: before anything was done, after the rows before this one, and for each container that runs.
 
-use std::fmt::Write;
-use std::path::Path;
+use anyhow::{Context, Result};
 
-use anyhow::{Context, Result, bail};
+use super::client::Client;
+use super::job::Job;
+use super::report::{self, Report};
+use super::resident::{Resident, megabytes};
+use super::stacks::{PEER, RCTL, Stacks};
+use super::timing::{Contender, in_turns};
+use super::{Plan, SLEEP};
 
-use harness::sh;
+/// Containers that run while their shims are looked at.
+const SHIMS: usize = 10;
 
-use super::stacks::Stacks;
-use super::{IMAGE, report};
-
-/// KiB of a process: RSS counts shared pages in full, PSS its share of them.
-struct Resident {
-    rss: u64,
-    pss: u64,
-}
-
-/// Runs one container on each, reads, and makes the table.
-pub fn section(stacks: &Stacks) -> Result<String> {
-    let run = ["run", "-d", IMAGE, "memory", "sleep", "1000"];
-    sh::read(&mut stacks.ctr(&run))?;
-    sh::read(&mut stacks.peer.ctr(&run))?;
-    let ours = of_pid(stacks.ours.pid().context("runtimed runs")?)?;
-    let peer = of_pid(stacks.peer.pid())?;
-    let our_shim = of_pid(shim(stacks.ours.root(), "containerd-shim-runtimed-v2")?)?;
-    let peer_shim = of_pid(shim(stacks.peer.root(), "containerd-shim-runc-v2")?)?;
-    remove(
-        &mut stacks.ctr(&["tasks", "rm", "--force", "memory"]),
-        &mut stacks.ctr(&["containers", "rm", "memory"]),
-    )?;
-    remove(
-        &mut stacks.peer.ctr(&["tasks", "rm", "--force", "memory"]),
-        &mut stacks.peer.ctr(&["containers", "rm", "memory"]),
-    )?;
-    let mut text = String::from(
-        "\n## Memory with one container running\n\n| process | ours RSS | peer RSS | ratio | ours PSS | peer PSS | ratio |\n\
-         |---|--:|--:|--:|--:|--:|--:|\n",
+/// Reads, and makes the table.
+pub fn section(plan: &Plan, stacks: &Stacks, report: &mut Report) -> Result<()> {
+    let ours = stacks.client(RCTL).context("rctl")?;
+    let peer = stacks.client(PEER).context("ctr")?;
+    // So that there is a run before this row, also when it is the only one.
+    let mut both = [ours, peer]
+        .map(|client| Contender::new(client, |_| Job::in_order(vec![client.run_and_remove("memory")])));
+    in_turns(plan.rounds, &mut both)?;
+    let daemons = || -> Result<[Resident; 2]> {
+        Ok([Resident::of(stacks.ours.pid().context("runtimed runs")?)?, Resident::of(stacks.peer.pid())?])
+    };
+    let after = daemons()?;
+    let shims = [shims(stacks, ours)?, shims(stacks, peer)?];
+    in_turns(plan.rounds, &mut both)?;
+    let again = daemons()?;
+    report.part("Memory");
+    let mut rows = Vec::new();
+    row(&mut rows, "daemon, idle after its start", stacks.idle);
+    row(&mut rows, "daemon, after the rows above", after);
+    row(&mut rows, "shim, of one running container", shims);
+    let grown = [0, 1].map(|who| per(again[who] - after[who], plan.rounds + 1 + SHIMS));
+    row(&mut rows, "daemon's growth for each container that came and went", grown);
+    report.table(
+        &["", "runtimed RSS", "containerd RSS", "ratio", "runtimed PSS", "containerd PSS", "ratio"],
+        &rows,
     );
-    row(&mut text, "daemon, after the containers above", &ours, &peer);
-    row(&mut text, "shim", &our_shim, &peer_shim);
-    Ok(text)
+    report.goal("shim's RSS", 2.0, " MB", megabytes(shims[0].rss));
+    report.goal("daemon's RSS, idle", 12.0, " MB", megabytes(stacks.idle[0].rss));
+    report.goal("daemon's RSS after the run", 25.0, " MB", megabytes(again[0].rss));
+    Ok(())
 }
 
-/// A forced removal tells the exit code of what it killed as a warning.
-fn remove(task: &mut std::process::Command, container: &mut std::process::Command) -> Result<()> {
-    sh::output(task)?;
-    sh::read(container).map(drop)
+/// What one shim has, on average of some.
+fn shims(stacks: &Stacks, client: &Client) -> Result<Resident> {
+    let ids: Vec<String> = (0..SHIMS).map(|number| format!("memory-{number}")).collect();
+    let before = stacks.daemon_and_shims(&client.tree)?;
+    client.ok(ids.iter().map(|id| client.run_detached(id, SLEEP)).collect())?;
+    client.tree.used_at_rest()?;
+    let mut shims = stacks.daemon_and_shims(&client.tree)?;
+    shims.retain(|pid| !before.contains(pid));
+    let sum = Resident::of_all(&shims);
+    client.ok(ids.iter().flat_map(|id| client.remove(id)).collect())?;
+    anyhow::ensure!(shims.len() == SHIMS, "{}: {} shims for {SHIMS} containers", client.name, shims.len());
+    Ok(per(sum, SHIMS))
 }
 
-fn row(text: &mut String, what: &str, ours: &Resident, peer: &Resident) {
-    let _ = writeln!(
-        text,
-        "| {what} | {} KiB | {} KiB | {} | {} KiB | {} KiB | {} |",
-        ours.rss,
-        peer.rss,
+fn per(sum: Resident, count: usize) -> Resident {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    Resident { rss: sum.rss / count, pss: sum.pss / count }
+}
+
+fn row(rows: &mut Vec<Vec<String>>, what: &str, [ours, peer]: [Resident; 2]) {
+    let kib = |value: i64| format!("{value} KiB");
+    rows.push(vec![
+        what.to_owned(),
+        kib(ours.rss),
+        kib(peer.rss),
         report::ratio(ours.rss as f64, peer.rss as f64),
-        ours.pss,
-        peer.pss,
+        kib(ours.pss),
+        kib(peer.pss),
         report::ratio(ours.pss as f64, peer.pss as f64),
-    );
-}
-
-fn of_pid(pid: u32) -> Result<Resident> {
-    let file = format!("/proc/{pid}/smaps_rollup");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
-    Ok(Resident { rss: kib(&text, "Rss:")?, pss: kib(&text, "Pss:")? })
-}
-
-fn kib(text: &str, name: &str) -> Result<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .with_context(|| format!("{name} is not there"))?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
-}
-
-/// The shim of this name that was told a path below `root`.
-fn shim(root: &Path, name: &str) -> Result<u32> {
-    let root = root.display().to_string();
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).into_owned();
-        let program = command.split('\0').next().unwrap_or_default();
-        if program.ends_with(name) && command.contains(&root) {
-            return Ok(pid);
-        }
-    }
-    bail!("no process {name} with {root} on its command line")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_size_is_read() {
-        let text = "7f00-7fff ---p 00000000 00:00 0 [rollup]\nRss:                1234 kB\nPss:                 567 kB\nPss_Dirty: 1 kB\n";
-        assert_eq!(kib(text, "Pss:").unwrap(), 567);
-        assert!(kib(text, "Swap:").is_err());
-    }
+    ]);
 }
