@@ -74,6 +74,9 @@ pub struct Config {
     /// Whether exec joins a new session keyring.
     #[serde(default)]
     pub no_new_keyring: bool,
+    /// The unit of the systemd driver.
+    #[serde(default)]
+    pub cgroups: cgroup::Unit,
 }
 
 /// A mount, as state.json tells it.
@@ -192,7 +195,7 @@ impl Container {
 
     /// The container's cgroup.
     pub fn cgroup(&self) -> Result<Box<dyn cgroup::Manager>> {
-        Ok(cgroup::load(&self.state.cgroup_paths)?)
+        Ok(cgroup::load(&self.state.cgroup_paths, &self.state.config.cgroups)?)
     }
 
     /// Whether init is the process that was started, and has not ended.

@@ -11,9 +11,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failed cgroup operation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The systemd driver was asked for.
-    #[error("systemd cgroup driver is not supported yet")]
-    Systemd,
+    /// systemd is not there, or does not do what it is asked for.
+    #[error("{0}")]
+    Systemd(String),
     /// A limit needs a controller that the host has not mounted or not enabled.
     #[error("cannot set {controller} limit: container could not join or create cgroup ({what})")]
     NoController {

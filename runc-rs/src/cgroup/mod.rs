@@ -14,11 +14,12 @@ mod pids;
 mod rdma;
 mod snapshot;
 pub mod stats;
+mod systemd;
 mod tree;
 pub(crate) mod v1;
 pub(crate) mod v2;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,7 @@ pub use entrance::Entrance;
 pub use error::{Error, Result};
 pub use mounts::Hierarchies;
 pub use stats::Stats;
+pub use systemd::Unit;
 
 /// The signal that no process survives.
 const SIGKILL: i32 = Signal::SIGKILL as i32;
@@ -89,6 +91,11 @@ pub trait Manager {
     /// Whether the cgroup's directory is there.
     fn exists(&self) -> bool;
 
+    /// The unit of the systemd driver.
+    fn unit(&self) -> Option<&Unit> {
+        None
+    }
+
     /// A source of "a process was killed for lack of memory" notices.
     fn oom_watch(&self) -> Result<Box<dyn OomWatch>>;
 }
@@ -113,15 +120,20 @@ pub enum OomNotice {
 /// The cgroup of a container that is being created.
 ///
 /// `cgroups_path` is config.json's `linux.cgroupsPath`: an absolute one is taken from the root of the hierarchy, a
-/// relative one from this process's own cgroup; without one the container's id is the relative path.
-pub fn manager(cgroups_path: Option<&Path>, id: &str, systemd: bool) -> Result<Box<dyn Manager>> {
-    if systemd {
-        return Err(Error::Systemd);
-    }
+/// relative one from this process's own cgroup; without one the container's id is the relative path. With the systemd
+/// driver, for which the `annotations` are given, it is `slice:prefix:name`.
+pub fn manager(
+    cgroups_path: Option<&Path>,
+    id: &str,
+    systemd: Option<&HashMap<String, String>>,
+) -> Result<Box<dyn Manager>> {
     let hierarchies = Hierarchies::read()?;
     let named = cgroups_path.filter(|path| !path.as_os_str().is_empty());
-    let path = named.unwrap_or(Path::new(id));
     let lenient = Leniency { rootless: is_rootless(), unnamed: named.is_none() };
+    if let Some(annotations) = systemd {
+        return Ok(Box::new(systemd::Systemd::new(&hierarchies, named, id, annotations, lenient)?));
+    }
+    let path = named.unwrap_or(Path::new(id));
     if mounts::clean(path).as_os_str().is_empty() {
         return Err(Error::invalid("linux.cgroupsPath", format!("{path:?} is the root of the hierarchy")));
     }
@@ -132,12 +144,16 @@ pub fn manager(cgroups_path: Option<&Path>, id: &str, systemd: bool) -> Result<B
     }
 }
 
-/// The cgroup of a container that exists, from what [`Manager::paths`] said when it was created.
-pub fn load(paths: &BTreeMap<String, PathBuf>) -> Result<Box<dyn Manager>> {
-    let lenient = Leniency { rootless: is_rootless(), unnamed: true };
-    match paths.get("") {
-        Some(dir) if paths.len() == 1 => Ok(Box::new(v2::V2::from_dir(None, dir.clone(), lenient))),
-        _ => Ok(Box::new(v1::V1::from_paths(paths.clone(), lenient))),
+/// The cgroup of a container that exists, from what [`Manager::paths`] and [`Manager::unit`] said when it was created.
+pub fn load(paths: &BTreeMap<String, PathBuf>, unit: &Unit) -> Result<Box<dyn Manager>> {
+    let lenient = Leniency { rootless: is_rootless(), unnamed: !unit.systemd };
+    let cgroup: Box<dyn Manager> = match paths.get("") {
+        Some(dir) if paths.len() == 1 => Box::new(v2::V2::from_dir(None, dir.clone(), lenient)),
+        _ => Box::new(v1::V1::from_paths(paths.clone(), lenient)),
+    };
+    match unit.systemd {
+        true => Ok(Box::new(systemd::Systemd::load(unit, cgroup))),
+        false => Ok(cgroup),
     }
 }
 

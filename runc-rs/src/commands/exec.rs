@@ -215,5 +215,5 @@ fn cgroup(container: &Container, matches: &Matches) -> Result<Box<dyn cgroup::Ma
     {
         return Err(Error::new(format!("cgroup {} does not exist", missing.display())));
     }
-    Ok(cgroup::load(&paths)?)
+    Ok(cgroup::load(&paths, &container.state.config.cgroups)?)
 }

@@ -157,9 +157,9 @@ const POLICY_MODES: &[&str] = &[
 
 const POLICY_FLAGS: &[&str] = &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
-/// Annotations of config.json that change what happens on the host: none is acted upon but the bundle's, which
-/// `state` shows.
-const UNSAFE_ANNOTATIONS: &[&str] = &["bundle"];
+/// Annotations of config.json that change what happens on the host: the bundle's, which
+/// `state` shows, and properties of the systemd driver's unit.
+const UNSAFE_ANNOTATIONS: &[&str] = &["bundle", "org.systemd.property."];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -258,7 +258,7 @@ fn linux() -> Linux {
     Linux {
         namespaces: NAMESPACES,
         capabilities: &oci::capability::ALL,
-        cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+        cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
         seccomp: seccomp(),
         apparmor: Switch { enabled: true },
         selinux: Switch { enabled: true },
@@ -347,7 +347,7 @@ mod tests {
         let text = four_spaces(&features()).unwrap();
         assert!(text.starts_with("{\n    \"ociVersionMin\": \"1.0.0\",\n    \"ociVersionMax\": "));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["linux"]["cgroup"]["systemd"], false);
+        assert_eq!(value["linux"]["cgroup"]["systemd"], true);
         assert_eq!(value["linux"]["capabilities"].as_array().unwrap().len(), 41);
     }
 }

@@ -90,7 +90,9 @@ pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
     check(&plan, request)?;
     let slot = seccomp_of(&loaded.spec).map(|_| Slot::new()).transpose()?;
     let dir = Container::reserve(&global.root, request.id)?;
-    let manager = cgroup::manager(plan.cgroups_path.as_deref(), request.id, global.systemd_cgroup);
+    let annotations = loaded.spec.annotations().clone().unwrap_or_default();
+    let systemd = global.systemd_cgroup.then_some(&annotations);
+    let manager = cgroup::manager(plan.cgroups_path.as_deref(), request.id, systemd);
     let manager = manager.and_then(|manager| cgroup::check_unused(&*manager).map(|()| manager));
     let manager = match manager {
         Ok(manager) => manager,

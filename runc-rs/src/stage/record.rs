@@ -30,6 +30,7 @@ pub fn first(plan: &Plan, spec: &Spec, manager: &dyn cgroup::Manager, no_new_key
             namespaces: namespace_entries(&plan.namespaces),
             version: spec.version().clone(),
             no_new_keyring,
+            cgroups: manager.unit().cloned().unwrap_or_default(),
         },
         rootless: false,
         cgroup_paths: manager.paths(),

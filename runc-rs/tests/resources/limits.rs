@@ -72,9 +72,13 @@ fn a_limit_without_its_controller_is_named() {
 }
 
 #[test]
-fn the_systemd_driver_is_named() {
+fn the_systemd_driver_needs_systemd() {
     let Some(b) = Bundle::new(&["echo"]) else { return };
+    if std::path::Path::new("/run/systemd/system").exists() {
+        eprintln!("this host has systemd: skipped");
+        return;
+    }
     let bundle = b.write_config();
     let said = b.fails(&["--systemd-cgroup", "run", "-b", &bundle, &b.id]);
-    assert!(said.contains("systemd cgroup driver is not supported yet"), "{said}");
+    assert!(said.contains("systemd not running on this host"), "{said}");
 }

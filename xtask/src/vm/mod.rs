@@ -57,8 +57,7 @@ pub fn vm_test(only: &[String]) -> Result<()> {
 }
 
 fn parts(folder: &Path, only: &[String]) -> Result<Parts> {
-    let programs = build::debug()?;
-    let suites = payload::gather(only)?;
+    let (suites, programs) = payload::gather(only)?;
     let kernel = debian::kernel(folder)?;
     let root = debian::root(folder)?;
     Ok(Parts {

@@ -1,5 +1,6 @@
 //! The disk with the programs and the tests, as cargo built them, and the list of what is to run.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -26,14 +27,18 @@ const RUN: &str = include_str!("../../../tests/vm/guest/run");
 struct Recipe {
     /// What it is called in the results.
     name: &'static str,
-    /// The folder of the package.
+    /// The package.
     package: &'static str,
+    /// Its folder.
+    folder: &'static str,
     /// The test program's name for cargo.
     target: &'static str,
     /// `unified` and `legacy`: the control groups that it runs under.
     under: &'static [&'static str],
     /// Arguments for Rust's test harness.
     args: &'static [&'static str],
+    /// The programs that it drives.
+    programs: &'static [&'static str],
 }
 
 /// What version 2 and systemd make different, and nothing else: emulation is slow.
@@ -41,51 +46,65 @@ const RECIPES: &[Recipe] = &[
     Recipe {
         name: "executor-cgroups",
         package: "runc-rs",
+        folder: "runc-rs",
         target: "runc_rs",
         under: &["unified", "legacy"],
         args: &["cgroup::"],
+        programs: &["runc-rs"],
     },
     Recipe {
         name: "executor-limits",
         package: "runc-rs",
+        folder: "runc-rs",
         target: "resources",
         under: &["unified"],
         args: &[],
+        programs: &["runc-rs"],
     },
     Recipe {
         name: "executor-life",
         package: "runc-rs",
+        folder: "runc-rs",
         target: "it",
         under: &["unified"],
         args: &["cgroup", "exec", "lifecycle", "unified"],
+        programs: &["runc-rs"],
     },
     Recipe {
         name: "shim",
-        package: "shim",
+        package: "containerd-shim-runtimed-v2",
+        folder: "shim",
         target: "life",
         under: &["unified"],
         args: &["pause_resume_and_metrics", "running_out_of_memory_is_told"],
+        programs: &["containerd-shim-runtimed-v2", "runc-rs"],
     },
     Recipe {
         name: "stack",
-        package: "tests/e2e",
+        package: "e2e",
+        folder: "tests/e2e",
         target: "run",
         under: &["unified"],
         args: &["limits_and_rights_are_what_was_asked_for"],
+        programs: &PROGRAMS,
     },
     Recipe {
         name: "systemd",
-        package: "tests/vm",
+        package: "vm",
+        folder: "tests/vm",
         target: "systemd",
         under: &["unified", "legacy"],
         args: &["--ignored"],
+        programs: &["runc-rs"],
     },
     Recipe {
         name: "version-2",
-        package: "tests/vm",
+        package: "vm",
+        folder: "tests/vm",
         target: "unified",
         under: &["unified"],
         args: &["--ignored"],
+        programs: &["runc-rs"],
     },
 ];
 
@@ -96,28 +115,45 @@ pub struct Suite {
     program: PathBuf,
 }
 
-/// Builds the tests of the workspace, the way `cargo xtask test` does, and picks the suites named in `only`, or all.
-pub fn gather(only: &[String]) -> Result<Vec<Suite>> {
-    let root = root();
-    let mut command = build::cargo(&root);
-    command.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
-    let text = sh::read(command.stderr(std::process::Stdio::inherit()))?;
-    let built: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+/// The suites named in `only`, or all, with their tests and programs built; and the folder of the programs.
+///
+/// All are built the way `cargo xtask test` builds them, so that nothing is built twice; some are built alone.
+pub fn gather(only: &[String]) -> Result<(Vec<Suite>, PathBuf)> {
     let wanted = |recipe: &&Recipe| only.is_empty() || only.iter().any(|name| name == recipe.name);
-    let suites: Result<Vec<Suite>> = RECIPES
-        .iter()
-        .filter(wanted)
-        .map(|recipe| {
-            let manifest = root.join(recipe.package).join("Cargo.toml");
-            let program = program(&built, &manifest, recipe.target)
-                .with_context(|| format!("cargo built no tests {} of {}", recipe.target, recipe.package))?;
-            Ok(Suite { recipe, program })
-        })
-        .collect();
-    let suites = suites?;
+    let recipes: Vec<&Recipe> = RECIPES.iter().filter(wanted).collect();
     let names = || RECIPES.iter().map(|recipe| recipe.name).collect::<Vec<_>>().join(", ");
-    ensure!(!suites.is_empty(), "there is no suite {}; there are: {}", only.join(", "), names());
-    Ok(suites)
+    ensure!(!recipes.is_empty(), "there is no suite {}; there are: {}", only.join(", "), names());
+    let root = root();
+    let mut programs = build::cargo(&root);
+    programs.arg("build");
+    let mut tests = build::cargo(&root);
+    tests.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
+    if only.is_empty() {
+        build::debug()?;
+        tests.arg("--workspace");
+    } else {
+        for recipe in &recipes {
+            for program in recipe.programs {
+                programs.args(["-p", program]);
+            }
+            tests.args(["-p", recipe.package]);
+        }
+        sh::run(&mut programs)?;
+    }
+    let text = sh::read(tests.stderr(std::process::Stdio::inherit()))?;
+    let built: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let suites: Result<Vec<Suite>> =
+        recipes.into_iter().map(|recipe| Suite::of(recipe, &built, &root)).collect();
+    Ok((suites?, build::target_folder(&root).join("debug")))
+}
+
+impl Suite {
+    fn of(recipe: &'static Recipe, built: &[Value], root: &Path) -> Result<Self> {
+        let manifest = root.join(recipe.folder).join("Cargo.toml");
+        let program = program(built, &manifest, recipe.target)
+            .with_context(|| format!("cargo built no tests {} of {}", recipe.target, recipe.package))?;
+        Ok(Suite { recipe, program })
+    }
 }
 
 /// The test program in cargo's messages.
@@ -138,7 +174,8 @@ pub fn make(suites: &[Suite], programs: &Path, kernel: &Kernel, folder: &Path) -
     for name in ["programs", "tests", "modules"] {
         fs::create_dir(tree.join(name))?;
     }
-    for name in PROGRAMS {
+    let driven = suites.iter().flat_map(|suite| suite.recipe.programs);
+    for name in driven.collect::<BTreeSet<_>>() {
         strip(&programs.join(name), &tree.join("programs").join(name))?;
     }
     for module in MODULES {

@@ -47,7 +47,7 @@ fn set_weights(dir: &Path, io: &LinuxBlockIo) -> Result<()> {
 }
 
 /// A version 1 weight (10..=1000) as one of version 2 (1..=10000), on a straight line.
-fn io_weight(weight: u16) -> Result<u64> {
+pub fn io_weight(weight: u16) -> Result<u64> {
     if !(10..=1000).contains(&weight) {
         return Err(Error::invalid("blockIO.weight", format!("{weight} is not in 10..1000")));
     }

@@ -55,7 +55,7 @@ fn max_of(value: i64) -> Option<String> {
 }
 
 /// config.json counts memory and swap together, version 2 swap alone. `None` leaves it.
-fn swap_of(swap: i64, memory: i64) -> Result<Option<String>> {
+pub fn swap_of(swap: i64, memory: i64) -> Result<Option<String>> {
     let invalid = |reason: &str| Error::invalid("memory.swap", reason);
     Ok(match (swap, memory) {
         // No limit of memory alone means none of both together, as on version 1.

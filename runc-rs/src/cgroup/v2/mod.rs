@@ -19,6 +19,10 @@ use std::path::{Path, PathBuf};
 use oci::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
 
+pub use cpu::weight_of_shares;
+pub use io::io_weight;
+pub use memory::swap_of;
+
 use super::mounts::Hierarchies;
 use super::{
     Error, Leniency, Manager, OomWatch, Result, SIGKILL, Stats, file, pids, rdma, signal_each, tree,

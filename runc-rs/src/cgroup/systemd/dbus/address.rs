@@ -9,9 +9,8 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 pub fn connect(addresses: &str) -> Result<UnixStream, String> {
     let mut failed = Vec::new();
     for address in addresses.split(';').filter(|address| !address.is_empty()) {
-        let connected = parse(address).and_then(|socket| {
-            UnixStream::connect_addr(&socket).map_err(|e| e.to_string().to_lowercase())
-        });
+        let connected = parse(address)
+            .and_then(|socket| UnixStream::connect_addr(&socket).map_err(|e| e.to_string().to_lowercase()));
         match connected {
             Ok(stream) => return Ok(stream),
             Err(reason) => failed.push(format!("{address}: {reason}")),

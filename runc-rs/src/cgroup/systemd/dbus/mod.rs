@@ -72,7 +72,8 @@ impl Connection {
 
     /// Connects to a program that listens itself.
     pub fn direct(addresses: &str) -> Result<Self> {
-        let stream = address::connect(addresses).map_err(|reason| Error::Broken(format!("connect to {reason}")))?;
+        let stream =
+            address::connect(addresses).map_err(|reason| Error::Broken(format!("connect to {reason}")))?;
         let mut connection = Self { stream, serial: 0, signals: VecDeque::new() };
         connection.authenticate()?;
         Ok(connection)
@@ -119,7 +120,10 @@ impl Connection {
         self.serial += 1;
         let bytes = message::call(self.serial, target, method, body);
         if bytes.len() > message::LIMIT {
-            return Err(Error::Broken(format!("{method}: the arguments are larger than {} bytes", message::LIMIT)));
+            return Err(Error::Broken(format!(
+                "{method}: the arguments are larger than {} bytes",
+                message::LIMIT
+            )));
         }
         self.send(&bytes)?;
         let end = Instant::now() + WITHIN;
@@ -128,7 +132,8 @@ impl Connection {
             match message.kind {
                 message::RETURN if message.reply_to == Some(self.serial) => return Ok(message.body),
                 message::ERROR if message.reply_to == Some(self.serial) => {
-                    let text = message.body.first().and_then(Value::as_text).unwrap_or(&message.error).to_owned();
+                    let text =
+                        message.body.first().and_then(Value::as_text).unwrap_or(&message.error).to_owned();
                     return Err(Error::Answer { name: message.error, text });
                 }
                 message::SIGNAL if self.signals.len() < KEPT => self.signals.push_back(message),

@@ -103,7 +103,9 @@ fn complete(signature: &[u8], depth: usize) -> Option<usize> {
         return None;
     }
     match *signature.first()? {
-        b'y' | b'b' | b'n' | b'q' | b'i' | b'u' | b'x' | b't' | b'd' | b's' | b'o' | b'g' | b'v' | b'h' => Some(1),
+        b'y' | b'b' | b'n' | b'q' | b'i' | b'u' | b'x' | b't' | b'd' | b's' | b'o' | b'g' | b'v' | b'h' => {
+            Some(1)
+        }
         b'a' => Some(1 + complete(&signature[1..], depth + 1)?),
         open @ (b'(' | b'{') => {
             let close = if open == b'(' { b')' } else { b'}' };

@@ -201,11 +201,17 @@ mod tests {
         let values = vec![
             Value::Byte(7),
             Value::text("scope"),
-            Value::Array("(sv)".into(), vec![
-                Value::Struct(vec![Value::text("TasksMax"), Value::U64(u64::MAX).variant()]),
-                Value::Struct(vec![Value::text("Delegate"), Value::Bool(true).variant()]),
-                Value::Struct(vec![Value::text("AllowedCPUs"), Value::Array("y".into(), vec![Value::Byte(5)]).variant()]),
-            ]),
+            Value::Array(
+                "(sv)".into(),
+                vec![
+                    Value::Struct(vec![Value::text("TasksMax"), Value::U64(u64::MAX).variant()]),
+                    Value::Struct(vec![Value::text("Delegate"), Value::Bool(true).variant()]),
+                    Value::Struct(vec![
+                        Value::text("AllowedCPUs"),
+                        Value::Array("y".into(), vec![Value::Byte(5)]).variant(),
+                    ]),
+                ],
+            ),
             Value::Array("(ss)".into(), vec![]),
             Value::Double(1.5),
             Value::I16(-3),
