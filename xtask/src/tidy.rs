@@ -31,6 +31,8 @@ const ROOM_EDGES: &[(&str, &[&str])] =
     &[("image", &["content", "snapshot", "diff"]), ("diff", &["snapshot"])];
 /// Who may name the store's library.
 const STORE: &str = "metadata";
+/// Where every queue is listed, with its bound and what happens when it is full.
+const QUEUES: &str = "docs/queues.md";
 /// Libraries that a program which forks must not have.
 const ASYNC: &[&str] = &["tokio", "tonic", "ttrpc"];
 
@@ -41,8 +43,10 @@ pub fn tidy() -> Result<()> {
     for (name, dependencies) in &edges {
         check_crate(name, dependencies, &mut broken);
     }
+    let queues = std::fs::read_to_string(root().join(QUEUES)).with_context(|| format!("read {QUEUES}"))?;
     for file in sources()? {
         check_source(&file, &mut broken)?;
+        check_queues(&file, &queues, &mut broken)?;
     }
     if !broken.is_empty() {
         bail!("{} rules are broken:\n  {}", broken.len(), broken.join("\n  "));
@@ -122,6 +126,28 @@ fn check_crate(name: &str, dependencies: &BTreeSet<String>, broken: &mut Vec<Str
 fn sources() -> Result<Vec<String>> {
     let list = sh::read(Command::new("git").current_dir(root()).args(["ls-files", "*.rs"]))?;
     Ok(list.lines().map(str::to_owned).collect())
+}
+
+/// A channel has a bound, and the file that makes it is in the list of queues. Tests may do as they like.
+fn check_queues(file: &str, queues: &str, broken: &mut Vec<String>) -> Result<()> {
+    let path = root().join(file);
+    let tests = ["tests", "tests.rs", "doors.rs", "xtask"];
+    let of_tests = Path::new(file).iter().any(|part| tests.iter().any(|name| part == *name));
+    if of_tests || !path.exists() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {file}"))?;
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    for endless in ["unbounded_channel", "UnboundedSender", "mpsc::channel()", "unbounded("] {
+        if code.contains(endless) {
+            broken.push(format!("{file}: {endless}: every queue has a bound"));
+        }
+    }
+    let makes = ["mpsc::channel(", "sync_channel(", "broadcast::channel(", "broadcast::Sender::new("];
+    if makes.iter().any(|make| code.contains(make)) && !queues.contains(&format!("`{file}`")) {
+        broken.push(format!("{file} makes a queue: {QUEUES} has to say its bound, and what happens when it is full"));
+    }
+    Ok(())
 }
 
 fn check_source(file: &str, broken: &mut Vec<String>) -> Result<()> {
