@@ -64,7 +64,7 @@ pub async fn open(config: &Config) -> Result<House> {
         tasks,
         collector: gc::Collector::start(Arc::new(heap)),
         scratch,
-        layer_limits: diff::Limits { bytes: config.layer.max_bytes, entries: config.layer.max_entries },
+        layer_limits: config.layer.limits(),
         store,
         events,
     };
@@ -92,8 +92,10 @@ fn registry(config: &Config, scratch: &Path) -> RegistryConfig {
         hosts_directory: (!path.as_os_str().is_empty()).then(|| path.clone()),
         manifest_limit: config.registry.manifest_limit,
         concurrency: config.registry.concurrency,
-        unpacked_limit: config.layer.max_bytes,
-        entry_limit: config.layer.max_entries,
+        connect_timeout: Duration::from_secs(config.registry.connect_timeout),
+        idle_timeout: Duration::from_secs(config.registry.idle_timeout),
+        attempts: config.registry.attempts,
+        layer: config.layer.limits(),
         scratch: Some(scratch.to_owned()),
         ..RegistryConfig::default()
     }
@@ -108,6 +110,7 @@ fn shims(config: &Config) -> task::Config {
         binary: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("runtimed")),
         runtimes: config.runtime.shims.clone(),
         shim_timeout: Duration::from_secs(config.runtime.shim_timeout),
+        timeouts: config.timeouts.limits(),
         debug: matches!(config.log.level.as_str(), "debug" | "trace"),
     }
 }

@@ -7,6 +7,9 @@ use errors::{Error, Result};
 /// Compressed bytes read at once.
 const BUFFER: usize = 256 << 10;
 
+/// The smallest window of a zstd frame (RFC 8878, "Window Descriptor").
+const MIN_WINDOW: u64 = 1 << 10;
+
 /// How a layer is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -55,8 +58,13 @@ impl Compression {
         }
     }
 
-    /// Unpacks `layer`. The bytes decide, as with containerd: docker's media types say gzip for anything.
-    pub(crate) fn decoder<'a>(self, layer: impl Read + 'a) -> std::io::Result<Box<dyn Read + 'a>> {
+    /// Unpacks `layer`. The bytes decide, as with containerd: docker's media types say gzip for anything. A zstd frame
+    /// that asks for more than `window` bytes of memory is refused.
+    pub(crate) fn decoder<'a>(
+        self,
+        layer: impl Read + 'a,
+        window: u64,
+    ) -> std::io::Result<Box<dyn Read + 'a>> {
         let mut layer = BufReader::with_capacity(BUFFER, Chained::begin(layer)?);
         let found = Compression::of_bytes(layer.fill_buf()?);
         if found != self {
@@ -65,7 +73,7 @@ impl Compression {
         Ok(match found {
             Compression::None => Box::new(layer),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(layer)),
-            Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(layer)?),
+            Compression::Zstd => Box::new(zstd_decoder(layer, window)?),
         })
     }
 
@@ -80,6 +88,16 @@ impl Compression {
             Compression::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(out, 0)?),
         })
     }
+}
+
+/// Unpacks zstd frames whose window has at most `window` bytes; at least the 1 KiB that every frame may have.
+fn zstd_decoder<'a, R: BufRead>(
+    packed: R,
+    window: u64,
+) -> std::io::Result<zstd::stream::read::Decoder<'a, R>> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
+    decoder.window_log_max(window.max(MIN_WINDOW).ilog2())?;
+    Ok(decoder)
 }
 
 /// A reader whose first bytes were read already: a short first read must not hide the mark.
@@ -177,7 +195,7 @@ mod tests {
             encoder.finish().unwrap();
             for said in [Compression::None, Compression::Gzip, Compression::Zstd] {
                 let mut text = String::new();
-                said.decoder(&packed[..]).unwrap().read_to_string(&mut text).unwrap();
+                said.decoder(&packed[..], 1 << 27).unwrap().read_to_string(&mut text).unwrap();
                 assert_eq!(text, "content", "{compression:?} said to be {said:?}");
             }
         }

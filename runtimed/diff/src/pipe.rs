@@ -1,6 +1,6 @@
 //! Carries the uncompressed stream from the thread that reads, unpacks and hashes to the one that writes files.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use errors::{Context, Error, Kind, Result};
@@ -104,9 +104,9 @@ fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-impl Stream {
+impl BufRead for Stream {
     /// What is at hand, at least a byte; empty at the end.
-    pub(crate) fn at_hand(&mut self) -> io::Result<&[u8]> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.position == self.chunk.len() {
             let Ok(next) = self.chunks.recv() else { return Ok(&[]) };
             let old = std::mem::replace(&mut self.chunk, next?);
@@ -117,26 +117,14 @@ impl Stream {
         Ok(&self.chunk[self.position..])
     }
 
-    /// Takes `count` of what is at hand.
-    pub(crate) fn consume(&mut self, count: usize) {
+    fn consume(&mut self, count: usize) {
         self.position = (self.position + count).min(self.chunk.len());
-    }
-
-    /// Lets the rest go by.
-    pub(crate) fn drain(&mut self) -> io::Result<()> {
-        loop {
-            let count = self.at_hand()?.len();
-            if count == 0 {
-                return Ok(());
-            }
-            self.consume(count);
-        }
     }
 }
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let at_hand = self.at_hand()?;
+        let at_hand = self.fill_buf()?;
         let count = at_hand.len().min(buffer.len());
         buffer[..count].copy_from_slice(&at_hand[..count]);
         self.consume(count);

@@ -16,6 +16,7 @@ mod record;
 mod registry;
 mod remover;
 mod snapshotter;
+mod stack;
 mod sweep;
 mod temporary;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use mount::Mount;
 pub use mounter::mount;
 pub use registry::{DEFAULT, Snapshotters};
 pub use snapshotter::Snapshotter;
+pub use stack::Stacked;
 pub use temporary::TemporaryMount;
 
 /// What a snapshot is.

@@ -97,15 +97,34 @@ impl Backend for Overlay {
             make_at_most(&self.work(id), 0o711)?;
         }
         // The upper folder's own attributes show as those of the root.
-        let mut mode = fs::Permissions::from_mode(0o755);
-        if let Some(parent) = parents.first() {
-            let parent = self.tree(*parent);
-            let found = fs::metadata(&parent).context(|| format!("stat {}", parent.display()))?;
-            mode = found.permissions();
-            std::os::unix::fs::chown(&tree, Some(found.uid()), Some(found.gid()))
-                .context(|| format!("chown {}", tree.display()))?;
+        match parents.first() {
+            Some(parent) => self.adopt(id, *parent),
+            None => fs::set_permissions(&tree, fs::Permissions::from_mode(0o755))
+                .context(|| format!("chmod {}", tree.display())),
         }
-        fs::set_permissions(&tree, mode).context(|| format!("chmod {}", tree.display()))
+    }
+
+    fn is_stackable(&self) -> bool {
+        true
+    }
+
+    fn apart(&self, id: u64) -> Option<Mount> {
+        let upper = format!("upperdir={}", self.upper(id));
+        let options = [upper].into_iter().chain(self.options.iter().cloned()).collect();
+        Some(Mount {
+            kind: "overlay".to_owned(),
+            source: "overlay".to_owned(),
+            target: String::new(),
+            options,
+        })
+    }
+
+    fn adopt(&self, id: u64, parent: u64) -> Result<()> {
+        let (tree, parent) = (self.tree(id), self.tree(parent));
+        let found = fs::metadata(&parent).context(|| format!("stat {}", parent.display()))?;
+        std::os::unix::fs::chown(&tree, Some(found.uid()), Some(found.gid()))
+            .context(|| format!("chown {}", tree.display()))?;
+        fs::set_permissions(&tree, found.permissions()).context(|| format!("chmod {}", tree.display()))
     }
 
     fn tree(&self, id: u64) -> PathBuf {

@@ -81,15 +81,28 @@ impl Commit {
     /// Records number `id`, which was synced and takes `usage`, as committed.
     pub(crate) fn record(self, transaction: &mut Transaction<'_>, id: u64, usage: Usage) -> Result<()> {
         let old = self.check(transaction)?;
-        let [namespace, snapshotter, key] = &self.names;
         if old.id != id {
-            return Err(changed(key));
+            return Err(changed(&self.names[2]));
         }
-        let mut new = Record::new(id, Kind::Committed, &old.parent, self.labels);
+        let parent = old.parent;
+        self.record_on(transaction, id, usage, &parent)
+    }
+
+    /// Records a checked number `id`, which was synced and takes `usage`, as committed on `parent`.
+    pub(crate) fn record_on(
+        self,
+        transaction: &mut Transaction<'_>,
+        id: u64,
+        usage: Usage,
+        parent: &str,
+    ) -> Result<()> {
+        let [namespace, snapshotter, key] = &self.names;
+        let mut new = Record::new(id, Kind::Committed, parent, self.labels);
         new.usage = Some(usage);
         transaction.delete(&SNAPSHOTS, &[namespace, snapshotter, key])?;
         transaction.put(&SNAPSHOTS, &[namespace, snapshotter, &self.target], &new)?;
         if !new.parent.is_empty() {
+            // One that was made apart is nobody's child yet.
             transaction.delete(&CHILDREN, &[namespace, snapshotter, &new.parent, key])?;
             transaction.put(&CHILDREN, &[namespace, snapshotter, &new.parent, &self.target], &())?;
         }

@@ -292,12 +292,16 @@ impl Snapshotter {
 }
 
 /// Goes on when the caller goes away: a folder must not lose its number while it is being made.
-pub(crate) async fn to_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+pub(crate) async fn to_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
     finished(tokio::spawn(marks::carry(work)).await)
 }
 
 /// Runs `work` on a thread that may block.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     finished(tokio::task::spawn_blocking(marks::carry_call(work)).await)
 }
 

@@ -115,8 +115,7 @@ impl Snapshotter {
                 let mut on = parent.clone();
                 for ((layer, id), usage) in layers.iter().zip(&ids).zip(&usages) {
                     let names = [space.to_owned(), name.to_owned(), layer.key.clone()];
-                    let commit =
-                        plan::Commit { names, target: layer.name.clone(), labels: Labels::new() };
+                    let commit = plan::Commit { names, target: layer.name.clone(), labels: Labels::new() };
                     let old = commit.check(transaction)?;
                     if old.id != *id || !old.parent.is_empty() {
                         return Err(changed(&layer.key));

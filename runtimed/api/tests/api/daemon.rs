@@ -123,7 +123,7 @@ async fn rooms(root: &Path) -> Result<Rooms> {
         collector: Collector::start(Arc::new(Empty(watch::Sender::new(0)))),
         store,
         scratch,
-        layer_limits: ::diff::Limits { bytes: 1 << 30, entries: 100_000 },
+        layer_limits: ::diff::Limits { bytes: 1 << 30, entries: 100_000, ..Default::default() },
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chownat, openat, utimensat};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, chownat, openat, utimensat};
 use rustix::io::Errno;
 
 use crate::archive::{Entry, Kind, Time};
@@ -24,17 +24,25 @@ pub(crate) fn dress(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> std::
     Ok(())
 }
 
-/// The same for a regular file that is still open.
+/// The same for a regular file that is still open and was created with the entry's mode; says what it is now. A layer
+/// has mostly files, and most of those are root's: what fits already is not set again.
 pub(crate) fn dress_file(
     file: &std::fs::File,
     folder: BorrowedFd<'_>,
     name: &[u8],
     entry: &Entry,
-) -> std::io::Result<()> {
-    rustix::fs::fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
+) -> std::io::Result<Stat> {
+    let found = rustix::fs::fstat(file)?;
+    if (found.st_uid, found.st_gid) != (entry.uid, entry.gid) {
+        rustix::fs::fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
+    }
     set_xattrs(folder, name, entry)?;
-    rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode))?;
-    Ok(rustix::fs::futimens(file, &times(entry.mtime))?)
+    // Writing and chown(2) take lent rights away, so these are set at the end in any case.
+    if found.st_mode & 0o7777 != entry.mode || entry.mode & 0o7000 != 0 {
+        rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode))?;
+    }
+    rustix::fs::futimens(file, &times(entry.mtime))?;
+    Ok(found)
 }
 
 fn set_xattrs(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> std::io::Result<()> {

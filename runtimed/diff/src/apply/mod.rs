@@ -18,8 +18,8 @@ use crate::archive::Reader;
 use crate::compression::Compression;
 use crate::pipe::pipe;
 use crate::{Applied, Limits};
-pub use implied::Unsettled;
 use implied::Implied;
+pub use implied::Unsettled;
 use unpack::Unpacker;
 
 /// How removals are told.

@@ -35,13 +35,7 @@ impl Lower {
             return Ok(());
         }
         let owner = (Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid));
-        rustix::fs::chownat(
-            folder,
-            name,
-            Some(owner.0),
-            Some(owner.1),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?;
+        rustix::fs::chownat(folder, name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)?;
         copy_attributes(source.as_fd(), folder, name)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = rustix::fs::openat(folder, name, flags, Mode::empty())?;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use errors::{Context, Error, Kind as ErrorKind, Result};
@@ -16,9 +16,10 @@ use rustix::fs::{
 use sys::writeback::Writeback;
 
 use super::Style;
-use super::place::Lower;
-use super::{attributes, remove, whiteout};
+use super::implied::Implied;
+use super::{attributes, policy, remove, whiteout};
 use crate::archive::{Entry, Extent, Kind, Reader, Time};
+use crate::pipe::Stream;
 use crate::target::{Inode, Target, clean, inode, is_folder, is_whiteout, split, stat};
 use crate::{Limits, OPAQUE};
 
@@ -28,7 +29,8 @@ pub(crate) struct Unpacker<'a> {
     pub(crate) style: Style,
     /// Inodes that this layer made. One that it removed again may be there still; only this layer makes new ones.
     pub(crate) made: HashSet<Inode>,
-    lower: Lower,
+    /// Those among them that it did not name.
+    implied: Implied,
     limits: &'a Limits,
     entries: u64,
     bytes: u64,
@@ -38,17 +40,12 @@ pub(crate) struct Unpacker<'a> {
 
 impl<'a> Unpacker<'a> {
     /// Opens the tree.
-    pub(crate) fn new(
-        root: &Path,
-        style: Style,
-        lower: &[PathBuf],
-        limits: &'a Limits,
-    ) -> Result<Unpacker<'a>> {
+    pub(crate) fn new(root: &Path, style: Style, limits: &'a Limits) -> Result<Unpacker<'a>> {
         Ok(Unpacker {
             target: Target::open(root)?,
             style,
             made: HashSet::new(),
-            lower: Lower::open(lower)?,
+            implied: Implied::default(),
             limits,
             entries: 0,
             bytes: 0,
@@ -56,14 +53,16 @@ impl<'a> Unpacker<'a> {
         })
     }
 
-    /// Unpacks all, to the end of the stream.
-    pub(crate) fn unpack(mut self, reader: &mut Reader) -> Result<()> {
-        while let Some(entry) = reader.next()? {
+    /// Unpacks all, to the end of the stream. Returns the folders that the layer only implied.
+    pub(crate) fn unpack(mut self, reader: &mut Reader<Stream>) -> Result<Implied> {
+        while let Some(mut entry) = reader.next()? {
             self.count(&entry)?;
+            policy::admit(&mut entry, self.limits)?;
             self.entry(&entry, reader)?;
         }
         self.set_times()?;
-        reader.drain()
+        reader.drain()?;
+        Ok(self.implied)
     }
 
     fn count(&mut self, entry: &Entry) -> Result<()> {
@@ -81,7 +80,7 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn entry(&mut self, entry: &Entry, reader: &mut Reader) -> Result<()> {
+    fn entry(&mut self, entry: &Entry, reader: &mut Reader<Stream>) -> Result<()> {
         let path = clean(&entry.name);
         // The root is the snapshot's, not the layer's: as with containerd.
         if path.is_empty() {
@@ -97,25 +96,28 @@ impl<'a> Unpacker<'a> {
         self.place(&path, entry, reader)
     }
 
-    fn place(&mut self, path: &[u8], entry: &Entry, reader: &mut Reader) -> Result<()> {
+    fn place(&mut self, path: &[u8], entry: &Entry, reader: &mut Reader<Stream>) -> Result<()> {
         let (folder_path, name) = split(path);
         if entry.kind == Kind::HardLink && clean(&entry.link) == path {
             return Ok(());
         }
         let folder = self.parent(folder_path)?;
         let at_name = folder.as_fd();
-        let found = stat(at_name, name).map_err(|error| at(entry, "stat", error))?;
         let mut was_removed = false;
-        let merges = entry.kind == Kind::Folder && found.as_ref().is_some_and(is_folder);
-        if let Some(found) = found.filter(|_| !merges) {
-            was_removed = is_whiteout(&found);
-            remove::remove(at_name, name).map_err(|error| at(entry, "replace", error))?;
-            let kind = FileType::from_raw_mode(found.st_mode);
-            if matches!(kind, FileType::Directory | FileType::Symlink) {
-                self.target.forget();
-            }
+        // Mostly there is nothing under the name yet.
+        let mut made = self.make(at_name, name, entry)?;
+        if matches!(made, Made::Occupied) {
+            was_removed = self.make_room(at_name, name, entry)?;
+            made = self.make(at_name, name, entry)?;
         }
-        self.make(at_name, name, entry, merges, reader)?;
+        match made {
+            Made::File(file) => return self.fill(file, at_name, name, entry, reader),
+            // Its attributes are those of the file it is another name for, which has them.
+            Made::Other if entry.kind == Kind::HardLink => {}
+            Made::Other => attributes::dress(at_name, name, entry)
+                .map_err(|error| at(entry, "set attributes of", error))?,
+            Made::Occupied => return Err(at(entry, "create", rustix::io::Errno::EXIST.into())),
+        }
         self.note(at_name, name, entry)?;
         if entry.kind == Kind::Folder {
             self.folders.push((path.to_vec(), entry.mtime));
@@ -126,33 +128,60 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn make(
+    /// Takes away what is in the way of `entry`; says whether that was the mark of a removal.
+    fn make_room(&mut self, folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<bool> {
+        let Some(found) = stat(folder, name).map_err(|error| at(entry, "stat", error))? else {
+            return Ok(false);
+        };
+        remove::remove(folder, name).map_err(|error| at(entry, "replace", error))?;
+        if matches!(FileType::from_raw_mode(found.st_mode), FileType::Directory | FileType::Symlink) {
+            self.target.forget();
+        }
+        Ok(is_whiteout(&found))
+    }
+
+    /// Makes what the entry is, without attributes and content.
+    fn make(&mut self, folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<Made> {
+        let device = |kind, major, minor| mknodat(folder, name, kind, Mode::empty(), makedev(major, minor));
+        let (call, made) = match entry.kind {
+            Kind::File => return create(folder, name, entry),
+            Kind::HardLink => return self.hard_link(folder, name, entry),
+            Kind::Folder => ("mkdir", mkdirat(folder, name, Mode::RWXU)),
+            Kind::Symlink => ("symlink", symlinkat(entry.link.as_slice(), folder, name)),
+            Kind::Fifo => ("mknod", device(FileType::Fifo, 0, 0)),
+            Kind::CharDevice { major, minor } => ("mknod", device(FileType::CharacterDevice, major, minor)),
+            Kind::BlockDevice { major, minor } => ("mknod", device(FileType::BlockDevice, major, minor)),
+        };
+        match made {
+            Ok(()) => Ok(Made::Other),
+            Err(rustix::io::Errno::EXIST) => {
+                let found = stat(folder, name).map_err(|error| at(entry, "stat", error))?;
+                let merges = entry.kind == Kind::Folder && found.as_ref().is_some_and(is_folder);
+                Ok(if merges { Made::Other } else { Made::Occupied })
+            }
+            Err(error) => Err(at(entry, call, error.into())),
+        }
+    }
+
+    fn fill(
         &mut self,
+        mut file: File,
         folder: BorrowedFd<'_>,
         name: &[u8],
         entry: &Entry,
-        merges: bool,
-        reader: &mut Reader,
+        reader: &mut Reader<Stream>,
     ) -> Result<()> {
-        let failed = |call: &'static str| move |error: rustix::io::Errno| at(entry, call, error.into());
-        let device = |kind, major, minor| {
-            mknodat(folder, name, kind, Mode::empty(), makedev(major, minor)).map_err(failed("mknod"))
-        };
-        match entry.kind {
-            Kind::File => return write_file(folder, name, entry, reader),
-            // Its attributes are those of the file it is another name for, which has them.
-            Kind::HardLink => return self.hard_link(folder, name, entry),
-            Kind::Folder if merges => {}
-            Kind::Folder => mkdirat(folder, name, Mode::RWXU).map_err(failed("mkdir"))?,
-            Kind::Symlink => symlinkat(entry.link.as_slice(), folder, name).map_err(failed("symlink"))?,
-            Kind::Fifo => device(FileType::Fifo, 0, 0)?,
-            Kind::CharDevice { major, minor } => device(FileType::CharacterDevice, major, minor)?,
-            Kind::BlockDevice { major, minor } => device(FileType::BlockDevice, major, minor)?,
+        match &entry.sparse {
+            None => write_whole(&mut file, entry, reader)?,
+            Some(extents) => write_sparse(&mut file, extents, entry, reader)?,
         }
-        attributes::dress(folder, name, entry).map_err(|error| at(entry, "set attributes of", error))
+        let found = attributes::dress_file(&file, folder, name, entry)
+            .map_err(|error| at(entry, "set attributes of", error))?;
+        self.made.insert(inode(&found));
+        Ok(())
     }
 
-    fn hard_link(&mut self, folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<()> {
+    fn hard_link(&mut self, folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<Made> {
         let link = clean(&entry.link);
         let (source, file) = split(&link);
         let call = || {
@@ -167,20 +196,25 @@ impl<'a> Unpacker<'a> {
             .folder(source)
             .and_then(|found| found.ok_or_else(|| rustix::io::Errno::NOENT.into()))
             .context(call)?;
-        linkat(&*source, file, folder, name, AtFlags::empty()).map_err(std::io::Error::from).context(call)
+        match linkat(&*source, file, folder, name, AtFlags::empty()) {
+            Ok(()) => Ok(Made::Other),
+            Err(rustix::io::Errno::EXIST) => Ok(Made::Occupied),
+            Err(error) => Err(std::io::Error::from(error)).context(call),
+        }
     }
 
     /// The folder that an entry goes into, made when the layer left it out.
     pub(crate) fn parent(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>> {
-        let Unpacker { target, lower, made, folders, .. } = self;
+        let Unpacker { target, made, implied, folders, .. } = self;
         target
             .make_folder(path, |new| {
-                lower.dress(&new)?;
                 let Some(name) = new.path.last() else { return Ok(()) };
                 if let Some(found) = stat(new.parent.as_fd(), name)? {
+                    let path = new.path.join(&b'/');
                     made.insert(inode(&found));
+                    implied.add(inode(&found), path.clone());
                     let nanoseconds = u32::try_from(found.st_mtime_nsec).unwrap_or(0);
-                    folders.push((new.path.join(&b'/'), Time { seconds: found.st_mtime as _, nanoseconds }));
+                    folders.push((path, Time { seconds: found.st_mtime as _, nanoseconds }));
                 }
                 Ok(())
             })
@@ -196,6 +230,7 @@ impl<'a> Unpacker<'a> {
     pub(crate) fn note(&mut self, folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<()> {
         if let Some(found) = stat(folder, name).map_err(|error| at(entry, "stat", error))? {
             self.made.insert(inode(&found));
+            self.implied.remove(&inode(&found));
         }
         Ok(())
     }
@@ -218,19 +253,27 @@ impl<'a> Unpacker<'a> {
     }
 }
 
-fn write_file(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry, reader: &mut Reader) -> Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)
-        .map_err(|error| at(entry, "create", error.into()))?;
-    let mut file = File::from(file);
-    match &entry.sparse {
-        None => write_whole(&mut file, entry, reader)?,
-        Some(extents) => write_sparse(&mut file, extents, entry, reader)?,
-    }
-    attributes::dress_file(&file, folder, name, entry).map_err(|error| at(entry, "set attributes of", error))
+/// What came of making an entry.
+enum Made {
+    /// A file, to be filled.
+    File(File),
+    /// Anything else, or a folder that was there.
+    Other,
+    /// Something else has the name.
+    Occupied,
 }
 
-fn write_whole(file: &mut File, entry: &Entry, reader: &mut Reader) -> Result<()> {
+/// A new file, with the mode that it will have unless the umask or lent rights take some of it away.
+fn create(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<Made> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(folder, name, flags, Mode::from_raw_mode(entry.mode & 0o777)) {
+        Ok(file) => Ok(Made::File(File::from(file))),
+        Err(rustix::io::Errno::EXIST) => Ok(Made::Occupied),
+        Err(error) => Err(at(entry, "create", error.into())),
+    }
+}
+
+fn write_whole(file: &mut File, entry: &Entry, reader: &mut Reader<Stream>) -> Result<()> {
     let (mut writeback, mut size) = (Writeback::default(), 0);
     reader.data(|bytes| {
         file.write_all(bytes).map_err(|error| at(entry, "write", error))?;
@@ -240,7 +283,12 @@ fn write_whole(file: &mut File, entry: &Entry, reader: &mut Reader) -> Result<()
     })
 }
 
-fn write_sparse(file: &mut File, extents: &[Extent], entry: &Entry, reader: &mut Reader) -> Result<()> {
+fn write_sparse(
+    file: &mut File,
+    extents: &[Extent],
+    entry: &Entry,
+    reader: &mut Reader<Stream>,
+) -> Result<()> {
     let failed = |error| at(entry, "write", error);
     for extent in extents {
         let mut offset = extent.offset;

@@ -5,9 +5,6 @@ use tar::Header;
 
 use super::{Kind, number};
 
-/// The longest name that a call takes (`PATH_MAX`, path_resolution(7)).
-const MAX_NAME: usize = 4096;
-
 /// What an entry is.
 pub(super) fn kind(header: &Header, flag: u8, name: &[u8]) -> Result<Kind> {
     let device = || -> Result<(u32, u32)> {
@@ -54,13 +51,17 @@ pub(super) fn check_sum(header: &Header) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what no call takes as a name.
-pub(super) fn check_name(name: &[u8]) -> Result<()> {
+/// Refuses what no call takes as a name, or what is longer than `limit`.
+pub(super) fn check_name(name: &[u8], limit: usize) -> Result<()> {
     if name.contains(&0) {
         return Err(Error::invalid(format!("tar name {:?} holds a NUL", name.escape_ascii().to_string())));
     }
-    if name.len() > MAX_NAME {
-        return Err(Error::invalid(format!("tar name of {} bytes is longer than {MAX_NAME}", name.len())));
+    if name.len() > limit {
+        let start = name[..name.len().min(64)].escape_ascii();
+        return Err(Error::invalid(format!(
+            "tar name of {} bytes, \"{start}...\", is longer than the limit of {limit}",
+            name.len()
+        )));
     }
     Ok(())
 }

@@ -19,5 +19,3 @@ pub(crate) use writer::Writer;
 
 /// tar counts in blocks of this many bytes.
 const BLOCK: usize = 512;
-/// The most that the extra headers before one entry may have (Go's `archive/tar` has the same bound).
-const MAX_EXTRA: u64 = 1 << 20;

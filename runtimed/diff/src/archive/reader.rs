@@ -1,18 +1,21 @@
 //! Reads entries from a tar stream. Layers are made by strangers: every length is bounded before it is believed.
 
-use std::io::Read;
+use std::io::BufRead;
 
 use errors::{Context, Error, Result};
 use tar::Header;
 
 use super::extra::Extra;
 use super::header::{check_name, check_sum, id, kind};
-use super::{BLOCK, Entry, Kind, MAX_EXTRA, Time, number, sparse};
-use crate::pipe::Stream;
+use super::{BLOCK, Entry, Kind, Time, number, sparse};
+use crate::Limits;
 
 /// A tar stream, read entry by entry.
-pub(crate) struct Reader {
-    stream: Stream,
+pub(crate) struct Reader<R> {
+    stream: R,
+    /// The most bytes of extra headers before an entry, and of a name.
+    extra_limit: u64,
+    name_limit: usize,
     /// Bytes of the current entry's data that are still to come, and the padding behind them.
     data: u64,
     padding: u64,
@@ -20,16 +23,23 @@ pub(crate) struct Reader {
     extra_left: u64,
 }
 
-impl Reader {
+impl<R: BufRead> Reader<R> {
     /// Reads from the stream's beginning.
-    pub(crate) fn new(stream: Stream) -> Reader {
-        Reader { stream, data: 0, padding: 0, extra_left: 0 }
+    pub(crate) fn new(stream: R, limits: &Limits) -> Reader<R> {
+        Reader {
+            stream,
+            extra_limit: limits.headers,
+            name_limit: limits.name,
+            data: 0,
+            padding: 0,
+            extra_left: 0,
+        }
     }
 
     /// The next entry; `None` at the end. Data of the last one that were not read are skipped.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         let mut extra = Extra::default();
-        self.extra_left = MAX_EXTRA;
+        self.extra_left = self.extra_limit;
         loop {
             self.skip_data()?;
             let Some(header) = self.header()? else {
@@ -42,7 +52,10 @@ impl Reader {
                     extra.take_pax(&records)?;
                 }
                 // Global ones are of no use to layers, as with containerd.
-                b'g' => self.begin_data(size),
+                b'g' => {
+                    self.spend(0, "global pax header")?;
+                    self.begin_data(size);
+                }
                 b'L' => extra.name = Some(self.long_name(size)?),
                 b'K' => extra.link = Some(self.long_name(size)?),
                 flag => return self.entry(&header, flag, size, extra).map(Some),
@@ -53,7 +66,7 @@ impl Reader {
     /// Hands the current entry's data to `take`, piece by piece.
     pub(crate) fn data(&mut self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         while self.data > 0 {
-            let at_hand = self.stream.at_hand().context(reading)?;
+            let at_hand = self.stream.fill_buf().context(reading)?;
             if at_hand.is_empty() {
                 return Err(truncated());
             }
@@ -76,7 +89,13 @@ impl Reader {
 
     /// Lets what follows the archive's end go by.
     pub(crate) fn drain(&mut self) -> Result<()> {
-        self.stream.drain().context(reading)
+        loop {
+            let count = self.stream.fill_buf().context(reading)?.len();
+            if count == 0 {
+                return Ok(());
+            }
+            self.stream.consume(count);
+        }
     }
 
     fn begin_data(&mut self, size: u64) {
@@ -92,7 +111,7 @@ impl Reader {
     /// Some writers stop behind the last file's data, without the padding and the two empty blocks: that is an end, as for containerd.
     fn skip_padding(&mut self) -> Result<()> {
         while self.padding > 0 {
-            let at_hand = self.stream.at_hand().context(reading)?.len() as u64;
+            let at_hand = self.stream.fill_buf().context(reading)?.len() as u64;
             let count = if at_hand == 0 { self.padding } else { self.padding.min(at_hand) };
             if at_hand > 0 {
                 self.stream.consume(count as usize);
@@ -134,9 +153,7 @@ impl Reader {
 
     /// Reads a header's data into memory.
     fn extra(&mut self, size: u64, what: &str) -> Result<Vec<u8>> {
-        self.extra_left = self.extra_left.checked_sub(size).ok_or_else(|| {
-            Error::invalid(format!("tar {what} of {size} bytes: extra headers are longer than {MAX_EXTRA}"))
-        })?;
+        self.spend(size, what)?;
         self.begin_data(size);
         let mut bytes = Vec::new();
         self.data(|piece| {
@@ -144,6 +161,18 @@ impl Reader {
             Ok(())
         })?;
         Ok(bytes)
+    }
+
+    /// Counts an extra header with its data against what one entry may have of them.
+    fn spend(&mut self, size: u64, what: &str) -> Result<()> {
+        let left = self.extra_left.checked_sub(size.saturating_add(BLOCK as u64));
+        self.extra_left = left.ok_or_else(|| {
+            Error::invalid(format!(
+                "tar {what} of {size} bytes: the extra headers of one entry are longer than the limit of {} bytes",
+                self.extra_limit
+            ))
+        })?;
+        Ok(())
     }
 
     fn long_name(&mut self, size: u64) -> Result<Vec<u8>> {
@@ -156,7 +185,7 @@ impl Reader {
     fn entry(&mut self, header: &Header, flag: u8, size: u64, mut extra: Extra) -> Result<Entry> {
         let stored = extra.size.unwrap_or(size);
         let records = std::mem::take(&mut extra.sparse);
-        let mut entry = describe(header, flag, extra)?;
+        let mut entry = describe(header, flag, extra, self.name_limit)?;
         if entry.kind == Kind::File {
             entry.size = stored;
         }
@@ -192,13 +221,13 @@ impl Reader {
 }
 
 /// The entry as header and extra headers have it, without what there is to say about its data.
-fn describe(header: &Header, flag: u8, extra: Extra) -> Result<Entry> {
+fn describe(header: &Header, flag: u8, extra: Extra, name_limit: usize) -> Result<Entry> {
     let old = header.as_old();
     let name = extra.sparse_name.or(extra.name).unwrap_or_else(|| header.path_bytes().into_owned());
     let link =
         extra.link.or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default();
-    check_name(&name)?;
-    check_name(&link)?;
+    check_name(&name, name_limit)?;
+    check_name(&link, name_limit)?;
     Ok(Entry {
         kind: kind(header, flag, &name)?,
         mode: (number::field(&old.mode, "mode")? & 0o7777) as u32,

@@ -1,5 +1,7 @@
 //! Maps of sparse files, where they are not in pax records: behind GNU's old header, or before the data.
 
+use std::io::BufRead;
+
 use errors::{Error, Result};
 
 use super::reader::{Reader, truncated};
@@ -13,7 +15,7 @@ struct Numbers {
     digits: Vec<u8>,
 }
 
-impl Reader {
+impl<R: BufRead> Reader<R> {
     /// The four pieces in GNU's old header, and the blocks of 21 behind it.
     pub(super) fn old_sparse_map(&mut self, gnu: &tar::GnuHeader) -> Result<Vec<Extent>> {
         let mut extents = Vec::new();

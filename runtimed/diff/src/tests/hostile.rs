@@ -162,7 +162,10 @@ fn limits_are_kept_and_named() {
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     assert!(error.chain().contains("limit of 10 entries"), "{}", error.chain());
 
-    let error = apply(&layer(&[file("big", &"x".repeat(100_000))]), &Limits { bytes: 90_000, entries: 10, ..Limits::DEFAULT });
+    let error = apply(
+        &layer(&[file("big", &"x".repeat(100_000))]),
+        &Limits { bytes: 90_000, entries: 10, ..Limits::DEFAULT },
+    );
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     assert!(error.chain().contains("limit of 90000 bytes"), "{}", error.chain());
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::archive::{Entry, Kind, Writer};
 use crate::{Applied, Compression, Limits, apply};
 
-const ROOMY: Limits = Limits { bytes: 1 << 30, entries: 1 << 20 };
+const ROOMY: Limits = Limits { bytes: 1 << 30, entries: 1 << 20, ..Limits::DEFAULT };
 
 /// A folder to unpack into, mounted plainly or as the upper layer of an overlay.
 struct Tree {

@@ -107,7 +107,8 @@ impl Import {
         let _permit =
             shared.imports.acquire().await.kind(Kind::Internal, || "wait for a thread to import")?;
         let handle = tokio::runtime::Handle::current();
-        let reading = tokio::task::spawn_blocking(marks::carry_call(move || take::take(&self, reader, &handle)));
+        let reading =
+            tokio::task::spawn_blocking(marks::carry_call(move || take::take(&self, reader, &handle)));
         reading.await.kind(Kind::Internal, || "the thread that read the archive ended")?
     }
 

@@ -12,7 +12,9 @@ use tokio::sync::Mutex;
 
 use super::Credentials;
 use super::challenge::Challenge;
-use super::client::{Http, Sent, server_message};
+use super::client::{Http, Led, Sent, server_message};
+use super::hosts::is_loopback;
+use super::reach::{OutOfReach, Reach};
 
 /// The most bytes of a token answer.
 const MAX_TOKEN: u64 = 1 << 20;
@@ -20,6 +22,16 @@ const MAX_TOKEN: u64 = 1 << 20;
 const DEFAULT_LIFE: u64 = 60;
 /// Tokens are renewed this long before their end.
 const MARGIN: Duration = Duration::from_secs(5);
+
+/// The host that asks who we are.
+pub(crate) struct Asker<'a> {
+    /// Connections to hosts of its sort.
+    pub(crate) http: &'a Http,
+    /// Where it is.
+    pub(crate) base: &'a Url,
+    /// What it may lead to.
+    pub(crate) reach: Reach,
+}
 
 /// What one host is told. Tokens are for one scope: what one pull or push does with one repository.
 pub(crate) struct Authorizer {
@@ -64,14 +76,14 @@ impl Authorizer {
         live.then(|| current.header.clone())
     }
 
-    /// Answers a 401 that came for `used` from a host at `base`. Afterwards [`Authorizer::header`] is worth another try.
+    /// Answers a 401 that came for `used`. Afterwards [`Authorizer::header`] is worth another try.
     pub(crate) async fn challenged(
         &self,
-        http: &Http,
-        base: &Url,
+        asker: &Asker<'_>,
         used: Option<&HeaderValue>,
         challenges: &[Challenge],
     ) -> Result<()> {
+        let base = asker.base;
         let mut current = self.current.lock().await;
         let fresh = current.as_ref().filter(|now| now.ends.is_none_or(|ends| Instant::now() < ends));
         if fresh.is_some_and(|now| Some(&now.header) != used) {
@@ -80,7 +92,7 @@ impl Authorizer {
         }
         let scheme = |name: &str| challenges.iter().find(|challenge| challenge.scheme == name);
         let answer = if let Some(bearer) = scheme("bearer") {
-            self.token(http, base, bearer).await?
+            self.token(asker, bearer).await?
         } else if scheme("basic").is_some() {
             Authorization { header: self.basic(base)?, ends: None }
         } else {
@@ -101,27 +113,19 @@ impl Authorizer {
         }
     }
 
-    async fn token(&self, http: &Http, base: &Url, challenge: &Challenge) -> Result<Authorization> {
-        let realm = challenge.parameters.get("realm").map(String::as_str).unwrap_or_default();
-        let mut url = Url::parse(realm)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some())
-            .ok_or_else(|| denied(base, &format!("its challenge names no usable realm: {realm:?}")))?;
-        if base.scheme() == "https" && url.scheme() == "http" {
-            return Err(denied(
-                base,
-                &format!("its challenge would send credentials in the clear to {realm:?}"),
-            ));
-        }
+    async fn token(&self, asker: &Asker<'_>, challenge: &Challenge) -> Result<Authorization> {
+        let http = asker.http;
+        let mut url = asker.realm(challenge)?;
         let service = challenge.parameters.get("service").map(String::as_str).unwrap_or_default();
         let sent = match &self.credentials {
             Some(credentials) if credentials.is_identity_token() => {
-                http.follow(self.oauth(&url, service, &credentials.secret)).await?
+                http.follow(self.oauth(&url, service, &credentials.secret), asker.led(&url)).await?
             }
             credentials => {
                 let header = credentials.as_ref().map(basic_header).transpose()?;
                 self.add_query(&mut url, service);
-                http.follow(Sent::new(Method::GET, url.clone()).with(AUTHORIZATION, header)).await?
+                let sent = Sent::new(Method::GET, url.clone()).with(AUTHORIZATION, header);
+                http.follow(sent, asker.led(&url)).await?
             }
         };
         let status = sent.status();
@@ -160,6 +164,45 @@ impl Authorizer {
         sent.headers = headers;
         sent.body = form.query().unwrap_or_default().to_owned().into();
         sent
+    }
+}
+
+impl Asker<'_> {
+    /// Where its challenge says that tokens are to be had. The user's credentials for this registry go there, as the token
+    /// protocol has it (docker's own hub keeps its tokens on another host): so by https, or else to this machine when the
+    /// registry is on it too, or to the very host that the user has chosen to speak http to.
+    fn realm(&self, challenge: &Challenge) -> Result<Url> {
+        let realm = challenge.parameters.get("realm").map(String::as_str).unwrap_or_default();
+        let shown: String = realm.chars().filter(|c| !c.is_control()).take(200).collect();
+        let url = Url::parse(realm)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some())
+            .filter(|url| url.username().is_empty() && url.password().is_none())
+            .ok_or_else(|| denied(self.base, &format!("its challenge names no usable realm: {shown:?}")))?;
+        if let Err(near) = self.check(&url) {
+            return Err(denied(self.base, &format!("its challenge names a realm out of reach: {near}")));
+        }
+        let own = self.base.scheme() == "http" && self.base.host_str() == url.host_str();
+        let here = self.base.scheme() == "http" && is_loopback(url.host_str().unwrap_or_default());
+        if url.scheme() == "http" && !own && !here {
+            return Err(denied(
+                self.base,
+                &format!("its challenge would send credentials in the clear to {shown:?}"),
+            ));
+        }
+        Ok(url)
+    }
+
+    /// The registry's own host may be anywhere, since the user named it.
+    fn check(&self, url: &Url) -> Result<(), OutOfReach> {
+        if self.base.host_str() == url.host_str() { Ok(()) } else { self.reach.check(url) }
+    }
+
+    fn led(&self, url: &Url) -> Led {
+        match self.base.host_str() == url.host_str() {
+            true => Led::ByUser,
+            false => Led::ByHost(self.reach),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::RegistryConfig;
 use super::hosts::{Tls, is_loopback, read_file};
+use super::reach::{OutOfReach, Reach};
 use super::tls::client_config;
 
 /// How many redirects are followed.
@@ -30,7 +31,19 @@ const AGENT: &str = concat!("runtimed/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone)]
 pub(crate) struct Http {
     client: reqwest::Client,
+    /// Connections to where the host has sent us, by what that may be.
+    led: Arc<Mutex<HashMap<Reach, reqwest::Client>>>,
+    builder: Arc<dyn Fn(Option<Reach>) -> Result<reqwest::Client> + Send + Sync>,
     idle_timeout: Duration,
+}
+
+/// Whose word a request follows: the user's, or that of a host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Led {
+    /// The user named the host.
+    ByUser,
+    /// A host with this reach named it.
+    ByHost(Reach),
 }
 
 /// A request, kept so that it can be sent again elsewhere.
@@ -80,43 +93,59 @@ impl Clients {
         Ok(http)
     }
 
-    fn build(&self, (plain, local, push, tls): &(bool, bool, bool, Tls)) -> Result<Http> {
-        let idle_timeout = self.config.idle_timeout();
-        let builder = || {
-            let builder = self.builder(*local, tls)?;
-            // That timeout runs on while a request is still being sent: an upload has its own.
-            Ok(if *push { builder } else { builder.read_timeout(idle_timeout) })
-        };
-        let mut built = builder()?.build();
-        if *plain && built.is_err() {
-            // A machine without any roots can still speak http; only a redirect to https will not be trusted there.
-            built = builder()?.tls_certs_only([]).build();
-        }
-        let client =
-            built.kind(Kind::Internal, || "set up TLS for registries (are ca-certificates installed?)")?;
-        Ok(Http { client, idle_timeout })
+    fn build(&self, key: &(bool, bool, bool, Tls)) -> Result<Http> {
+        let (config, key) = (self.config.clone(), key.clone());
+        let builder = Arc::new(move |led| client(&config, &key, led));
+        Ok(Http {
+            client: builder(None)?,
+            led: Arc::default(),
+            builder,
+            idle_timeout: self.config.idle_timeout(),
+        })
     }
+}
 
-    fn builder(&self, local: bool, tls: &Tls) -> Result<reqwest::ClientBuilder> {
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(self.config.connect_timeout())
-            .referer(false)
-            .tls_danger_accept_invalid_certs(tls.skip_verify)
-            .tcp_nodelay(true);
-        if local {
-            // No proxy stands between this machine and itself.
-            builder = builder.no_proxy();
+/// A client for hosts of one sort, or for where such a host has sent us.
+fn client(
+    config: &RegistryConfig,
+    (plain, local, push, tls): &(bool, bool, bool, Tls),
+    led: Option<Reach>,
+) -> Result<reqwest::Client> {
+    let builder = || {
+        let mut builder = client_builder(config, *local, tls)?;
+        if let Some(reach) = led {
+            builder = builder.dns_resolver(Arc::new(reach));
         }
-        if tls.skip_verify {
-            for (certificate, key) in &tls.identities {
-                builder = builder.identity(identity(certificate, key.as_deref())?);
-            }
-        } else if !tls.roots.is_empty() || !tls.identities.is_empty() {
-            builder = builder.tls_backend_preconfigured(client_config(tls)?);
-        }
-        Ok(builder)
+        // That timeout runs on while a request is still being sent: an upload has its own.
+        Ok::<_, Error>(if *push { builder } else { builder.read_timeout(config.idle_timeout()) })
+    };
+    let mut built = builder()?.build();
+    if *plain && built.is_err() {
+        // A machine without any roots can still speak http; only a redirect to https will not be trusted there.
+        built = builder()?.tls_certs_only([]).build();
     }
+    built.kind(Kind::Internal, || "set up TLS for registries (are ca-certificates installed?)")
+}
+
+fn client_builder(config: &RegistryConfig, local: bool, tls: &Tls) -> Result<reqwest::ClientBuilder> {
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(config.connect_timeout())
+        .referer(false)
+        .tls_danger_accept_invalid_certs(tls.skip_verify)
+        .tcp_nodelay(true);
+    if local {
+        // No proxy stands between this machine and itself.
+        builder = builder.no_proxy();
+    }
+    if tls.skip_verify {
+        for (certificate, key) in &tls.identities {
+            builder = builder.identity(identity(certificate, key.as_deref())?);
+        }
+    } else if !tls.roots.is_empty() || !tls.identities.is_empty() {
+        builder = builder.tls_backend_preconfigured(client_config(tls)?);
+    }
+    Ok(builder)
 }
 
 /// A client certificate with its key.
@@ -145,16 +174,36 @@ impl Sent {
 }
 
 impl Http {
+    /// The client for a request that follows the word of `led`; `url` is where it goes.
+    fn client(&self, url: &Url, led: Led) -> Result<reqwest::Client> {
+        let reach = match led {
+            Led::ByUser => return Ok(self.client.clone()),
+            Led::ByHost(reach) => reach,
+        };
+        reach
+            .check(url)
+            .map_err(|error| Error::with_source(Kind::PermissionDenied, "not followed", error))?;
+        let mut kept = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = kept.get(&reach) {
+            return Ok(client.clone());
+        }
+        let client = (self.builder)(Some(reach))?;
+        kept.insert(reach, client.clone());
+        Ok(client)
+    }
+
     /// Sends, and follows redirects of GET and HEAD. To another origin go the method and the `Range` and `Accept`
-    /// fields, nothing else; from https never to http.
-    pub(crate) async fn follow(&self, sent: Sent) -> Result<Response> {
-        self.try_follow(sent).await.map_err(|failure| failure.error)
+    /// fields, nothing else; from https never to http; and nowhere near (see `reach`) unless the host that sends us is.
+    pub(crate) async fn follow(&self, sent: Sent, led: Led) -> Result<Response> {
+        self.try_follow(sent, led).await.map_err(|failure| failure.error)
     }
 
     /// As [`Http::follow`], saying whether another try may help.
-    pub(crate) async fn try_follow(&self, mut sent: Sent) -> Result<Response, Failure> {
+    pub(crate) async fn try_follow(&self, mut sent: Sent, mut led: Led) -> Result<Response, Failure> {
+        let home = sent.url.origin();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(&sent).await?;
+            let client = self.client(&sent.url, led).map_err(Failure::final_)?;
+            let response = self.send(&client, &sent).await?;
             let redirected = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             if !redirected || !matches!(sent.method, Method::GET | Method::HEAD) {
                 return Ok(response);
@@ -162,6 +211,10 @@ impl Http {
             let next = target(&sent.url, &response)?;
             if next.origin() != sent.url.origin() {
                 sent.headers = public_fields(&sent.headers);
+            }
+            // The first host decides how far it goes: what it leads to must not lead further.
+            if next.origin() != home && matches!(led, Led::ByUser) {
+                led = Led::ByHost(Reach::of(&sent.url, response.remote_addr()));
             }
             sent.url = next;
         }
@@ -171,9 +224,8 @@ impl Http {
         ))))
     }
 
-    async fn send(&self, sent: &Sent) -> Result<Response, Failure> {
-        let mut request =
-            self.client.request(sent.method.clone(), sent.url.clone()).headers(sent.headers.clone());
+    async fn send(&self, client: &reqwest::Client, sent: &Sent) -> Result<Response, Failure> {
+        let mut request = client.request(sent.method.clone(), sent.url.clone()).headers(sent.headers.clone());
         request = request.header(USER_AGENT, AGENT);
         if !sent.body.is_empty() {
             request = request.body(sent.body.clone());
@@ -191,8 +243,10 @@ impl Http {
         sent: Sent,
         body: reqwest::Body,
         moved: &Notify,
+        led: Led,
     ) -> Result<Response, Failure> {
-        let request = self.client.request(sent.method, sent.url.clone()).headers(sent.headers).body(body);
+        let client = self.client(&sent.url, led).map_err(Failure::final_)?;
+        let request = client.request(sent.method, sent.url.clone()).headers(sent.headers).body(body);
         let mut sending = std::pin::pin!(request.header(USER_AGENT, AGENT).send());
         loop {
             tokio::select! {
@@ -220,6 +274,11 @@ impl Http {
     /// Names the host, and whether it was silent or could not be reached.
     pub(crate) fn failure(&self, error: reqwest::Error, url: &Url) -> Failure {
         let host = host_of(url);
+        if is_out_of_reach(&error) {
+            let text = format!("registry {host}: not followed");
+            let error = Error::with_source(Kind::PermissionDenied, text, error.without_url());
+            return Failure::final_(error);
+        }
         let timed_out = error.is_timeout();
         let what = match () {
             () if timed_out && error.is_connect() => "the connection did not come about in time".to_owned(),
@@ -264,6 +323,17 @@ impl Failure {
         let transient = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504);
         Failure { error: Error::new(kind, text), transient, retry_after }
     }
+}
+
+fn is_out_of_reach(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<OutOfReach>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Where a redirect leads.

@@ -14,10 +14,11 @@ use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::Notify;
 
 use super::Login;
-use super::auth::Authorizer;
+use super::auth::{Asker, Authorizer};
 use super::challenge::{self, Challenge};
-use super::client::{Failure, Http, Sent, host_of};
+use super::client::{Failure, Http, Led, Sent, host_of};
 use super::hosts::Host;
+use super::reach::Reach;
 
 /// How often one request answers a challenge: once for a token, once for a token that just ran out.
 const MAX_CHALLENGES: usize = 2;
@@ -108,7 +109,7 @@ impl Endpoint {
             sent.headers.extend(self.headers.clone());
             sent.headers.extend(fields.iter().map(|(name, value)| (Some(name.clone()), value.clone())));
             sent.body = body.clone();
-            let response = self.http.try_follow(sent).await?;
+            let response = self.http.try_follow(sent, Led::ByUser).await?;
             let status = response.status();
             if status.is_success() {
                 return Ok(response);
@@ -119,8 +120,12 @@ impl Endpoint {
                 return Err(Failure::of_answer(response, &what).await);
             }
             let challenges = challenges(response.headers());
-            let answered =
-                self.authorizer.challenged(&self.http, &self.host.base, authorization.as_ref(), &challenges);
+            let asker = Asker {
+                http: &self.http,
+                base: &self.host.base,
+                reach: Reach::of(&self.host.base, response.remote_addr()),
+            };
+            let answered = self.authorizer.challenged(&asker, authorization.as_ref(), &challenges);
             if let Err(error) = answered.await {
                 let transient = error.kind() == Kind::Unavailable || error.kind() == Kind::DeadlineExceeded;
                 return Err(Failure { error: explain(error, &what), transient, retry_after: None });
@@ -129,22 +134,26 @@ impl Endpoint {
         Err(Failure::final_(Error::internal(format!("{what}: no answer"))))
     }
 
-    /// Sends `body` to where the host said; what the host may know goes along only if it is the host itself.
+    /// Sends `body` to where the host said, whose reach is `reach`; what the host may know goes along only if it is the
+    /// host itself.
     pub(crate) async fn upload(
         &self,
         url: Url,
+        reach: Reach,
         length: u64,
         body: reqwest::Body,
         moved: &Notify,
     ) -> Result<Response, Failure> {
         let mut sent = Sent::new(Method::PUT, url);
+        let mut led = Led::ByHost(reach);
         if sent.url.origin() == self.host.base.origin() {
+            led = Led::ByUser;
             sent = sent.with(AUTHORIZATION, self.authorizer.header().await);
             sent.headers.extend(self.headers.clone());
         }
         sent.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         sent.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        let response = self.http.send_stream(sent, body, moved).await?;
+        let response = self.http.send_stream(sent, body, moved, led).await?;
         match response.status().is_success() {
             true => Ok(response),
             false => Err(Failure::of_answer(response, &format!("{}/{}", self.name(), self.repository)).await),

@@ -7,6 +7,7 @@ mod endpoint;
 mod fetch;
 pub(crate) mod hosts;
 mod put;
+mod reach;
 mod resolve;
 mod tls;
 
@@ -41,10 +42,8 @@ pub struct RegistryConfig {
     pub idle_timeout: Duration,
     /// How often a request is tried that made no headway; 5.
     pub attempts: u32,
-    /// The most bytes one unpacked layer may have; 1 TiB.
-    pub unpacked_limit: u64,
-    /// The most entries one layer may have; 10 million.
-    pub entry_limit: u64,
+    /// What one layer may be at the most, once it is unpacked.
+    pub layer: diff::Limits,
     /// Where snapshots of unknown sorts are mounted while a layer is applied; the system's folder for temporary files.
     pub scratch: Option<PathBuf>,
 }
@@ -79,14 +78,6 @@ impl RegistryConfig {
 
     fn attempts(&self) -> u32 {
         if self.attempts == 0 { 5 } else { self.attempts }
-    }
-
-    /// What a layer may be at the most.
-    pub(crate) fn layer_limits(&self) -> diff::Limits {
-        diff::Limits {
-            bytes: if self.unpacked_limit == 0 { 1 << 40 } else { self.unpacked_limit },
-            entries: if self.entry_limit == 0 { 10_000_000 } else { self.entry_limit },
-        }
     }
 
     /// Where unknown mounts go.

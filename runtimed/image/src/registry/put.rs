@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::client::Failure;
 use super::endpoint::{Endpoint, Session};
+use super::reach::Reach;
 use crate::Descriptor;
 
 /// How much is read and sent at once.
@@ -82,14 +83,20 @@ async fn put_at(
         told.notify_one();
         sent(offset);
     };
-    endpoint.upload(url, length, body(blob, length, tell), &moved).await.map(drop)
+    let reach = Reach::of(&endpoint.host.base, begun.remote_addr());
+    endpoint.upload(url, reach, length, body(blob, length, tell), &moved).await.map(drop)
 }
 
 /// Where the upload goes on: from https never to http.
 fn place(from: &Url, location: &str) -> Result<Url> {
     let host = from.host_str().unwrap_or_default();
+    // Where exactly stays out of the text: it may hold a signature.
     let refuse = || {
-        Error::unavailable(format!("registry {host}: it takes an upload at no usable place: {location:?}"))
+        let to =
+            from.join(location).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        Error::unavailable(format!(
+            "registry {host}: it takes an upload at no usable place on the host {to:?}"
+        ))
     };
     let url = from.join(location).map_err(|_| refuse())?;
     let downgraded = from.scheme() == "https" && url.scheme() == "http";

@@ -107,12 +107,7 @@ impl Unpack {
     }
 
     /// Layer by layer, each upon the one below.
-    async fn in_turn(
-        &self,
-        snapshotter: &Snapshotter,
-        steps: Vec<Step>,
-        sources: Vec<Source>,
-    ) -> Result<()> {
+    async fn in_turn(&self, snapshotter: &Snapshotter, steps: Vec<Step>, sources: Vec<Source>) -> Result<()> {
         let mut parent = String::new();
         for (step, source) in steps.into_iter().zip(sources) {
             self.layer(snapshotter, &step, &parent, source)

@@ -109,7 +109,9 @@ impl Stack<'_> {
         loop {
             let mut row = Vec::new();
             while let Some(Filled::Ready(_)) = self.filled.get(&(self.committed + row.len())) {
-                let Some(Filled::Ready(layer)) = self.filled.remove(&(self.committed + row.len())) else { break };
+                let Some(Filled::Ready(layer)) = self.filled.remove(&(self.committed + row.len())) else {
+                    break;
+                };
                 row.push(layer);
             }
             if !row.is_empty() {
