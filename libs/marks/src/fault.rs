@@ -13,7 +13,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
@@ -79,6 +79,11 @@ pub(crate) fn init() -> bool {
         ON.fetch_or(FAULT_BIT, Ordering::Relaxed);
     }
     true
+}
+
+/// The folder's descriptor, if faults are on.
+pub(crate) fn descriptor() -> Option<RawFd> {
+    FOLDER.get().map(AsRawFd::as_raw_fd)
 }
 
 /// Somebody passes the mark `name`: what is armed for it happens.

@@ -17,6 +17,7 @@ pub mod fault;
 pub mod trace;
 mod traces;
 
+use std::os::fd::RawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -42,6 +43,11 @@ pub fn init(program: &'static str) -> bool {
     // A second call changes nothing.
     let _ = PROGRAM.set(program);
     fault::init()
+}
+
+/// What marks write to: for a process that closes all else before it executes another program. Closed on exec.
+pub fn descriptors() -> impl Iterator<Item = RawFd> {
+    fault::descriptor().into_iter().chain(trace::descriptor())
 }
 
 /// Begins a step, unless a fault is armed here.

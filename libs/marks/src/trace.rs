@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -167,6 +168,14 @@ pub fn from_environment() -> Option<Trace> {
 pub fn adopt() {
     if let Some(trace) = from_environment() {
         trace.adopt();
+    }
+}
+
+/// The file of the process's trace.
+pub(crate) fn descriptor() -> Option<RawFd> {
+    match &PROCESS.get()?.0.sink {
+        Sink::File { file, .. } => Some(file.as_raw_fd()),
+        Sink::Memory(_) => None,
     }
 }
 

@@ -1,12 +1,13 @@
 //! `delete`: what is left of a container, taken away.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Error, Result};
 use crate::log;
-use crate::process;
+use crate::process::Handle;
 use crate::resctrl;
 use crate::stage::create::hook_list;
 use crate::stage::record::hook_state;
@@ -14,7 +15,7 @@ use crate::state::{self, Container, Status, validate_id};
 use crate::steps::hooks;
 
 /// How long a killed process may take to end, as runc has it.
-const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The verb.
 pub const VERB: Verb = Verb {
@@ -67,19 +68,16 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
 /// Kills init and waits until it has ended.
 fn kill_init(container: &Container) -> Result<()> {
     let (pid, start) = (container.state.init_process_pid, container.state.init_process_start);
-    let Some(pidfd) = process::open(pid, start) else { return Ok(()) };
-    let _ = sys::signal::pidfd_kill(std::os::fd::AsFd::as_fd(&pidfd), Signal::SIGKILL as i32);
+    let Some(init) = Handle::of(pid, start) else { return Ok(()) };
+    // It may have ended by now, which is what is waited for.
+    let _ = init.signal(Signal::SIGKILL as i32);
     // A frozen process takes its death when it is thawed; version 2 does it by itself.
     if let Ok(cgroup) = container.cgroup()
         && cgroup.frozen().unwrap_or(false)
     {
         cgroup.freeze(false)?;
     }
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    match poll(&mut fds, Some(&PATIENCE)) {
-        Ok(0) => Err(Error::new("container init still running")),
-        _ => Ok(()),
-    }
+    if init.wait(PATIENCE) { Ok(()) } else { Err(Error::new("container init still running")) }
 }
 
 /// Takes away the cgroup with all that is in it, and the state directory; runs the `poststop` hooks. Goes on past a

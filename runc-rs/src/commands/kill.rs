@@ -1,13 +1,12 @@
 //! `kill`: a signal for init, or for every process.
 
-use std::os::fd::AsFd;
 use std::str::FromStr;
 
 use nix::sys::signal::Signal;
 
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Error, Result};
-use crate::process;
+use crate::process::Handle;
 use crate::state::{Container, Status};
 
 /// The verb.
@@ -52,8 +51,8 @@ fn send(container: &Container, signal: i32, all: bool) -> Result<()> {
         return Err(Error::NotRunning);
     }
     let state = &container.state;
-    let pidfd = process::open(state.init_process_pid, state.init_process_start).ok_or(Error::NotRunning)?;
-    match sys::signal::pidfd_kill(pidfd.as_fd(), signal) {
+    let init = Handle::of(state.init_process_pid, state.init_process_start).ok_or(Error::NotRunning)?;
+    match init.signal(signal) {
         Err(e) if e.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Err(Error::NotRunning),
         other => {
             other.map_err(|e| Error::call(format_args!("unable to signal init with signal {signal}"), e))

@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 
@@ -16,16 +17,11 @@ const MAX_PACKET: usize = 64 << 10;
 
 /// One message.
 ///
-/// From the new process: `Forked`? `Mounted`? `Ready`, `Listener`?, `Done`?, each but `Done` answered by `Go`; or
+/// From the new process: `Mounted`? `Ready`, `Listener`?, `Done`?, each but `Done` answered by `Go`; or
 /// `Failed` at any time.
 /// An end of file after `Ready` means that the program runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
-    /// An intermediate process has made the real one.
-    Forked {
-        /// Its process id, as the parent sees it.
-        pid: i32,
-    },
     /// The mounts are there: cgroup limits and runtime hooks are due.
     Mounted,
     /// All is set up but for what takes rights away.
@@ -105,6 +101,15 @@ impl Channel {
         decode(packet.get(..size).unwrap_or_default()).map(Some)
     }
 
+    /// A message that is there already.
+    pub fn pending(&self) -> Result<Option<Message>> {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(count) if count > 0 => self.receive(),
+            _ => Ok(None),
+        }
+    }
+
     /// Waits for the parent's word.
     pub fn expect_go(&self) -> Result<()> {
         match self.receive()? {
@@ -122,9 +127,9 @@ mod tests {
     #[test]
     fn messages_arrive_whole_and_in_order() {
         let (a, b) = Channel::pair().unwrap();
-        a.send(&Message::Forked { pid: 7 }).unwrap();
+        a.send(&Message::Listener { fd: 7 }).unwrap();
         a.send(&Message::Failed { text: "x".repeat(1 << 20), plain: false }).unwrap();
-        assert_eq!(b.receive().unwrap(), Some(Message::Forked { pid: 7 }));
+        assert_eq!(b.receive().unwrap(), Some(Message::Listener { fd: 7 }));
         assert!(matches!(b.receive().unwrap(), Some(Message::Failed { text, .. }) if text.len() <= MAX_TEXT));
         assert!(a.send(&Message::Go).is_ok() && b.expect_go().is_ok());
         drop(a);

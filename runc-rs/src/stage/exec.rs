@@ -75,7 +75,7 @@ pub fn exec(
         init::run(setting, &steps, channel, context);
     })?;
     let mut exec = Exec { container, process, filter, pid: born.pid, request };
-    let mut serve = || {
+    let serve = || {
         step.next("runc-rs.exec.begin")?;
         exec.begin(cgroup, born.in_cgroup)?;
         born.channel.send(&Message::Go)?;

@@ -20,7 +20,7 @@ use rustix::net::{
 use super::fds;
 use crate::error::{Context, Error, Result};
 use crate::log;
-use crate::process;
+use crate::process::{self, Handle, TICK};
 
 const DIRECTORY: &str = "notify";
 const NAME: &str = "notify.sock";
@@ -29,8 +29,6 @@ const INSIDE: &str = "/run/notify";
 const MAX_NOTICE: usize = 4096;
 /// How long the manager may take to have read everything.
 const BARRIER: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
-/// How often the process is looked at where the kernel has no descriptors of processes.
-const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// A bound socket, and where its messages go.
 #[derive(Debug)]
@@ -98,11 +96,12 @@ impl Notify {
     /// the service's main process.
     pub fn relay(&self, pid: i32) -> Result<()> {
         let Some((start, _)) = process::stat(pid) else { return Ok(()) };
-        let pidfd = process::open(pid, start);
+        let Some(init) = Handle::of(pid, start) else { return Ok(()) };
+        let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
         loop {
             let mut fds = vec![PollFd::new(&self.socket, PollFlags::IN)];
-            fds.extend(pidfd.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-            match poll(&mut fds, pidfd.is_none().then_some(&TICK)) {
+            fds.extend(init.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            match poll(&mut fds, init.fd().is_none().then_some(&tick)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(e) => return Err(Error::call("poll", e)),
             }
@@ -111,7 +110,7 @@ impl Notify {
                 return self.tell(&ready, pid)?.barrier();
             }
             // What it said last is read before it counts as gone.
-            if !said && !process::alive(pid, start) {
+            if !said && init.is_gone() {
                 return Ok(());
             }
         }

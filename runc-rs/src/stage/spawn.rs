@@ -1,5 +1,6 @@
 //! Making the new process: one clone3(2), and a second only where a namespace takes its members at birth alone.
 
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -63,16 +64,22 @@ pub fn spawn(mut birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
         .map_err(|e| Error::call("prctl PR_SET_DUMPABLE", e))?;
     let (ours, theirs) = Channel::pair()?;
     let intermediate = birth.needs_intermediate();
+    let mut notice = intermediate.then(std::io::pipe).transpose().context("pipe")?;
     let flags = if intermediate { 0 } else { birth.clone_flags() };
     let (forked, cloned_into) = clone_in_cgroup(flags, birth.cgroup.as_ref())?;
     let in_cgroup = cloned_into || (birth.cgroup.is_none() && !birth.entrances.is_empty());
     match forked {
-        Forked::Parent { pid, .. } if intermediate => {
+        Forked::Parent { pid, .. } => {
             drop(theirs);
-            let pid = adopt(&ours, pid)?;
+            let pid = match notice.take() {
+                Some((reader, writer)) => {
+                    drop(writer);
+                    adopt(&ours, reader, pid)?
+                }
+                None => pid,
+            };
             Ok(Born { pid, channel: ours, in_cgroup })
         }
-        Forked::Parent { pid, .. } => Ok(Born { pid, channel: ours, in_cgroup }),
         Forked::Child => {
             drop(ours);
             // A directory of the host's: a program that is looked up through it would not be the container's (CVE-2024-21626).
@@ -81,8 +88,8 @@ pub fn spawn(mut birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
             let entrances = std::mem::take(&mut birth.entrances);
             if in_cgroup && let Err(e) = enter_cgroups(entrances) {
                 fail(&theirs, &e);
-            } else if intermediate {
-                second(birth, theirs, child);
+            } else if let Some((_, writer)) = notice.take() {
+                second(birth, theirs, writer, child);
             } else {
                 first(birth, theirs, child);
             }
@@ -108,15 +115,18 @@ fn clone_in_cgroup(flags: i32, cgroup: Option<&OwnedFd>) -> Result<(Forked, bool
     Ok((forked, false))
 }
 
-/// Parent: the intermediate process ends, and its child is ours (CLONE_PARENT).
-fn adopt(channel: &Channel, intermediate: i32) -> Result<i32> {
-    let message = channel.receive();
+/// Parent: the intermediate process ends, and its child is ours (CLONE_PARENT). Its notice comes by a pipe that nobody
+/// but it holds: were it killed in between, the channel, which its child holds as well, would never say so.
+fn adopt(channel: &Channel, mut notice: PipeReader, intermediate: i32) -> Result<i32> {
+    let mut number = [0; 4];
+    let told = notice.read_exact(&mut number);
     let ended = waitpid(Pid::from_raw(intermediate), None).map_err(|e| Error::call("waitpid", e))?;
-    match message? {
-        Some(Message::Forked { pid }) => Ok(pid),
+    if told.is_ok() {
+        return Ok(i32::from_ne_bytes(number));
+    }
+    match channel.pending()? {
         Some(Message::Failed { text, .. }) => Err(Error::new(text)),
-        Some(other) => Err(Error::new(format!("expected Forked, got {other:?}"))),
-        None => Err(Error::new(format!("intermediate process ended: {}", describe(ended)))),
+        _ => Err(Error::new(format!("intermediate process ended: {}", describe(ended)))),
     }
 }
 
@@ -135,7 +145,7 @@ fn first(birth: Birth, channel: Channel, child: impl FnOnce(Channel)) {
     }
 }
 
-fn second(birth: Birth, channel: Channel, child: impl FnOnce(Channel)) {
+fn second(birth: Birth, channel: Channel, mut notice: PipeWriter, child: impl FnOnce(Channel)) {
     let flags = birth.clone_flags();
     let prepared =
         join(birth.join).and_then(|()| make_time(birth.new.contains(&Kind::Time), &birth.time_offsets));
@@ -143,9 +153,13 @@ fn second(birth: Birth, channel: Channel, child: impl FnOnce(Channel)) {
         return fail(&channel, &e);
     }
     match clone(flags | CLONE_PARENT, None) {
-        Ok(Forked::Child) => child(channel),
+        Ok(Forked::Child) => {
+            drop(notice);
+            child(channel);
+        }
         Ok(Forked::Parent { pid, .. }) => {
-            let _ = channel.send(&Message::Forked { pid });
+            let _forked = marks::begun("runc-rs.birth.forked");
+            let _ = notice.write_all(&pid.to_ne_bytes());
             exit_now(0)
         }
         Err(e) => fail(&channel, &Error::call(format_args!("clone3 flags {flags:#x}"), e)),

@@ -20,6 +20,7 @@ pub fn close(context: &mut Context<'_>) -> Result<()> {
     keep.extend(context.fifo.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(context.seccomp.map(|slot| slot.as_fd().as_raw_fd()));
     keep.extend(log::descriptor());
+    keep.extend(marks::descriptors());
     keep.extend(procfs.as_ref().map(|procfs| procfs.as_fd().as_raw_fd()));
     let first = 3 + context.preserve_fds;
     match (sys::fd::close_from(first, &keep), procfs) {

@@ -1,20 +1,22 @@
 //! Hooks (config.md, "POSIX-platform Hooks"): programs run at points of the container's life, its state on their input.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use oci::runtime::Hook;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::error::{Context, Error, Result, io_text};
+use crate::process::{Handle, TICK};
 
 /// How much of a hook's words is repeated in the error.
-const MAX_OUTPUT: u64 = 4096;
+const MAX_OUTPUT: usize = 4096;
 
 /// A container's state as hooks read it (runtime.md, "State").
 #[derive(Debug, Clone, Default, Serialize)]
@@ -70,16 +72,10 @@ fn run(hook: &Hook, state: &str) -> Result<()> {
         return Err(Error::new(format!("hook path {} is not absolute", hook.path().display())));
     }
     let mut child = spawn(hook)?;
-    if let Some(mut input) = child.stdin.take() {
-        // A hook need not read its input.
-        let _ = input.write_all(state.as_bytes());
-    }
     let timeout =
         hook.timeout().and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0).map(Duration::from_secs);
-    let mut output = [child.stdout.take().map(Stream::Out), child.stderr.take().map(Stream::Err)];
-    let mut words = [Vec::new(), Vec::new()];
-    let finished = drain(&child, &mut output, &mut words, timeout)?;
-    if !finished {
+    let mut talk = Talk::new(&mut child, state)?;
+    if !talk.hold(timeout.map(|t| Instant::now() + t))? {
         let _ = child.kill();
         let _ = child.wait();
         return Err(Error::new(format!(
@@ -91,7 +87,7 @@ fn run(hook: &Hook, state: &str) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let said = words.map(|w| String::from_utf8_lossy(&w).trim_end().to_owned());
+    let said = talk.words.map(|w| String::from_utf8_lossy(&w).trim_end().to_owned());
     Err(Error::new(format!("{}, stdout: {}, stderr: {}", describe(status), said[0], said[1])))
 }
 
@@ -106,71 +102,97 @@ fn spawn(hook: &Hook) -> Result<Child> {
     command.spawn().map_err(|e| Error::new(format!("fork/exec {}: {}", hook.path().display(), io_text(&e))))
 }
 
-enum Stream {
-    Out(std::process::ChildStdout),
-    Err(std::process::ChildStderr),
+/// What is said to a hook and by it, until it ends.
+struct Talk<'a> {
+    child: Handle,
+    /// The state, as long as there is some left and the hook listens: it need not read its input.
+    input: Option<ChildStdin>,
+    unsaid: &'a [u8],
+    output: [Option<OwnedFd>; 2],
+    words: [Vec<u8>; 2],
 }
 
-impl Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Stream::Out(s) => s.read(buffer),
-            Stream::Err(s) => s.read(buffer),
+impl<'a> Talk<'a> {
+    fn new(child: &mut Child, state: &'a str) -> Result<Self> {
+        let input = child.stdin.take();
+        if let Some(input) = &input {
+            // A hook that does not read must not be waited for longer than its time.
+            let flags = fcntl_getfl(input).map_err(|e| Error::call("fcntl F_GETFL", e))?;
+            fcntl_setfl(input, flags | OFlags::NONBLOCK).map_err(|e| Error::call("fcntl F_SETFL", e))?;
+        }
+        Ok(Talk {
+            child: Handle::of_child(child.id().cast_signed()),
+            input,
+            unsaid: state.as_bytes(),
+            output: [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)],
+            words: [Vec::new(), Vec::new()],
+        })
+    }
+
+    /// Talks until the hook has ended; `false` when time has run out.
+    fn hold(&mut self, deadline: Option<Instant>) -> Result<bool> {
+        loop {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+            if self.once(left)? {
+                return Ok(true);
+            }
         }
     }
 
-    fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        use std::os::fd::AsFd;
-        match self {
-            Stream::Out(s) => s.as_fd(),
-            Stream::Err(s) => s.as_fd(),
-        }
-    }
-}
-
-/// Reads what the hook says until it ends; `false` when time has run out.
-fn drain(
-    child: &Child,
-    streams: &mut [Option<Stream>; 2],
-    words: &mut [Vec<u8>; 2],
-    timeout: Option<Duration>,
-) -> Result<bool> {
-    let pid =
-        Pid::from_raw(child.id().cast_signed()).ok_or_else(|| Error::new("hook without a process id"))?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| Error::call("pidfd_open", e))?;
-    let deadline = timeout.map(|t| Instant::now() + t);
-    loop {
-        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-        let wait =
+    /// Waits for one thing to happen, and answers it; whether the hook has ended, with nothing left to hear.
+    fn once(&mut self, left: Option<Duration>) -> Result<bool> {
+        let left = if self.child.fd().is_none() { Some(left.unwrap_or(TICK).min(TICK)) } else { left };
+        let left =
             left.map(|d| Timespec { tv_sec: d.as_secs().cast_signed(), tv_nsec: d.subsec_nanos().into() });
-        let mut fds = vec![PollFd::new(&pidfd, PollFlags::IN)];
-        let open: Vec<usize> = (0..2).filter(|i| streams[*i].is_some()).collect();
-        let borrowed: Vec<_> = open.iter().filter_map(|i| streams[*i].as_ref().map(|s| s.fd())).collect();
-        fds.extend(borrowed.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
-        match poll(&mut fds, wait.as_ref()) {
-            Ok(0) => return Ok(false),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        let open: Vec<usize> = (0..2).filter(|i| self.output[*i].is_some()).collect();
+        let mut fds: Vec<PollFd<'_>> =
+            self.output.iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        fds.extend(self.input.as_ref().map(|fd| PollFd::new(fd, PollFlags::OUT)));
+        fds.extend(self.child.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(Error::call("poll", e)),
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(fds);
-        for (index, _) in open.iter().zip(&ready[1..]).filter(|(_, ready)| **ready) {
-            take(&mut streams[*index], &mut words[*index]);
+        let spoken: Vec<usize> =
+            open.iter().zip(&ready).filter(|(_, ready)| **ready).map(|(i, _)| *i).collect();
+        spoken.iter().for_each(|index| self.hear(*index));
+        if self.input.is_some() && ready[open.len()] {
+            self.say();
         }
-        if ready[0] && !ready[1..].contains(&true) {
-            return Ok(true);
-        }
+        Ok(spoken.is_empty() && self.child.is_gone())
     }
-}
 
-fn take(stream: &mut Option<Stream>, words: &mut Vec<u8>) {
-    let mut buffer = [0; 4096];
-    let count = stream.as_mut().and_then(|s| s.read(&mut buffer).ok()).unwrap_or(0);
-    if count == 0 {
-        *stream = None;
+    fn hear(&mut self, index: usize) {
+        let mut buffer = [0; 4096];
+        let read = self.output[index].as_ref().map(|fd| rustix::io::read(fd, &mut buffer));
+        let count = match read {
+            Some(Ok(count)) if count > 0 => count,
+            Some(Err(Errno::INTR)) => return,
+            _ => {
+                self.output[index] = None;
+                return;
+            }
+        };
+        let room = MAX_OUTPUT.saturating_sub(self.words[index].len());
+        self.words[index].extend_from_slice(&buffer[..count.min(room)]);
     }
-    let room = usize::try_from(MAX_OUTPUT).unwrap_or(0).saturating_sub(words.len());
-    words.extend_from_slice(&buffer[..count.min(room)]);
+
+    fn say(&mut self) {
+        let Some(input) = &self.input else { return };
+        match rustix::io::write(input, self.unsaid) {
+            Ok(count) => self.unsaid = self.unsaid.get(count..).unwrap_or_default(),
+            Err(Errno::INTR | Errno::AGAIN) => return,
+            Err(_) => self.unsaid = &[],
+        }
+        if self.unsaid.is_empty() {
+            self.input = None;
+        }
+    }
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -220,5 +242,21 @@ mod tests {
         let slow = hook(serde_json::json!({"path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1}));
         let e = run_all("poststart", &[slow], "{}").unwrap_err().to_string();
         assert!(e.ends_with("hook ran past specified timeout of 1.0s"), "{e}");
+    }
+
+    #[test]
+    fn time_runs_out_for_one_that_does_not_read() {
+        let deaf = hook(serde_json::json!({"path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1}));
+        // More than a pipe holds.
+        let e = run_all("prestart", &[deaf], &"x".repeat(1 << 20)).unwrap_err().to_string();
+        assert!(e.ends_with("hook ran past specified timeout of 1.0s"), "{e}");
+        let closed = hook(serde_json::json!({"path": "/bin/true"}));
+        run_all("prestart", &[closed], &"x".repeat(1 << 20)).unwrap();
+    }
+
+    #[test]
+    fn a_long_state_arrives_whole() {
+        let counts = serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", "test $(wc -c) = 1048576"]});
+        run_all("prestart", &[hook(counts)], &"x".repeat(1 << 20)).unwrap();
     }
 }

@@ -19,6 +19,23 @@ fn status_and_streams() {
 }
 
 #[test]
+fn an_intermediate_process_that_is_killed_hangs_nobody() {
+    let bundle = sleeper();
+    let faults = tempfile::tempdir().unwrap();
+    fs::write(faults.path().join("armed"), "runc-rs.birth.forked kill\n").unwrap();
+    let mut command = bundle.command(&["exec"]);
+    command.arg(&bundle.id).arg("true").env("RUNTIMED_FAULTS", faults.path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(255), "{said}");
+    assert!(said.contains("intermediate process ended: signal: SIGKILL"), "{said}");
+    assert_eq!(fs::read_to_string(faults.path().join("armed")).unwrap(), "");
+    // Nobody is left waiting for a word of the command.
+    bundle.wait("its child", || bundle.verb(&["ps", "--format", "json"]).ok().matches(',').count() == 0);
+    assert_eq!(bundle.exec(&["true"]).code, 0);
+}
+
+#[test]
 fn it_is_inside() {
     let bundle = sleeper();
     let out = bundle.exec(&["sh", "-c", "hostname; ls /; cat /proc/1/cmdline; cat /proc/self/cgroup"]).ok();
