@@ -10,6 +10,7 @@ use prost_types::Any;
 use tokio::sync::broadcast;
 
 use crate::envelope::Envelope;
+use crate::room::{Kept, Room};
 use crate::subscription::Subscription;
 use crate::topic;
 
@@ -19,7 +20,8 @@ pub(crate) const CAPACITY: usize = 8192;
 /// The daemon's one event exchange. Cheap to clone.
 #[derive(Clone)]
 pub struct Bus {
-    sender: broadcast::Sender<Arc<Envelope>>,
+    sender: broadcast::Sender<Arc<Kept>>,
+    room: Room,
 }
 
 impl Bus {
@@ -29,21 +31,26 @@ impl Bus {
     }
 
     pub(crate) fn with_capacity(capacity: usize) -> Bus {
-        Bus { sender: broadcast::Sender::new(capacity) }
+        Bus { sender: broadcast::Sender::new(capacity), room: Room::default() }
     }
 
-    /// Publishes `message`, now, under `topic`. Never blocks.
+    /// Publishes `message`, now, under `topic`. Never blocks. A large one is let go, with a line in the log, while subscribers have not taken
+    /// those before it.
     pub fn publish<M: prost::Message + prost::Name>(&self, namespace: &Namespace, topic: &str, message: &M) {
         debug_assert!(topic::check(topic).is_ok(), "{topic}");
-        self.send(Envelope {
+        let sent = self.send(Envelope {
             timestamp: SystemTime::now(),
             namespace: namespace.clone(),
             topic: topic.to_owned(),
             event: proto_containerd::pack(message),
         });
+        if let Err(error) = sent {
+            tracing::warn!(%namespace, topic, error = %error.chain(), "an event is lost");
+        }
     }
 
-    /// Publishes what a client packed itself, now, under a topic that is checked.
+    /// Publishes what a client packed itself, now, under a topic that is checked. A large one is `ResourceExhausted` while subscribers have
+    /// not taken those before it.
     pub fn publish_any(&self, namespace: &Namespace, topic: &str, event: Any) -> Result<()> {
         topic::check(topic).context(|| format!("envelope topic {topic:?}"))?;
         self.send(Envelope {
@@ -51,15 +58,14 @@ impl Bus {
             namespace: namespace.clone(),
             topic: topic.to_owned(),
             event,
-        });
-        Ok(())
+        })
     }
 
-    /// Hands on an event that a shim or a client made; the topic and the time are checked.
+    /// Hands on an event that a shim or a client made; the topic and the time are checked. A large one is `ResourceExhausted` while
+    /// subscribers have not taken those before it.
     pub fn forward(&self, envelope: Envelope) -> Result<()> {
         envelope.check()?;
-        self.send(envelope);
-        Ok(())
+        self.send(envelope)
     }
 
     /// Listens from now on to what `filters` let through.
@@ -67,10 +73,11 @@ impl Bus {
         Subscription::new(self.sender.subscribe(), filters)
     }
 
-    fn send(&self, envelope: Envelope) {
+    fn send(&self, envelope: Envelope) -> Result<()> {
         tracing::trace!(topic = envelope.topic, namespace = %envelope.namespace, "event");
         // Without a subscriber nobody misses it.
-        let _ = self.sender.send(Arc::new(envelope));
+        let _ = self.sender.send(Arc::new(self.room.keep(envelope)?));
+        Ok(())
     }
 }
 

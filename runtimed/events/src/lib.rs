@@ -6,6 +6,7 @@
 mod bus;
 mod envelope;
 mod fields;
+mod room;
 mod subscription;
 #[cfg(test)]
 mod tests;

@@ -7,15 +7,16 @@ use filters::Filters;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::envelope::Envelope;
+use crate::room::Kept;
 
 /// A stream of events; dropping it unsubscribes.
 pub struct Subscription {
-    receiver: Option<Receiver<Arc<Envelope>>>,
+    receiver: Option<Receiver<Arc<Kept>>>,
     filters: Filters,
 }
 
 impl Subscription {
-    pub(crate) fn new(receiver: Receiver<Arc<Envelope>>, filters: Filters) -> Subscription {
+    pub(crate) fn new(receiver: Receiver<Arc<Kept>>, filters: Filters) -> Subscription {
         Subscription { receiver: Some(receiver), filters }
     }
 
@@ -26,8 +27,11 @@ impl Subscription {
         loop {
             let Some(receiver) = &mut self.receiver else { return Ok(None) };
             match receiver.recv().await {
-                Ok(envelope) if self.filters.matches(&*envelope) => {
-                    return Ok(Some(Arc::unwrap_or_clone(envelope)));
+                Ok(kept) if self.filters.matches(&kept.envelope) => {
+                    return Ok(Some(match Arc::try_unwrap(kept) {
+                        Ok(kept) => kept.envelope,
+                        Err(kept) => kept.envelope.clone(),
+                    }));
                 }
                 Ok(_) => {}
                 Err(RecvError::Closed) => self.receiver = None,

@@ -63,6 +63,30 @@ async fn a_slow_subscriber_is_told_what_it_lost() {
     assert_eq!(slow.next().await.unwrap(), None);
 }
 
+#[tokio::test]
+async fn large_events_wait_within_bounds_and_small_ones_pass() {
+    let bus = Bus::new();
+    let event = |size: usize| Any { type_url: "x".to_owned(), value: vec![0; size] };
+    let send = |size: usize| bus.publish_any(&namespace("a"), "/x/y", event(size));
+    for _ in 0..100 {
+        send(4 << 20).unwrap();
+    }
+    let mut slow = subscribe(&bus, &[]);
+    let sent = (0..100).take_while(|_| send(4 << 20).is_ok()).count();
+    assert!((1..=16).contains(&sent), "{sent} of 4 MiB");
+    let error = send(4 << 20).unwrap_err();
+    assert_eq!(error.kind(), Kind::ResourceExhausted);
+    send(100).unwrap();
+    for _ in 0..sent {
+        assert_eq!(slow.next().await.unwrap().unwrap().event.value.len(), 4 << 20);
+    }
+    assert_eq!(slow.next().await.unwrap().unwrap().event.value.len(), 100);
+    send(4 << 20).unwrap();
+    drop(slow);
+    subscribe(&bus, &[]);
+    send(4 << 20).unwrap();
+}
+
 #[test]
 fn forwarded_events_are_checked() {
     let bus = Bus::new();
