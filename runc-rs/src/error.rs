@@ -55,11 +55,6 @@ impl Error {
     pub fn call(call: impl fmt::Display, cause: impl Into<io::Error>) -> Self {
         Error::Message(format!("{call}: {}", io_text(&cause.into())))
     }
-
-    /// A field of config.json that is legal and that this program does not carry out.
-    pub fn unsupported(field: &str) -> Self {
-        Error::Message(format!("{field} is not supported yet"))
-    }
 }
 
 impl From<io::Error> for Error {

@@ -127,10 +127,8 @@ fn usage(e: &Error, help: &str) {
 }
 
 fn global(matches: &Matches) -> Result<Global> {
-    match matches.value("rootless") {
-        None | Some("auto" | "false") => {}
-        Some("true") => return Err(Error::unsupported("--rootless=true")),
-        Some(other) => return Err(Error::new(format!("invalid --rootless value {other:?}"))),
+    if let Some(rootless) = rootless(matches.value("rootless").unwrap_or_default())? {
+        cgroup::bear_refusals(rootless);
     }
     Ok(Global { root: root_dir(matches.value("root"))?, systemd_cgroup: matches.flag("systemd-cgroup") })
 }
@@ -147,12 +145,28 @@ fn root_dir(given: Option<&str>) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// `--rootless`, as Go reads a boolean; nothing is decided by `auto`.
+fn rootless(text: &str) -> Result<Option<bool>> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(true)),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(false)),
+        text if text.is_empty() || text.eq_ignore_ascii_case("auto") => Ok(None),
+        other => Err(Error::new(format!("invalid --rootless value {other:?}: must be true, false or auto"))),
+    }
+}
+
 fn default_root() -> PathBuf {
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty());
     match runtime_dir {
-        Some(dir) if !nix::unistd::geteuid().is_root() => Path::new(&dir).join("runc"),
+        Some(dir) if honours_runtime_dir() => Path::new(&dir).join("runc"),
         _ => PathBuf::from("/run/runc"),
     }
+}
+
+/// A user's own folder is for users: root of a user namespace is one, unless it calls itself root.
+fn honours_runtime_dir() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    !root || (process::in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"))
 }
 
 /// The shape of runc's: dockerd and others look for "version" and "commit:".

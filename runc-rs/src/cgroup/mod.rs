@@ -22,6 +22,7 @@ pub(crate) mod v2;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -33,6 +34,9 @@ pub use error::{Error, Result};
 pub use mounts::Hierarchies;
 pub use stats::Stats;
 pub use systemd::Unit;
+
+/// What `--rootless` says, where it says something.
+static ROOTLESS: OnceLock<bool> = OnceLock::new();
 
 /// The signal that no process survives.
 const SIGKILL: i32 = Signal::SIGKILL as i32;
@@ -178,8 +182,18 @@ impl Leniency {
     }
 }
 
+/// Decides, from the command line, whether refusals of the host's cgroups are borne. Undecided, it goes by this process's
+/// privileges.
+pub fn bear_refusals(rootless: bool) {
+    // There is one command line.
+    let _ = ROOTLESS.set(rootless);
+}
+
 /// Whether this process is without privileges on the host: no root, or root of a user namespace only.
 fn is_rootless() -> bool {
+    if let Some(told) = ROOTLESS.get() {
+        return *told;
+    }
     let maps = || file::read(Path::new("/proc/self"), "uid_map").unwrap_or_default();
     !geteuid().is_root() || !maps_everything(&maps())
 }

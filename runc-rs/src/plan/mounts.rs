@@ -92,6 +92,7 @@ pub fn from_spec(spec: &Spec, bundle: &Path) -> Result<Vec<Mount>> {
     let label = spec.linux().as_ref().and_then(|l| l.mount_label().clone()).unwrap_or_default();
     let mut all: Vec<Mount> = listed.map(|m| mount(m, bundle)).collect::<Result<_>>()?;
     all.iter_mut().for_each(|m| m.set_label(&label));
+    fill_id_maps(&mut all, spec)?;
     Ok(all)
 }
 
@@ -164,12 +165,34 @@ fn id_maps(
     if !matches!(source, Source::Bind { .. }) {
         return Err(Error::new(format!("mount {at}: only bind mounts can be id-mapped")));
     }
-    if uids.is_empty() || gids.is_empty() {
-        return Err(Error::new(format!(
-            "mount {at}: id-mapping needs uidMappings and gidMappings of the mount"
-        )));
+    match (uids.is_empty(), gids.is_empty()) {
+        (false, false) => Ok(Some((uids, gids))),
+        // The container's own, which is filled in where it is known.
+        (true, true) => Ok(Some((uids, gids))),
+        _ => Err(Error::new(format!("mount {at}: id-mapping needs uidMappings and gidMappings, or neither"))),
     }
-    Ok(Some((uids, gids)))
+}
+
+/// Gives mounts that are to be id-mapped, without saying how, the mapping of the container's own user namespace
+/// (config.md, "idmap").
+fn fill_id_maps(all: &mut [Mount], spec: &Spec) -> Result<()> {
+    let linux = spec.linux().as_ref();
+    let uids = IdMap::all(linux.and_then(|l| l.uid_mappings().as_ref()));
+    let gids = IdMap::all(linux.and_then(|l| l.gid_mappings().as_ref()));
+    for mount in all {
+        let open = matches!(&mount.id_maps, Some((u, g)) if u.is_empty() && g.is_empty());
+        if !open {
+            continue;
+        }
+        if uids.is_empty() || gids.is_empty() {
+            return Err(Error::new(format!(
+                "mount {}: id-mapping needs mappings of the mount, or a new user namespace of the container's",
+                mount.destination.display()
+            )));
+        }
+        mount.id_maps = Some((uids.clone(), gids.clone()));
+    }
+    Ok(())
 }
 
 /// Nothing may cover a part of /proc, or what a program reads there could be a lie (CVE-2019-16884).
@@ -231,8 +254,27 @@ mod tests {
     fn errors_name_the_mount() {
         assert!(parsed(r#"{"destination":"/x"}"#).unwrap_err().to_string().contains("/x"));
         assert!(parsed(r#"{"destination":"/y","type":"bind"}"#).unwrap_err().to_string().contains("/y"));
-        let e = parsed(r#"{"destination":"/z","source":"/z","options":["bind","idmap"]}"#).unwrap_err();
+        let json = r#"{"destination":"/z","source":"/z","options":["bind","idmap"]}"#;
+        let mut all = [parsed(json).unwrap()];
+        let e =
+            fill_id_maps(&mut all, &serde_json::from_str(r#"{"ociVersion":"1.0.0"}"#).unwrap()).unwrap_err();
         assert!(e.to_string().contains("/z"), "{e}");
+        let half = r#"{"destination":"/z","source":"/z","uidMappings":[{"containerID":0,"hostID":1,"size":1}],
+            "options":["bind"]}"#;
+        assert!(parsed(half).unwrap_err().to_string().contains("or neither"));
+    }
+
+    #[test]
+    fn a_mount_takes_the_container_s_own_mapping() {
+        let spec = serde_json::from_str(
+            r#"{"ociVersion":"1.0.0","mounts":[{"destination":"/z","source":"/z","options":["rbind","ridmap"]}],
+                "linux":{"uidMappings":[{"containerID":0,"hostID":1000,"size":5}],
+                         "gidMappings":[{"containerID":0,"hostID":2000,"size":5}]}}"#,
+        );
+        let all = from_spec(&spec.unwrap(), Path::new("/b")).unwrap();
+        let (uids, gids) = all[0].id_maps.clone().unwrap();
+        assert_eq!((uids[0].host, gids[0].host), (1000, 2000));
+        assert_eq!(all[0].options.idmap, Some(true));
     }
 
     #[test]

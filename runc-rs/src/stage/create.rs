@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::channel::Channel;
 use super::fds;
 use super::filter::Slot;
+use super::idmap;
 use super::init::{self, Setting};
 use super::listener;
 use super::net_devices;
@@ -21,7 +22,7 @@ use super::spawn::{Birth, Born, spawn};
 use crate::cgroup;
 use crate::cli::Global;
 use crate::error::{Context as _, Error, Result};
-use crate::plan::mounts::{IdMap, Source};
+use crate::plan::mounts::Source;
 use crate::plan::namespaces::{Kind, Namespaces};
 use crate::plan::options::Propagation;
 use crate::plan::{self, Choices, Plan, Step};
@@ -180,6 +181,8 @@ impl Creation<'_> {
         }
         let fifo = self.request.await_start.then(|| self.fifo()).transpose()?;
         self.manager.create().context("unable to apply cgroup configuration")?;
+        // Without rights over the host's cgroups there may be fewer, or none.
+        self.container.state.cgroup_paths = self.manager.paths();
         step.next("runc-rs.create.spawn")?;
         let (ours, theirs) = fds::console(self.plan.process.terminal, self.request.console_socket)?;
         let born = self.spawn(fifo, theirs)?;
@@ -228,9 +231,7 @@ impl Creation<'_> {
         let procfs = Procfs::open()?;
         parent::set_oom_score(&procfs, born.pid, adj)?;
         if self.plan.namespaces.is_new(Kind::User) {
-            let pid = born.pid;
-            procfs.write(&format!("{pid}/gid_map"), IdMap::lines(&self.plan.gid_maps).as_bytes())?;
-            procfs.write(&format!("{pid}/uid_map"), IdMap::lines(&self.plan.uid_maps).as_bytes())?;
+            idmap::write(&procfs, born.pid, &self.plan.uid_maps, &self.plan.gid_maps)?;
         }
         Ok(())
     }
@@ -308,7 +309,8 @@ impl Creation<'_> {
     /// Sources of bind mounts that init, in a user namespace, may have no right to reach; and those that are id-mapped,
     /// which takes rights over the file system.
     fn trees(&self) -> Result<Vec<(PathBuf, OwnedFd)>> {
-        let all = self.plan.namespaces.is_new(Kind::User);
+        // A user cannot take trees out of the host's namespace of mounts, but reaches what init reaches.
+        let all = self.plan.namespaces.is_new(Kind::User) && nix::unistd::geteuid().is_root();
         let mut trees = Vec::new();
         for step in &self.plan.steps {
             let Step::Mount(m) = step else { continue };
@@ -330,7 +332,7 @@ impl Creation<'_> {
             self.cut_off(&tree)?;
             if let Some((uids, gids)) = &m.id_maps {
                 let recursive = m.options.idmap.unwrap_or(false);
-                super::idmap::apply(&tree, recursive, uids, gids)
+                idmap::apply(&tree, recursive, uids, gids)
                     .with_context(|| format!("id-map {path:?} for {:?}", m.destination))?;
             }
             trees.push((m.destination.clone(), tree));

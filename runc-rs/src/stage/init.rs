@@ -5,6 +5,7 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
 use rustix::fs::Mode;
 
 use super::channel::{Channel, Message};
+use super::spawn::hide_memory;
 use crate::error::{Context as _, Error, Result};
 use crate::plan::Step;
 use crate::plan::namespaces::Kind;
@@ -46,6 +47,7 @@ pub fn run<'a>(
 
 fn begin(setting: Setting, channel: &Channel) -> Result<()> {
     channel.expect_go()?;
+    hide_memory()?;
     if setting.new_cgroup_namespace {
         unshare(CloneFlags::from_bits_retain(Kind::Cgroup.flag()))
             .map_err(|e| Error::call("unshare CLONE_NEWCGROUP", e))?;

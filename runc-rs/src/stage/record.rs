@@ -32,7 +32,7 @@ pub fn first(plan: &Plan, spec: &Spec, manager: &dyn cgroup::Manager, no_new_key
             no_new_keyring,
             cgroups: manager.unit().cloned().unwrap_or_default(),
         },
-        rootless: false,
+        rootless: !nix::unistd::geteuid().is_root(),
         cgroup_paths: manager.paths(),
         namespace_paths: BTreeMap::new(),
         external_descriptors: Vec::new(),

@@ -41,7 +41,18 @@ pub struct Born {
     pub in_cgroup: bool,
 }
 
+/// Makes this process one that only privileged processes look into (prctl(2), PR_SET_DUMPABLE).
+pub fn hide_memory() -> Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| Error::call("prctl PR_SET_DUMPABLE", e))
+}
+
 impl Birth {
+    /// The files of a hidden process in /proc are root's, so a user could not map its ids. It hides once that is done,
+    /// before it has joined anything of the container's.
+    fn is_mapped_by_user(&self) -> bool {
+        self.new.contains(&Kind::User) && !nix::unistd::geteuid().is_root()
+    }
+
     /// A process enters a pid or time namespace at birth alone; and a namespace of the host's cannot be joined from
     /// within a new user namespace, so that is joined before.
     fn needs_intermediate(&self) -> bool {
@@ -60,8 +71,9 @@ impl Birth {
 /// Makes a process that runs `child` and ends with it.
 pub fn spawn(mut birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
     // Before it shares a pid namespace with anyone who could look at it (CVE-2016-9962). Inherited by the child.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(|e| Error::call("prctl PR_SET_DUMPABLE", e))?;
+    if !birth.is_mapped_by_user() {
+        hide_memory()?;
+    }
     let (ours, theirs) = Channel::pair()?;
     let intermediate = birth.needs_intermediate();
     let mut notice = intermediate.then(std::io::pipe).transpose().context("pipe")?;

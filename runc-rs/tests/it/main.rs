@@ -16,6 +16,7 @@ mod net_devices;
 mod notify;
 mod older;
 mod process;
+mod rootless;
 mod seccomp;
 mod terminal;
 mod unified;
