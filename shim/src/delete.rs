@@ -30,6 +30,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let step = marks::begun("shim.clean.executor");
     let binary = runtime.unwrap_or_else(|| executor::choose(&options.binary_name));
     let runc = executor::runc(&binary, &options, &args.namespace, &bundle);
+    // In the process group of this command, which the daemon ends as a whole when it takes too long.
+    let runc = runc.limit(None);
     let deleted = serve::runtime()?.block_on(runc.delete(&args.id, true));
     if let Err(error) = deleted
         && error.kind() != runc_client::Kind::NotFound

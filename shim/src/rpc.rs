@@ -97,6 +97,11 @@ macro_rules! delegate {
             $(async fn $verb(&self, context: &TtrpcContext, request: v3::$request) -> ttrpc::Result<delegate!(@ $response)> {
                 self.call(context, stringify!($verb), |service| async move { service.$verb(request).await }).await
             })*
+
+            async fn create(&self, context: &TtrpcContext, request: v3::CreateTaskRequest) -> ttrpc::Result<v3::CreateTaskResponse> {
+                let start = context.metadata.contains_key(proto_shim::START_HEADER);
+                self.call(context, "create", |service| service.create(request, start)).await
+            }
         }
     };
     (@ Empty) => { Empty };
@@ -107,7 +112,6 @@ macro_rules! task {
     ($version:ident) => {
         delegate! { $version:
             state(StateRequest) -> StateResponse;
-            create(CreateTaskRequest) -> CreateTaskResponse;
             start(StartRequest) -> StartResponse;
             delete(DeleteRequest) -> DeleteResponse;
             pids(PidsRequest) -> PidsResponse;

@@ -1,7 +1,7 @@
 //! The server: one thread, task v2 and v3 on one socket, until the daemon says Shutdown or SIGTERM comes.
 
-use std::fs;
-use std::os::fd::OwnedFd;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,19 +44,29 @@ pub(crate) fn runtime() -> Result<Runtime> {
 /// Fails if it cannot begin to serve.
 pub(crate) fn run(args: Args) -> Result<()> {
     // Before anything else is opened, which might take the number of a socket that is not there.
-    let listener = listener(&args)?;
+    let handed = Handed::take()?;
+    let listener = match handed.listener {
+        Some(listener) => listener,
+        None => listener(&args)?,
+    };
+    listener.set_nonblocking(true).context(|| "prepare the socket")?;
     let boot = marks::within(marks::trace::from_environment(), || marks::step("shim.serve.boot"))?;
     reaper::give_up_huge_pages();
     nix::sys::prctl::set_child_subreaper(true).kind(Kind::Internal, || "become a subreaper")?;
     log::open(Path::new("log"), &args.id, &args.namespace, args.debug);
-    let served = runtime()?.block_on(serve(args, listener, boot));
+    let served = runtime()?.block_on(serve(args, listener, handed.client, boot));
     if let Err(error) = &served {
         log::error!("{}", error.chain());
     }
     served
 }
 
-async fn serve(args: Args, listener: std::os::unix::net::UnixListener, boot: marks::Step) -> Result<()> {
+async fn serve(
+    args: Args,
+    listener: std::os::unix::net::UnixListener,
+    client: Option<std::os::unix::net::UnixStream>,
+    boot: marks::Step,
+) -> Result<()> {
     let reaper = Reaper::default();
     tokio::spawn(reaper.run().context(|| "listen for SIGCHLD")?);
     let mut terminate = signal(SignalKind::terminate()).context(|| "listen for SIGTERM")?;
@@ -66,7 +76,7 @@ async fn serve(args: Args, listener: std::os::unix::net::UnixListener, boot: mar
     if let Some(address) = events_address(&args) {
         tokio::spawn(publisher.clone().run(address));
     }
-    let service = Arc::new(Service::new(&args.namespace, reaper, publisher.clone()));
+    let service = Arc::new(Service::new(&args.namespace, reaper, publisher.clone(), client));
     let listener = UnixListener::from_std(listener).context(|| "watch the socket")?;
     let path = path_of(&listener);
     let mut server = Server::new()
@@ -93,12 +103,38 @@ async fn serve(args: Args, listener: std::os::unix::net::UnixListener, boot: mar
 }
 
 fn listener(args: &Args) -> Result<std::os::unix::net::UnixListener> {
-    let listener = match &args.socket {
-        Some(path) => socket::bind_anew(path)?,
-        None => std::os::unix::net::UnixListener::from(inherited()?),
-    };
-    listener.set_nonblocking(true).context(|| "prepare the socket")?;
-    Ok(listener)
+    match &args.socket {
+        Some(path) => socket::bind_anew(path),
+        None => Ok(std::os::unix::net::UnixListener::from(inherited()?)),
+    }
+}
+
+/// What a daemon hands over that starts the server itself, in the place of the standard streams.
+#[derive(Default)]
+struct Handed {
+    /// Standard input: where to serve.
+    listener: Option<std::os::unix::net::UnixListener>,
+    /// Standard output: a client of the first container's streams.
+    client: Option<std::os::unix::net::UnixStream>,
+}
+
+impl Handed {
+    /// Takes them, and leaves nothing but /dev/null behind.
+    fn take() -> Result<Handed> {
+        let stdin = std::io::stdin();
+        if !rustix::net::sockopt::socket_acceptconn(&stdin).unwrap_or(false) {
+            return Ok(Handed::default());
+        }
+        let named = || "take over the sockets";
+        let null = File::options().read(true).write(true).open("/dev/null").context(|| "open /dev/null")?;
+        let listener = stdin.as_fd().try_clone_to_owned().context(named)?;
+        let stdout = std::io::stdout();
+        let is_client = rustix::net::sockopt::socket_type(&stdout).is_ok();
+        let client = is_client.then(|| stdout.as_fd().try_clone_to_owned()).transpose().context(named)?;
+        rustix::stdio::dup2_stdin(&null).kind(Kind::Internal, named)?;
+        rustix::stdio::dup2_stdout(&null).kind(Kind::Internal, named)?;
+        Ok(Handed { listener: Some(listener.into()), client: client.map(Into::into) })
+    }
 }
 
 fn inherited() -> Result<OwnedFd> {

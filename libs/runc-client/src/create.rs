@@ -42,7 +42,22 @@ impl Runc {
     /// # Errors
     /// Whatever the executor says; nothing of the container is left behind then.
     pub async fn create(&self, id: &str, bundle: &Path, options: CreateOptions) -> Result<()> {
-        let mut args: Vec<OsString> = vec!["create".into(), "--bundle".into(), bundle.into()];
+        self.set_up("create", id, bundle, options).await
+    }
+
+    /// Sets the container up and starts it, with one call of the executor; returns once it runs.
+    ///
+    /// # Errors
+    /// Whatever the executor says; nothing of the container is left behind then.
+    pub async fn run_detached(&self, id: &str, bundle: &Path, options: CreateOptions) -> Result<()> {
+        self.set_up("run", id, bundle, options).await
+    }
+
+    async fn set_up(&self, verb: &str, id: &str, bundle: &Path, options: CreateOptions) -> Result<()> {
+        let mut args: Vec<OsString> = vec![verb.into(), "--bundle".into(), bundle.into()];
+        if verb == "run" {
+            args.push("--detach".into());
+        }
         push_path(&mut args, "--pid-file", options.pid_file.as_deref());
         push_path(&mut args, "--console-socket", options.console_socket.as_deref());
         if options.no_pivot {

@@ -23,6 +23,8 @@ pub enum Kind {
     Spawn,
     /// Something around the executor failed: a file, a pipe, its answer.
     Io,
+    /// The executor did not end in time, and was killed.
+    TimedOut,
     /// The executor failed for another reason.
     Failed,
 }
@@ -62,6 +64,12 @@ impl Error {
 
     pub(crate) fn io(command: String, message: impl Into<String>, source: io::Error) -> Error {
         Error { kind: Kind::Io, command, message: message.into(), source: Some(source) }
+    }
+
+    /// It took longer than `limit`.
+    pub(crate) fn timed_out(command: String, limit: std::time::Duration) -> Error {
+        let message = format!("the executor did not end within {limit:?} and was killed");
+        Error { kind: Kind::TimedOut, command, message, source: None }
     }
 
     /// `said` is the executor's own text, which may be empty.

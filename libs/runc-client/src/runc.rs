@@ -1,9 +1,12 @@
 //! One executor with its global options, and how a verb is run.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::output::{self, LIMIT};
@@ -14,10 +17,12 @@ use crate::{log, stdio::ExecutorStdio};
 #[derive(Clone)]
 pub struct Runc {
     binary: PathBuf,
+    file: Option<Arc<OwnedFd>>,
     root: Option<PathBuf>,
     log: Option<PathBuf>,
     systemd_cgroup: bool,
     debug: bool,
+    limit: Option<Duration>,
     spawner: Arc<dyn Spawner>,
 }
 
@@ -34,12 +39,21 @@ impl Runc {
     pub fn new(binary: impl Into<PathBuf>) -> Runc {
         Runc {
             binary: binary.into(),
+            file: None,
             root: None,
             log: None,
             systemd_cgroup: false,
             debug: false,
+            limit: None,
             spawner: Arc::new(PidfdSpawner),
         }
+    }
+
+    /// Executes the program behind `file` instead of looking the path up each time; the path is what it is called.
+    #[must_use]
+    pub fn file(mut self, file: Arc<OwnedFd>) -> Runc {
+        self.file = Some(file);
+        self
     }
 
     /// `--root`: where the executor keeps the state of its containers.
@@ -70,6 +84,14 @@ impl Runc {
         self
     }
 
+    /// How long a verb may take: then the executor is killed, with all that it has started and that has not left its process group. What it
+    /// was making is left half made.
+    #[must_use]
+    pub fn limit(mut self, limit: Option<Duration>) -> Runc {
+        self.limit = limit;
+        self
+    }
+
     /// Who starts and reaps the executor's processes.
     #[must_use]
     pub fn spawner(mut self, spawner: Arc<dyn Spawner>) -> Runc {
@@ -84,7 +106,12 @@ impl Runc {
 
     /// The command line up to and without the verb.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match &self.file {
+            // The new process finds it there until it executes it, which closes it.
+            Some(file) => Command::new(format!("/proc/self/fd/{}", file.as_raw_fd())),
+            None => Command::new(&self.binary),
+        };
+        command.arg0(&self.binary);
         if let Some(root) = &self.root {
             command.arg("--root").arg(root);
         }
@@ -98,6 +125,10 @@ impl Runc {
             command.arg("--systemd-cgroup");
         }
         marks::pass_on(&mut command);
+        if self.limit.is_some() {
+            // So that all of it can be ended.
+            command.process_group(0);
+        }
         command
     }
 
@@ -115,7 +146,7 @@ impl Runc {
         let mut command = self.command();
         command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-        let line = display(&command);
+        let line = display(&self.binary, &command);
         let outcome = self.wait(command, &line, input).await?;
         if outcome.status.success() {
             return Ok(outcome.stdout);
@@ -128,7 +159,7 @@ impl Runc {
         let mut command = self.command();
         command.args(args);
         stdio.apply(&mut command);
-        let line = display(&command);
+        let line = display(&self.binary, &command);
         let outcome = self.wait(command, &line, None).await?;
         if outcome.status.success() {
             return Ok(());
@@ -138,8 +169,27 @@ impl Runc {
 
     async fn wait(&self, command: Command, line: &str, input: Option<Vec<u8>>) -> Result<Outcome> {
         let mark = self.log.as_deref().map(log::mark);
-        let Running { stdin, stdout, stderr, exit, .. } =
-            self.spawner.spawn(command).map_err(|error| Error::spawn(line.to_owned(), error))?;
+        let running = self.spawner.spawn(command).map_err(|error| Error::spawn(line.to_owned(), error))?;
+        let Some(limit) = self.limit else { return self.converse(running, line, input, mark).await };
+        let pid = running.pid;
+        match tokio::time::timeout(limit, self.converse(running, line, input, mark)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                // It has not been reaped: its end would have been told.
+                kill_group(pid);
+                Err(Error::timed_out(line.to_owned(), limit))
+            }
+        }
+    }
+
+    async fn converse(
+        &self,
+        running: Running,
+        line: &str,
+        input: Option<Vec<u8>>,
+        mark: Option<u64>,
+    ) -> Result<Outcome> {
+        let Running { stdin, stdout, stderr, exit, .. } = running;
         let io = |what: &'static str| move |error| Error::io(line.to_owned(), what, error);
         if let (Some(stdin), Some(input)) = (stdin, input) {
             feed(stdin.into(), input).await.map_err(io("cannot write to its standard input"))?;
@@ -165,6 +215,14 @@ impl Runc {
     }
 }
 
+fn kill_group(pid: u32) {
+    let group = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        // It may have ended this moment.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
 /// Writes all of `input` and closes the pipe. An executor that ends without reading it all is judged by its
 /// status.
 async fn feed(pipe: std::os::fd::OwnedFd, input: Vec<u8>) -> std::io::Result<()> {
@@ -182,8 +240,8 @@ fn last_words(stderr: &str) -> String {
 }
 
 /// The command line as a person would type it.
-pub(crate) fn display(command: &Command) -> String {
-    let mut line = command.get_program().to_string_lossy().into_owned();
+pub(crate) fn display(binary: &Path, command: &Command) -> String {
+    let mut line = binary.to_string_lossy().into_owned();
     for arg in command.get_args() {
         line.push(' ');
         line.push_str(&arg.to_string_lossy());
@@ -199,7 +257,7 @@ mod tests {
     fn global_options_come_before_the_verb() {
         let runc = Runc::new("runc").root("/r").log("/l.json").systemd_cgroup(true).debug(true);
         assert_eq!(
-            display(&runc.command()),
+            display(runc.binary(), &runc.command()),
             "runc --root /r --debug --log /l.json --log-format json --systemd-cgroup"
         );
     }
@@ -209,6 +267,25 @@ mod tests {
         let error = Runc::new("/nonexistent/runc").run(["state", "c"]).await.unwrap_err();
         assert_eq!(error.kind(), crate::Kind::Spawn);
         assert!(error.to_string().starts_with("/nonexistent/runc state c: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_executor_that_hangs_is_ended_with_what_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("stuck");
+        let fifo = dir.path().join("fifo");
+        // Whoever opens the fifo to write holds it for as long as it lives.
+        let text = format!("#!/bin/sh\nsleep 1000 > {0} &\nsleep 1000 > {0}\n", fifo.display());
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        let reading = std::thread::spawn(move || std::fs::read(fifo).unwrap());
+        let runc = Runc::new(&script).limit(Some(Duration::from_millis(300)));
+        let error = runc.start("c").await.unwrap_err();
+        assert_eq!(error.kind(), crate::Kind::TimedOut, "{error:?}");
+        assert!(error.to_string().contains("start c: the executor did not end within 300ms"), "{error}");
+        // Ends with its last writer.
+        assert!(reading.join().unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -8,6 +8,10 @@
 
 mod type_url;
 
+/// Metadata of a Create request by which this project's daemon asks this project's shim to start the container at once.
+/// Others ignore it, and are asked by Start.
+pub const START_HEADER: &str = "runtimed-start";
+
 pub use protobuf::well_known_types::any::Any;
 pub use protobuf::well_known_types::empty::Empty;
 pub use protobuf::well_known_types::timestamp::Timestamp;

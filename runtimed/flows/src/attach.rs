@@ -83,6 +83,11 @@ impl Input {
 /// Connects to the attach socket at `path`, which may be longer than a socket address allows.
 pub async fn connect(path: &Path, stdin: bool) -> Result<Streams> {
     let stream = connect_long(path).await.context(|| format!("connect to {}", path.display()))?;
+    Ok(over(stream, stdin))
+}
+
+/// Speaks over a connection that is made.
+pub fn over(stream: UnixStream, stdin: bool) -> Streams {
     let (reader, writer) = stream.into_split();
     let (sender, output) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
@@ -92,7 +97,7 @@ pub async fn connect(path: &Path, stdin: bool) -> Result<Streams> {
     });
     // Without stdin the writing half stays open all the same: closing it would look like a client that left.
     let input = if stdin { Input::Socket(writer) } else { hold(writer) };
-    Ok(Streams { output, input })
+    Streams { output, input }
 }
 
 /// Keeps the connection whole without feeding anything.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use container::Container;
 use errors::{Context, Error, Result};
 use ids::{ContainerId, Namespace};
-use task::{Io, Status};
+use task::{Io, Ran, Status};
 use tokio::sync::watch;
 
 use crate::attach::{self, Streams};
@@ -143,8 +143,9 @@ impl Flows {
     ) -> Result<Started> {
         let (tasks, id) = (&self.rooms().tasks, &container.id);
         let create = self.task_of(namespace, container, config)?;
-        let pid =
-            tasks.create(namespace, id, create).await.context(|| "failed to create task for container")?;
+        let attach = want != Want::Nothing;
+        let ran = tasks.run(namespace, id, create, attach).await;
+        let Ran { pid, started, client } = ran.context(|| "failed to create task for container")?;
         let mut undo = Undo::default();
         undo.push("delete the task", {
             let (tasks, namespace, id) = (tasks.clone(), namespace.clone(), id.clone());
@@ -155,13 +156,17 @@ impl Flows {
             }
         });
         let mut step = undo.or_back(marks::step("flows.start.attach").map_err(Error::from)).await?;
-        let streams = match want {
-            Want::Nothing => None,
-            _ => Some(undo.or_back(self.attach_streams(namespace, id, want == Want::Both).await).await?),
+        let stdin = want == Want::Both;
+        let streams = match client {
+            _ if !attach => None,
+            Some(client) => Some(attach::over(client, stdin)),
+            None => Some(undo.or_back(self.attach_streams(namespace, id, stdin).await).await?),
         };
-        undo.or_back(step.next("flows.start.init").map_err(Error::from)).await?;
-        let started = tasks.start(namespace, id, "").await.context(|| "failed to start container");
-        undo.or_back(started).await?;
+        if !started {
+            undo.or_back(step.next("flows.start.init").map_err(Error::from)).await?;
+            let started = tasks.start(namespace, id, "").await.context(|| "failed to start container");
+            undo.or_back(started).await?;
+        }
         Ok(Started { pid, streams, progress: None })
     }
 

@@ -181,14 +181,18 @@ impl Actor {
         conn: Option<ShimConn>,
         bootstrap: Bootstrap,
         log: ShimLog,
-        (pid, io): (u32, Io),
+        (pid, status, io): (u32, Status, Io),
+        shim_pid: Option<u32>,
     ) -> Actor {
-        let init = Proc::new(pid, Status::Created, io);
+        let init = Proc::new(pid, status, io);
         let mut actor = Actor::new(table, key, ledger, bundle, init);
         actor.bootstrap = bootstrap;
         actor._log = Some(log);
         actor.conn = conn.map(Arc::new);
-        if let Some(conn) = actor.conn.clone() {
+        actor.shim_pid = shim_pid;
+        if let Some(conn) = actor.conn.clone()
+            && shim_pid.is_none()
+        {
             actor.jobs.spawn(async move { Done::ShimPid(conn.shim_pid().await) });
         }
         actor.watch("");

@@ -1,27 +1,45 @@
 //! Creates a task: bundle, shim, task; each step undone when a later one fails.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use errors::{Error, Kind, Result};
+use ids::{ContainerId, Namespace};
 use tokio::sync::oneshot;
 
 use crate::actor::{self, Actor, Request};
-use crate::bundle::Bundle;
+use crate::bundle::{Bootstrap, Bundle};
 use crate::call::Call;
 use crate::ledger::Ledger;
 use crate::shim_conn::ShimConn;
 use crate::shim_log::ShimLog;
+use crate::shim_serve::{self, Serving};
 use crate::shim_start::Launch;
 use crate::table::{Key, Table, blocking};
-use crate::types::Create;
+use crate::types::{Config, Create, Ran, Status};
 use crate::{shim_delete, shim_end, shim_lookup, shim_start};
+
+/// What is wished beyond a task that is created.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wish {
+    /// That it is started.
+    pub(crate) start: bool,
+    /// A connection to its streams from before it starts.
+    pub(crate) attach: bool,
+}
 
 /// Creates the task under a reserved id, in a task of its own: a caller who leaves stops nothing half way.
 /// What he did not wait for is undone at the end.
-pub(crate) async fn create(table: Arc<Table>, key: Key, ledger: Ledger, create: Create) -> Result<u32> {
+pub(crate) async fn create(
+    table: Arc<Table>,
+    key: Key,
+    ledger: Ledger,
+    create: Create,
+    wish: Wish,
+) -> Result<Ran> {
     let (reply, answer) = oneshot::channel();
     tokio::spawn(marks::carry(async move {
-        let result = make(&table, &key, ledger, create).await;
+        let result = make(&table, &key, ledger, create, wish).await;
         if result.is_err() {
             table.remove(&key);
         }
@@ -32,30 +50,26 @@ pub(crate) async fn create(table: Arc<Table>, key: Key, ledger: Ledger, create: 
     answer.await.unwrap_or_else(|_| Err(Error::internal("create was broken off")))
 }
 
-async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create) -> Result<u32> {
+async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wish: Wish) -> Result<Ran> {
     let shared = &table.shared;
     let config = &shared.config;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let binary = shim_lookup::find(&create.runtime, &config.runtimes, &path, &config.binary)?;
     let bundle = Bundle::of(config, &key.0, &key.1);
-    let mut step = marks::step("task.create.bundle")?;
-    let (place, shim) = (bundle.clone(), binary.clone());
-    let create = Arc::new(create);
-    let from = create.clone();
-    blocking(move || place.create(&from.spec, &shim)).await?;
-    step.next("task.create.shim")?;
     let launch = Launch { config, namespace: &key.0, id: &key.1, binary: &binary, bundle: bundle.path() };
+    let io = create.io.clone();
     let mut made = Made { table, key, bundle: &bundle, conn: None };
-    match made.launch_and_create(launch, &create).await {
-        Ok((pid, log, address)) => {
+    match made.launch_and_create(launch, Arc::new(create), wish).await {
+        Ok(Launched { pid, log, shim, ours }) => {
             let conn = made.conn.take();
-            let actor =
-                Actor::created(table, key, ledger, bundle, conn, address, log, (pid, create.io.clone()));
+            let status = if ours && wish.start { Status::Running } else { Status::Created };
+            let init = (pid, status, io);
+            let actor = Actor::created(table, key, ledger, bundle, conn, shim.bootstrap, log, init, shim.pid);
             tokio::spawn(actor::enter(table, key, actor));
-            Ok(pid)
+            Ok(Ran { pid, started: ours && wish.start, client: shim.client })
         }
         Err(error) => {
-            made.abandon(&error).await;
+            made.abandon(&error, launch).await;
             Err(error)
         }
     }
@@ -69,44 +83,91 @@ struct Made<'a> {
     conn: Option<ShimConn>,
 }
 
+/// A shim with a task.
+struct Launched {
+    pid: u32,
+    log: ShimLog,
+    shim: Serving,
+    /// It does what only our own shim does.
+    ours: bool,
+}
+
 impl Made<'_> {
     async fn launch_and_create(
         &mut self,
         launch: Launch<'_>,
-        create: &Create,
-    ) -> Result<(u32, ShimLog, crate::bundle::Bootstrap)> {
-        let shared = &self.table.shared;
+        create: Arc<Create>,
+        wish: Wish,
+    ) -> Result<Launched> {
         let (namespace, id) = (launch.namespace, launch.id);
-        let log = ShimLog::open(&self.bundle.log(), namespace, id)?;
-        let place = self.bundle.clone();
-        // The shim needs its work folder only once it is asked to create.
-        let (bootstrap, work) = tokio::join!(
-            shim_start::start(launch, create.options.as_ref(), &shared.forms),
-            blocking(move || place.create_work())
-        );
-        let bootstrap = bootstrap?;
-        let (place, noted) = (self.bundle.clone(), bootstrap.clone());
-        // Written down before anything is created: whoever finds a bundle without it need not ask what the shim has done.
-        let (conn, noted) = tokio::join!(
-            ShimConn::connect(&bootstrap.address, bootstrap.version, namespace, id, shared.config.timeouts),
-            blocking(move || place.write_bootstrap(&noted))
-        );
-        let conn = self.conn.insert(conn?);
-        work?;
-        noted?;
-        let pid = conn.create(self.bundle.path(), create).await;
+        let socket = shim_serve::socket(launch, create.options.as_ref(), &create.spec);
+        let ours = socket.is_some();
+        let (shim, log) = match socket {
+            Some(socket) => self.serve(launch, socket, create.clone(), wish.attach).await?,
+            None => self.start(launch, create.clone()).await?,
+        };
+        let limits = self.table.shared.config.timeouts;
+        let Bootstrap { address, version, .. } = &shim.bootstrap;
+        let conn = ShimConn::connect(address, *version, namespace, id, limits).await?;
+        let conn = self.conn.insert(conn);
+        let pid = conn.create(self.bundle.path(), &create, ours && wish.start).await;
         let pid = pid.map_err(|error| {
             Error::new(error.kind(), format!("failed to create shim task: {}", error.chain()))
         })?;
-        Ok((pid, log, bootstrap))
+        Ok(Launched { pid, log, shim, ours })
+    }
+
+    /// The bundle, and our own shim in it. How to reach it is written down before anything is created: whoever finds a bundle
+    /// without that need not ask what the shim has done.
+    async fn serve(
+        &self,
+        launch: Launch<'_>,
+        socket: PathBuf,
+        create: Arc<Create>,
+        attach: bool,
+    ) -> Result<(Serving, ShimLog)> {
+        let owned = Owned::of(launch);
+        let bundle = self.bundle.clone();
+        blocking(move || {
+            let mut step = marks::step("task.create.bundle")?;
+            let launch = owned.launch();
+            bundle.create(&create.spec, launch.binary)?;
+            bundle.create_work()?;
+            let log = ShimLog::open(&bundle.log(), launch.namespace, launch.id)?;
+            step.next("task.create.shim")?;
+            let shim = shim_serve::start(launch, &socket, attach)?;
+            bundle.write_bootstrap(&shim.bootstrap)?;
+            Ok((shim, log))
+        })
+        .await
+    }
+
+    /// The bundle, and in it whatever shim it is, by its `start` command.
+    async fn start(&self, launch: Launch<'_>, create: Arc<Create>) -> Result<(Serving, ShimLog)> {
+        let mut step = marks::step("task.start_command.bundle")?;
+        let (place, binary, from) = (self.bundle.clone(), launch.binary.to_owned(), create.clone());
+        blocking(move || place.create(&from.spec, &binary)).await?;
+        let log = ShimLog::open(&self.bundle.log(), launch.namespace, launch.id)?;
+        step.next("task.start_command.shim")?;
+        let place = self.bundle.clone();
+        // The shim needs its work folder only once it is asked to create.
+        let (bootstrap, work) = tokio::join!(
+            shim_start::start(launch, create.options.as_ref(), &self.table.shared.forms),
+            blocking(move || place.create_work())
+        );
+        let bootstrap = bootstrap?;
+        work?;
+        let (place, noted) = (self.bundle.clone(), bootstrap.clone());
+        blocking(move || place.write_bootstrap(&noted)).await?;
+        Ok((Serving { bootstrap, pid: None, client: None }, log))
     }
 
     /// Takes everything down again; goes on past errors, which only the log hears of, since the caller is
     /// told the first.
-    async fn abandon(&mut self, reason: &Error) {
+    async fn abandon(&mut self, reason: &Error, launch: Launch<'_>) {
         let (namespace, id) = self.key;
         tracing::debug!(%namespace, %id, %reason, "undo the creation of a task");
-        self.end_shim(reason).await;
+        self.end_shim(reason, launch).await;
         let config = &self.table.shared.config;
         if let Err(error) = shim_delete::delete(config, namespace, id, self.bundle).await {
             tracing::debug!(%namespace, %id, error = %error.chain(), "clean after a failed creation");
@@ -117,7 +178,7 @@ impl Made<'_> {
         }
     }
 
-    async fn end_shim(&mut self, reason: &Error) {
+    async fn end_shim(&mut self, reason: &Error, launch: Launch<'_>) {
         let alone = match &self.conn {
             Some(conn) => self.table.is_alone(self.key, conn.address()),
             None => true,
@@ -135,10 +196,37 @@ impl Made<'_> {
         }
         if alone {
             shim_end::clear_strays(self.bundle.path(), &self.key.1).await;
-            if let Some(conn) = &self.conn {
-                shim_end::remove_socket(conn.address());
+            match &self.conn {
+                Some(conn) => shim_end::remove_socket(conn.address()),
+                None => shim_serve::remove_socket(launch.config, launch.namespace, launch.id),
             }
         }
+    }
+}
+
+/// A launch for another thread.
+struct Owned {
+    config: Config,
+    namespace: Namespace,
+    id: ContainerId,
+    binary: PathBuf,
+    bundle: PathBuf,
+}
+
+impl Owned {
+    fn of(launch: Launch<'_>) -> Owned {
+        Owned {
+            config: launch.config.clone(),
+            namespace: launch.namespace.clone(),
+            id: launch.id.clone(),
+            binary: launch.binary.to_owned(),
+            bundle: launch.bundle.to_owned(),
+        }
+    }
+
+    fn launch(&self) -> Launch<'_> {
+        let Owned { config, namespace, id, binary, bundle } = self;
+        Launch { config, namespace, id, binary, bundle }
     }
 }
 

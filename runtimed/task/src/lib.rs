@@ -11,6 +11,7 @@
 mod actor;
 mod bundle;
 mod call;
+mod cgroup;
 mod create;
 pub mod doors;
 mod ledger;
@@ -22,10 +23,11 @@ mod shim_delete;
 mod shim_end;
 mod shim_log;
 mod shim_lookup;
+mod shim_serve;
 mod shim_start;
 mod state;
 mod table;
 mod types;
 
 pub use manager::Tasks;
-pub use types::{Config, Create, Exec, Exit, Io, Mount, Process, Status};
+pub use types::{Config, Create, Exec, Exit, Io, Mount, Process, Ran, Status, Timeouts};

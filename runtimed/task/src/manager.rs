@@ -15,7 +15,7 @@ use crate::call::{Answer, Call};
 use crate::create;
 use crate::restore;
 use crate::table::{Handle, Key, Table};
-use crate::types::{Config, Create, Exec, Exit, Process};
+use crate::types::{Config, Create, Exec, Exit, Process, Ran};
 
 /// The tasks of all namespaces. Cheap to clone; when the last clone is dropped, the shims are let go of and
 /// live on.
@@ -59,7 +59,23 @@ impl Tasks {
     pub async fn create(&self, namespace: &Namespace, id: &ContainerId, create: Create) -> Result<u32> {
         let key = (namespace.clone(), id.clone());
         let ledger = self.table.reserve(&key)?;
-        create::create(self.table.clone(), key, ledger, create).await
+        create::create(self.table.clone(), key, ledger, create, create::Wish::default())
+            .await
+            .map(|ran| ran.pid)
+    }
+
+    /// Creates a task and starts it, in one call where the shim can do that; with `attach`, a connection to its streams is made
+    /// before. What was not done yet is for the caller to do. Undone as [`create`](Tasks::create) is.
+    pub async fn run(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        create: Create,
+        attach: bool,
+    ) -> Result<Ran> {
+        let key = (namespace.clone(), id.clone());
+        let ledger = self.table.reserve(&key)?;
+        create::create(self.table.clone(), key, ledger, create, create::Wish { start: true, attach }).await
     }
 
     /// Starts init (`exec_id` empty) or an exec; returns the pid.
@@ -113,6 +129,12 @@ impl Tasks {
             }
         }
         Ok(processes)
+    }
+
+    /// Ends a shim that does not answer, without asking it: its container is killed, and the task has ended as [`wait`](Tasks::wait) then
+    /// tells. `FailedPrecondition` if other tasks share the shim.
+    pub async fn end_shim(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
+        self.find(namespace, id)?.ask(id, |reply| Request::EndShim { reply }).await
     }
 
     /// Sends `signal`, to all processes of the container if `all`.

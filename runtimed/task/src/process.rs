@@ -126,6 +126,7 @@ impl Proc {
             exec_id: exec_id.to_owned(),
             pid: self.seen.pid,
             status: self.seen.status,
+            known: self.seen.status,
             io: self.seen.io.clone(),
             exit: self.exit(),
             bundle: bundle.to_owned(),

@@ -18,7 +18,7 @@ use crate::bundle::{self, Bootstrap, Bundle, Ended};
 use crate::ledger::Ledger;
 use crate::table::{Key, Table, blocking};
 use crate::types::Config;
-use crate::{shim_delete, shim_end};
+use crate::{shim_delete, shim_end, shim_serve};
 
 /// What a bundle says of its task.
 enum Found {
@@ -98,6 +98,7 @@ async fn clean(config: &Config, key: &Key, bundle: Bundle) {
     let _step = marks::begun("task.open.clean");
     tracing::info!(%namespace, %id, "remove a half made task");
     shim_end::clear_strays(bundle.path(), id).await;
+    shim_serve::remove_socket(config, namespace, id);
     if let Err(error) = shim_delete::delete(config, namespace, id, &bundle).await {
         tracing::debug!(%namespace, %id, error = %error.chain(), "clean after a half made task");
     }

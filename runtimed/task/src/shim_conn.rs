@@ -47,9 +47,14 @@ enum Client {
 
 /// Makes one call on whichever version it is; the limit is also sent along, so that the shim gives up, too.
 macro_rules! rpc {
-    ($conn:expr, $limit:expr, $method:ident, $request:expr) => {{
+    ($conn:expr, $limit:expr, $method:ident, $request:expr) => {
+        rpc!($conn, $limit, $method, $request, Vec::new())
+    };
+    ($conn:expr, $limit:expr, $method:ident, $request:expr, $extra:expr) => {{
         let begun = Instant::now();
-        let context = $conn.context($limit);
+        let mut context = $conn.context($limit);
+        let extra: Vec<(&str, &str)> = $extra;
+        extra.into_iter().for_each(|(key, value)| context.add(key.to_owned(), value.to_owned()));
         let request = $request;
         let answer = match &$conn.client {
             Client::V2(client) => client.$method(context, &request).await,
@@ -117,11 +122,15 @@ impl ShimConn {
         self.closed.is_over()
     }
 
-    /// Creates the task; returns init's pid.
-    pub(crate) async fn create(&self, bundle: &Path, create: &Create) -> Result<u32> {
+    /// Creates the task, and with `start` (which our own shim alone understands) starts it; returns init's pid.
+    pub(crate) async fn create(&self, bundle: &Path, create: &Create, start: bool) -> Result<u32> {
         let _step = marks::step("task.create.call")?;
         let request = convert::create(self.id.as_str(), bundle, create);
-        Ok(rpc!(self, self.limits.long_call, create, request)?.pid)
+        let mut extra = Vec::new();
+        if start {
+            extra.push((proto_shim::START_HEADER, "1"));
+        }
+        Ok(rpc!(self, self.limits.long_call, create, request, extra)?.pid)
     }
 
     /// The shim's own pid.
@@ -204,9 +213,13 @@ impl ShimConn {
                 let request = convert::resize(id, exec_id, *width, *height);
                 rpc!(self, self.limits.call, resize_pty, request)
             }
-            Call::CloseIo { exec_id } => rpc!(self, self.limits.call, close_io, convert::close_io(id, exec_id)),
+            Call::CloseIo { exec_id } => {
+                rpc!(self, self.limits.call, close_io, convert::close_io(id, exec_id))
+            }
             Call::Pause => rpc!(self, self.limits.call, pause, v3::PauseRequest { id, ..Default::default() }),
-            Call::Resume => rpc!(self, self.limits.call, resume, v3::ResumeRequest { id, ..Default::default() }),
+            Call::Resume => {
+                rpc!(self, self.limits.call, resume, v3::ResumeRequest { id, ..Default::default() })
+            }
             Call::Checkpoint { path, options } => {
                 rpc!(self, self.limits.long_call, checkpoint, convert::checkpoint(id, path, options.as_ref()))
             }

@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::shim_conn::ShimConn;
 
-/// How long a shim may take to answer Shutdown and to go.
+/// How long an executor without a shim may take to end by itself.
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// How long the kernel may take to end a killed process.
@@ -34,7 +34,7 @@ pub(crate) struct Held(AsyncFd<OwnedFd>);
 /// need be, forced.
 pub(crate) async fn end(conn: &ShimConn, shim_pid: Option<u32>, alone: bool) {
     let held = if alone { hold(conn, shim_pid).await } else { None };
-    if let Err(error) = conn.shutdown(LIMIT).await {
+    if let Err(error) = conn.shutdown().await {
         // A shim may leave before it answers.
         tracing::debug!(%error, "shutdown of a shim");
     }
@@ -47,7 +47,7 @@ pub(crate) async fn end(conn: &ShimConn, shim_pid: Option<u32>, alone: bool) {
             None => conn.closed().await,
         }
     };
-    if tokio::time::timeout(LIMIT, gone).await.is_err() {
+    if tokio::time::timeout(conn.limits().shutdown, gone).await.is_err() {
         kill(held.as_ref()).await;
     }
 }
@@ -73,7 +73,7 @@ async fn kill(held: Option<&Held>) {
 async fn hold(conn: &ShimConn, shim_pid: Option<u32>) -> Option<Held> {
     let pid = match shim_pid {
         Some(pid) => pid,
-        None => tokio::time::timeout(LIMIT, conn.shim_pid()).await.ok()?.ok()?,
+        None => tokio::time::timeout(conn.limits().shutdown, conn.shim_pid()).await.ok()?.ok()?,
     };
     let held = Held::open(pid)?;
     // Had the shim been dead when its pid was looked up, the connection would be over by now.

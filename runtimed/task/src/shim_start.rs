@@ -141,7 +141,7 @@ fn params(launch: Launch<'_>, options: Option<&Any>) -> BootstrapParams {
 }
 
 /// Sockets belong beside the bundles, unless the path would not fit into an address.
-fn socket_dir(config: &Config) -> Option<String> {
+pub(crate) fn socket_dir(config: &Config) -> Option<String> {
     let folder = config.state.join("s").to_str()?.to_owned();
     (folder.len() + SOCKET_NAME <= SOCKET_PATH).then_some(folder)
 }
@@ -250,8 +250,7 @@ impl Form {
 
 impl Forms {
     fn first(&self, binary: &Path) -> Form {
-        let ours = binary.file_name().is_some_and(|name| name == OURS);
-        let likely = if ours { Form::Params } else { Form::Options };
+        let likely = if is_ours(binary) { Form::Params } else { Form::Options };
         file_id(binary).and_then(|id| self.lock().get(&id).copied()).unwrap_or(likely)
     }
 
@@ -270,6 +269,11 @@ impl Forms {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<FileId, Form>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Is this program the shim of this project?
+pub(crate) fn is_ours(binary: &Path) -> bool {
+    binary.file_name().is_some_and(|name| name == OURS)
 }
 
 fn file_id(path: &Path) -> Option<FileId> {

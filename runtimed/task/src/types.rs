@@ -25,8 +25,40 @@ pub struct Config {
     pub runtimes: BTreeMap<String, PathBuf>,
     /// How long a shim may take to start, and to answer at the daemon's start.
     pub shim_timeout: Duration,
+    /// How long a shim may take for anything else.
+    pub timeouts: Timeouts,
     /// Shims log at debug level.
     pub debug: bool,
+}
+
+/// How long a shim may take for what it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To tell how a process is.
+    pub state: Duration,
+    /// For calls that it answers from memory, or with one short run of the executor.
+    pub call: Duration,
+    /// For calls that set up or tear down: hooks, checkpoints and slow disks are in them.
+    pub long_call: Duration,
+    /// To leave once it is asked to; then it is killed.
+    pub shutdown: Duration,
+    /// For its `delete` command, which cleans after it.
+    pub cleanup: Duration,
+    /// For one run of the executor, which the shim ends then. Our own shim is told; others know no such limit.
+    pub executor: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            state: Duration::from_secs(2),
+            call: Duration::from_secs(10),
+            long_call: Duration::from_secs(120),
+            shutdown: Duration::from_secs(3),
+            cleanup: Duration::from_secs(10),
+            executor: Duration::from_secs(100),
+        }
+    }
 }
 
 /// What a new task is made of.
@@ -44,6 +76,18 @@ pub struct Create {
     pub io: Io,
     /// Checkpoint to restore from, or empty.
     pub checkpoint: String,
+}
+
+/// How far a task came that was to be created and started.
+#[derive(Debug)]
+pub struct Ran {
+    /// Init's pid.
+    pub pid: u32,
+    /// It runs; otherwise the caller starts it.
+    pub started: bool,
+    /// A connection to its streams that was made before it started, in the frames of the shim's attach socket;
+    /// otherwise the caller connects.
+    pub client: Option<tokio::net::UnixStream>,
 }
 
 /// Standard streams of a process.
@@ -113,6 +157,8 @@ pub struct Process {
     pub status: Status,
     /// Its streams.
     pub io: Io,
+    /// What it did when that was last known: says more than `status` where that is [`Status::Unknown`].
+    pub known: Status,
     /// How it ended, if it did.
     pub exit: Option<Exit>,
     /// The bundle folder.

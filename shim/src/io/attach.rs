@@ -190,6 +190,13 @@ impl Hub {
         }
     }
 
+    /// Takes in a client whose connection was made elsewhere.
+    pub(super) fn take_over(self: &Arc<Hub>, client: std::os::unix::net::UnixStream) -> io::Result<()> {
+        client.set_nonblocking(true)?;
+        self.welcome(UnixStream::from_std(client)?);
+        Ok(())
+    }
+
     fn welcome(self: &Arc<Hub>, stream: UnixStream) {
         let (reader, writer) = stream.into_split();
         let (frames, queue) = mpsc::channel(QUEUE);

@@ -112,6 +112,17 @@ impl Prepared {
         Ok(prepared)
     }
 
+    /// Takes in a client that is connected already.
+    ///
+    /// # Errors
+    /// Fails if its connection cannot be polled.
+    pub(crate) fn welcome(&self, client: std::os::unix::net::UnixStream) -> Result<()> {
+        match self.hubs.0.first() {
+            Some(hub) => hub.take_over(client).context(|| "take in the first client"),
+            None => Ok(()),
+        }
+    }
+
     /// What the executor is started with; nothing if there is a terminal.
     pub(crate) fn child_stdio(&mut self) -> ExecutorStdio {
         std::mem::take(&mut self.child)

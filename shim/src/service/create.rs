@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use errors::{Context, Error, Kind, Result};
 use proto_shim::MessageField;
-use proto_shim::events::{TaskCreate, TaskIO, TaskOOM};
+use proto_shim::events::{TaskCreate, TaskIO, TaskOOM, TaskStart};
 use proto_shim::task::v3::{CreateTaskRequest, CreateTaskResponse};
 use runc_client::{ConsoleSocket, CreateOptions, Runc};
 
@@ -21,13 +21,16 @@ use crate::io::{Owner, Prepared, Stdio};
 use crate::mounts::{self, Mount};
 use crate::options::Options;
 use crate::process::Process;
-use crate::reaper::{Pending, Reaper};
+use crate::reaper::Pending;
 use crate::spec::Spec;
+use crate::state::Status;
 use crate::sync::lock;
 use crate::{executor, log, oom};
 
 /// How long the executor may take to send the terminal, once it is done.
 const TERMINAL: Duration = Duration::from_secs(10);
+/// How long it may take to clean up after one of its kind that had to be killed.
+const CLEANING: Duration = Duration::from_secs(10);
 
 /// A container that the executor has set up.
 struct Created {
@@ -36,15 +39,21 @@ struct Created {
 }
 
 impl Service {
+    /// With `start`, the container is started too, by the same call of the executor.
+    ///
     /// # Errors
     /// AlreadyExists for an id that is in use; whatever the executor says. Nothing is left behind then.
-    pub(crate) async fn create(self: Arc<Self>, request: CreateTaskRequest) -> Result<CreateTaskResponse> {
+    pub(crate) async fn create(
+        self: Arc<Self>,
+        request: CreateTaskRequest,
+        start: bool,
+    ) -> Result<CreateTaskResponse> {
         check_id("container", &request.id)?;
         if !request.checkpoint.is_empty() {
             return Err(Error::unimplemented("restoring a checkpoint is not supported"));
         }
         self.reserve(&request.id)?;
-        let created = self.set_up(&request).await;
+        let created = self.set_up(&request, start).await;
         let mut containers = lock(&self.containers);
         let Created { container, pending } = match created {
             Ok(created) => created,
@@ -58,7 +67,12 @@ impl Service {
         drop(containers);
         let pid = container.init.pid();
         marks::passed("shim.create.done");
+        let started = TaskStart { container_id: request.id.clone(), pid, ..TaskStart::default() };
         self.publisher.publish("/tasks/create", &event(request, pid));
+        if start {
+            container.init.set_status(Status::Running);
+            self.publisher.publish("/tasks/start", &started);
+        }
         self.watch_memory(&container);
         tokio::spawn(self.await_exit(container.clone(), container.init.clone(), pending));
         Ok(CreateTaskResponse { pid, ..CreateTaskResponse::default() })
@@ -73,7 +87,7 @@ impl Service {
         Ok(())
     }
 
-    async fn set_up(&self, request: &CreateTaskRequest) -> Result<Created> {
+    async fn set_up(&self, request: &CreateTaskRequest, start: bool) -> Result<Created> {
         let mut step = marks::step("shim.create.options")?;
         let bundle = Bundle::new(&request.bundle);
         let options = Options::from_request(request.options.as_ref())?;
@@ -82,6 +96,10 @@ impl Service {
         bundle.write_options(&options, &binary)?;
         let runc = executor::runc(&binary, &options, &self.namespace, &bundle);
         let runc = runc.spawner(Arc::new(self.reaper.clone()));
+        let runc = match executor::protected(&binary) {
+            Some(file) => runc.file(Arc::new(file)),
+            None => runc,
+        };
         step.next("shim.create.mount")?;
         let mounted = Mounted::new(request, &bundle)?;
         drop(step);
@@ -92,8 +110,7 @@ impl Service {
             terminal: request.terminal,
         };
         let init = Arc::new(Process::new("", stdio));
-        let pending =
-            run_create(&request.id, &bundle, &options, &runc, &self.namespace, &self.reaper, &init).await?;
+        let pending = self.run_create(&request.id, &bundle, &options, &runc, &init, start).await?;
         mounted.keep();
         let cgroup = Cgroup::of(init.pid()).inspect_err(|error| log::warning!("{}", error.chain())).ok();
         let parts = Parts {
@@ -107,6 +124,66 @@ impl Service {
             has_own_pid_namespace: spec.has_own_pid_namespace(),
         };
         Ok(Created { container: Container::new(parts), pending })
+    }
+
+    /// Lets the executor set the container up, and takes its init over. If the latter fails, the container is
+    /// deleted.
+    async fn run_create(
+        &self,
+        id: &str,
+        bundle: &Bundle,
+        options: &Options,
+        runc: &Runc,
+        init: &Process,
+        start: bool,
+    ) -> Result<Pending> {
+        let (namespace, reaper) = (&self.namespace, &self.reaper);
+        let owner = Owner { id, namespace, uid: options.io_uid, gid: options.io_gid, reaper };
+        let mut step = marks::step("shim.create.streams")?;
+        let mut prepared = Prepared::open(&init.stdio, &owner).await?;
+        if let Some(client) = lock(&self.first_client).take() {
+            prepared.welcome(client)?;
+        }
+        let terminal = init.stdio.terminal.then(|| Terminal::new(bundle)).transpose()?;
+        let watch = self.reaper.watch();
+        let create = CreateOptions {
+            pid_file: Some(bundle.init_pid()),
+            console_socket: terminal.as_ref().map(|terminal| terminal.socket.path().to_owned()),
+            no_pivot: options.no_pivot_root,
+            no_new_keyring: options.no_new_keyring,
+            stdio: prepared.child_stdio(),
+        };
+        step.next("shim.create.executor")?;
+        let done = match start {
+            true => runc.run_detached(id, bundle.path(), create).await,
+            false => runc.create(id, bundle.path(), create).await,
+        };
+        if let Err(error) = done {
+            if error.kind() == runc_client::Kind::TimedOut {
+                // Killed half way, it could not clean up after itself.
+                let cleaned = runc.clone().limit(Some(CLEANING)).delete(id, true).await;
+                cleaned.unwrap_or_else(|error| log::warning!("{error}"));
+            }
+            return Err(create_error(error, start));
+        }
+        let taken_over = async {
+            step.next("shim.create.adopt")?;
+            let master = receive(terminal).await?;
+            let pid = bundle::read_pid(&bundle.init_pid())?;
+            let pending = watch.claim(pid);
+            init.set_started(pid, pending.reaped(), prepared.run(master)?);
+            Ok(pending)
+        };
+        match taken_over.await {
+            Ok(pending) => Ok(pending),
+            Err(error) => {
+                init.close_io();
+                if let Err(error) = runc.delete(id, true).await {
+                    log::warning!("{error}");
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Publishes each time the kernel runs the container out of memory, until its cgroup is gone.
@@ -126,50 +203,14 @@ impl Service {
     }
 }
 
-/// Lets the executor set the container up, and takes its init over. If the latter fails, the container is
-/// deleted.
-async fn run_create(
-    id: &str,
-    bundle: &Bundle,
-    options: &Options,
-    runc: &Runc,
-    namespace: &str,
-    reaper: &Reaper,
-    init: &Process,
-) -> Result<Pending> {
-    let owner = Owner { id, namespace, uid: options.io_uid, gid: options.io_gid, reaper };
-    let mut step = marks::step("shim.create.streams")?;
-    let mut prepared = Prepared::open(&init.stdio, &owner).await?;
-    let terminal = init.stdio.terminal.then(|| Terminal::new(bundle)).transpose()?;
-    let watch = reaper.watch();
-    let create = CreateOptions {
-        pid_file: Some(bundle.init_pid()),
-        console_socket: terminal.as_ref().map(|terminal| terminal.socket.path().to_owned()),
-        no_pivot: options.no_pivot_root,
-        no_new_keyring: options.no_new_keyring,
-        stdio: prepared.child_stdio(),
-    };
-    step.next("shim.create.executor")?;
-    runc.create(id, bundle.path(), create)
-        .await
-        .map_err(|error| executor_error("OCI runtime create failed", error))?;
-    let taken_over = async {
-        step.next("shim.create.adopt")?;
-        let master = receive(terminal).await?;
-        let pid = bundle::read_pid(&bundle.init_pid())?;
-        let pending = watch.claim(pid);
-        init.set_started(pid, pending.reaped(), prepared.run(master)?);
-        Ok(pending)
-    };
-    match taken_over.await {
-        Ok(pending) => Ok(pending),
-        Err(error) => {
-            init.close_io();
-            if let Err(error) = runc.delete(id, true).await {
-                log::warning!("{error}");
-            }
-            Err(error)
+/// Callers know a container that cannot be made by these words, with however many calls it was tried.
+fn create_error(error: runc_client::Error, started: bool) -> Error {
+    let error = executor_error("OCI runtime create failed", error);
+    match error.message().strip_prefix("OCI runtime create failed: runc run failed") {
+        Some(rest) if started => {
+            Error::new(error.kind(), format!("OCI runtime create failed: runc create failed{rest}"))
         }
+        _ => error,
     }
 }
 

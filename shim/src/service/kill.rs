@@ -38,6 +38,7 @@ fn told(error: runc_client::Error) -> Error {
     match error.kind() {
         runc_client::Kind::Finished => state::finished(),
         runc_client::Kind::NotFound => Error::not_found("no such container: not found"),
+        runc_client::Kind::TimedOut => super::executor_error("OCI runtime kill failed", error),
         _ => Error::with_source(Kind::Unknown, "unknown error after kill", error),
     }
 }

@@ -1,6 +1,7 @@
 //! The task service: what can be asked of a shim, a file for each verb or group of like ones.
 
 use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
 use errors::{Error, Kind, Result};
@@ -30,6 +31,8 @@ pub(crate) struct Service {
     publisher: Publisher,
     containers: Mutex<HashMap<String, Slot>>,
     shutdown: watch::Sender<bool>,
+    /// A client of the first container's streams, from before it is there.
+    first_client: Mutex<Option<UnixStream>>,
 }
 
 /// A place in the list.
@@ -40,13 +43,19 @@ enum Slot {
 }
 
 impl Service {
-    pub(crate) fn new(namespace: &str, reaper: Reaper, publisher: Publisher) -> Service {
+    pub(crate) fn new(
+        namespace: &str,
+        reaper: Reaper,
+        publisher: Publisher,
+        first_client: Option<UnixStream>,
+    ) -> Service {
         Service {
             namespace: namespace.to_owned(),
             reaper,
             publisher,
             containers: Mutex::default(),
             shutdown: watch::Sender::new(false),
+            first_client: Mutex::new(first_client),
         }
     }
 
@@ -84,6 +93,7 @@ fn executor_error(tried: &str, error: runc_client::Error) -> Error {
         runc_client::Kind::NotFound | runc_client::Kind::Finished => Kind::NotFound,
         runc_client::Kind::AlreadyExists => Kind::AlreadyExists,
         runc_client::Kind::WrongState => Kind::FailedPrecondition,
+        runc_client::Kind::TimedOut => Kind::DeadlineExceeded,
         _ => Kind::Unknown,
     };
     match error.kind() {

@@ -9,7 +9,7 @@ use errors::{Error, Result};
 use super::{Actor, Done, Phase, no_process};
 use crate::bundle::Ended;
 use crate::call::{Answer, Call};
-use crate::process::Proc;
+use crate::process::{Proc, Reply};
 use crate::shim_conn::{ShimConn, is_hung};
 use crate::table::blocking;
 use crate::types::{Exit, Status};
@@ -49,7 +49,8 @@ impl Actor {
         self.jobs.spawn(async move {
             let (namespace, id) = &key;
             if again {
-                let connect = || ShimConn::connect(&bootstrap.address, bootstrap.version, namespace, id);
+                let (address, version) = (&bootstrap.address, bootstrap.version);
+                let connect = || ShimConn::connect(address, version, namespace, id, shared.config.timeouts);
                 if let Ok(conn) = patiently(connect).await {
                     return Done::Loss(Loss::Back(conn));
                 }
@@ -70,6 +71,28 @@ impl Actor {
                 tracing::warn!(%namespace, %id, error = %error.chain(), "keep the exit of a dead shim's task");
             }
             Done::Loss(Loss::Dead(exit))
+        });
+    }
+
+    /// Ends the shim without asking it: then its connection is lost, and what follows follows. Refused where it serves other tasks, too.
+    pub(super) fn on_end_shim(&mut self, reply: Reply<()>) {
+        if !self.is_alone() {
+            let text = format!("the shim of task {} serves other tasks, too", self.key.1);
+            let _ = reply.send(Err(Error::precondition(text)));
+            return;
+        }
+        let (namespace, id) = &self.key;
+        tracing::warn!(%namespace, %id, "the shim is ended");
+        let (conn, shim_pid) = (self.conn.clone(), self.shim_pid);
+        let (bundle, id) = (self.bundle.clone(), id.clone());
+        self.jobs.spawn(async move {
+            if let (Some(conn), Some(pid)) = (conn, shim_pid) {
+                shim_end::force(&conn, Some(pid)).await;
+            }
+            // One that has never told its pid.
+            shim_end::clear_strays(bundle.path(), &id).await;
+            let _ = reply.send(Ok(()));
+            Done::ShimEnded
         });
     }
 

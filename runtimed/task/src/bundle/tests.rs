@@ -14,6 +14,7 @@ fn config(root: &Path) -> Config {
         binary: PathBuf::from("/none/runtimed"),
         runtimes: BTreeMap::new(),
         shim_timeout: Duration::from_secs(1),
+        timeouts: crate::types::Timeouts::default(),
         debug: false,
     }
 }

@@ -140,6 +140,7 @@ impl World {
             binary: "/bin/true".into(),
             runtimes: BTreeMap::from([("io.containerd.runc.v2".to_owned(), shim.binary.clone())]),
             shim_timeout: Duration::from_secs(10),
+            timeouts: task::Timeouts::default(),
             debug: true,
         };
         let bus = Bus::new();

@@ -1,0 +1,160 @@
+//! Starts this project's own shim without its `start` command.
+//!
+//! `start` is a program that binds a socket, starts a second program to serve there, and ends. Where the shim is known
+//! to be ours, the daemon binds the socket itself and starts that second program at once, with the socket as its
+//! standard input and, if the caller wants the container's streams, a connection for them as its standard output. A
+//! request waits in the socket until the shim is up, so nobody waits for the shim to say so.
+//!
+//! What `start` decides otherwise stays with it: groups of containers that share a shim, a cgroup for the shim, core
+//! scheduling.
+
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use errors::{Context, Result};
+use ids::{ContainerId, Namespace};
+use prost_types::Any;
+use proto_shim::options::Options;
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use crate::bundle::Bootstrap;
+use crate::shim_conn::convert::theirs;
+use crate::shim_end;
+use crate::shim_start::{self, Launch};
+use crate::types::Config;
+
+/// The task service that our shim speaks.
+const VERSION: u32 = 3;
+
+/// Annotations that put containers into a group which shares a shim.
+const GROUPS: [&[u8]; 2] = [b"io.containerd.runc.v2.group", b"io.kubernetes.cri.sandbox-id"];
+
+/// A shim that is about to serve.
+pub(crate) struct Serving {
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) pid: Option<u32>,
+    /// The other end of what the shim takes for a client of the container's streams.
+    pub(crate) client: Option<tokio::net::UnixStream>,
+}
+
+/// Can the shim for this task be started so? Its socket's path then.
+pub(crate) fn socket(launch: Launch<'_>, options: Option<&Any>, spec: &[u8]) -> Option<PathBuf> {
+    let plain = shim_start::is_ours(launch.binary)
+        && options.is_none_or(asks_for_no_cgroup)
+        && !GROUPS.iter().any(|name| contains(spec, name))
+        && std::env::var_os("SCHED_CORE").is_none_or(|value| value.is_empty());
+    plain.then(|| path(launch.config, launch.namespace, launch.id)).flatten()
+}
+
+/// Where the shim of a task serves: the same for the same task, so that who finds a half made one knows it.
+fn path(config: &Config, namespace: &Namespace, id: &ContainerId) -> Option<PathBuf> {
+    let folder = PathBuf::from(shim_start::socket_dir(config)?);
+    let name = format!("{}/{namespace}/{id}", config.address.display());
+    let hash = Sha256::digest(name.as_bytes());
+    Some(folder.join(hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+}
+
+/// Removes the socket of a shim that was never reached, once nobody listens there.
+pub(crate) fn remove_socket(config: &Config, namespace: &Namespace, id: &ContainerId) {
+    if let Some(path) = path(config, namespace, id).filter(|path| path.exists()) {
+        shim_end::remove_socket(&format!("unix://{}", path.display()));
+    }
+}
+
+fn asks_for_no_cgroup(options: &Any) -> bool {
+    match proto_shim::unpack::<Options>(&theirs(options)) {
+        Ok(Some(options)) => options.shim_cgroup.is_empty(),
+        // Options of another runtime: it may read them its own way.
+        Ok(None) => options.value.is_empty(),
+        Err(_) => false,
+    }
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window == word)
+}
+
+/// Starts the shim.
+///
+/// # Errors
+/// Whatever binding and starting say, `AlreadyExists` when somebody serves there; nothing is left then.
+pub(crate) fn start(launch: Launch<'_>, path: &Path, attach: bool) -> Result<Serving> {
+    let listener = bind(path)?;
+    let started = spawn(launch, listener, attach).inspect_err(|_| {
+        // The error in hand says more.
+        let _ = std::fs::remove_file(path);
+    });
+    let (pid, client) = started?;
+    let address = format!("unix://{}", path.display());
+    let bootstrap = Bootstrap { version: VERSION, address, protocol: "ttrpc".to_owned() };
+    Ok(Serving { bootstrap, pid, client })
+}
+
+/// Listens at `path`; a socket that nobody answers is replaced.
+fn bind(path: &Path) -> Result<UnixListener> {
+    let named = || format!("listen at {}", path.display());
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let folder = path.parent().unwrap_or(Path::new("/"));
+            let mut builder = std::fs::DirBuilder::new();
+            builder
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .context(|| format!("create {}", folder.display()))?;
+            UnixListener::bind(path)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && UnixStream::connect(path).is_err() => {
+            std::fs::remove_file(path).context(|| format!("remove the dead socket {}", path.display()))?;
+            UnixListener::bind(path)
+        }
+        other => other,
+    };
+    let listener = listener.context(named)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).context(named)?;
+    Ok(listener)
+}
+
+fn spawn(
+    launch: Launch<'_>,
+    listener: UnixListener,
+    attach: bool,
+) -> Result<(Option<u32>, Option<tokio::net::UnixStream>)> {
+    let (client, stdout) = match attach {
+        true => {
+            let (ours, theirs) = UnixStream::pair().context(|| "socketpair")?;
+            ours.set_nonblocking(true).context(|| "set nonblocking")?;
+            let ours = tokio::net::UnixStream::from_std(ours).context(|| "watch the streams")?;
+            (Some(ours), Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        }
+        false => (None, Stdio::null()),
+    };
+    let mut command: Command = shim_start::command(launch);
+    command.stdin(Stdio::from(std::os::fd::OwnedFd::from(listener))).stdout(stdout).stderr(Stdio::null());
+    // Reaped by the runtime; its life is watched through its connection.
+    let child = command.spawn().context(|| format!("start {}", launch.binary.display()))?;
+    let pid = child.id();
+    if let Some(pid) = pid {
+        yield_first(pid);
+    }
+    Ok((pid, client))
+}
+
+/// When memory runs out, a shim goes a little before the daemon.
+fn yield_first(pid: u32) {
+    static SCORE: OnceLock<Option<String>> = OnceLock::new();
+    let score = SCORE.get_or_init(|| {
+        let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()?;
+        Some((own + 1).min(1000).to_string())
+    });
+    if let Some(score) = score
+        && let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score)
+    {
+        // It has ended already, or the score may only rise and has been raised before.
+        tracing::debug!(pid, %error, "set a shim's oom score");
+    }
+}
