@@ -1,6 +1,6 @@
 //! Doors for tests: what a person types, and what a daemon, a registry or a container has them read.
 
-use crate::failure::plain;
+use crate::failure::{plain, turns};
 use crate::output::format::Format;
 use crate::output::table::Table;
 use crate::output::{familiar, time};
@@ -8,7 +8,7 @@ use crate::parse;
 
 /// May a terminal be given this? Tabs and ends of lines are no commands.
 fn is_harmless(text: &str) -> bool {
-    text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control())
+    text.chars().all(|c| c == '\n' || c == '\t' || !(c.is_control() || turns(c)))
 }
 
 /// A `--format`, applied to a record as the daemon may have sent it.

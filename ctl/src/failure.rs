@@ -90,9 +90,15 @@ fn advice(text: &str) -> Option<&'static str> {
     advice.iter().find(|(symptom, _)| text.contains(symptom)).map(|(_, advice)| *advice)
 }
 
-/// Text of others, without what a terminal would obey.
+/// Text of others, without what a terminal would obey, and without what makes text read otherwise than it is.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    let harmless = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || turns(c));
+    text.chars().map(|c| if harmless(c) { c } else { '\u{fffd}' }).collect()
+}
+
+/// Does the character turn the direction of text (Unicode TR 36, "Bidirectional Text Spoofing"), or end a line without being seen?
+pub fn turns(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// docker's way to tell, from the executor's words, a command that is not there from one that may not be run.

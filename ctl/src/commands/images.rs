@@ -53,7 +53,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     if let Some(format) = &args.format {
         let format = Format::parse(format).map_err(Failure::Usage)?;
         let records: Vec<Value> = images.iter().map(|image| record(image, args.no_trunc)).collect();
-        out!("{}", format.render_of("IMAGE", &records).map_err(Failure::Local)?);
+        raw!("{}", format.render_of("IMAGE", &records).map_err(Failure::Local)?);
         return Ok(0);
     }
     let mut titles = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];

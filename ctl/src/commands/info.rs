@@ -22,7 +22,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     let info = client.engine_system().info(v1::InfoRequest {}).await?.into_inner();
     if let Some(format) = &args.format {
         let format = Format::parse(format).map_err(Failure::Usage)?;
-        out!("{}", format.render(&[record(&info)]).map_err(Failure::Local)?);
+        raw!("{}", format.render(&[record(&info)]).map_err(Failure::Local)?);
         return Ok(0);
     }
     outln!("Containers: {}", info.containers);

@@ -52,7 +52,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
             Format::Json if format == "json" => harmless(&Value::Array(found).to_string()) + "\n",
             format => format.render(&found).map_err(Failure::Local)?,
         };
-        out!("{text}");
+        raw!("{text}");
         return if failed { Err(Failure::Told) } else { Ok(0) };
     }
     let text = serde_json::to_string_pretty(&Value::Array(found))

@@ -57,7 +57,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     if let Some(format) = &args.format {
         let format = Format::parse(format).map_err(Failure::Usage)?;
         let records: Vec<Value> = containers.iter().map(|container| record(container, &args)).collect();
-        out!("{}", format.render(&records).map_err(Failure::Local)?);
+        raw!("{}", format.render(&records).map_err(Failure::Local)?);
         return Ok(0);
     }
     let mut titles = vec!["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];

@@ -40,7 +40,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     while let Some(round) = rounds.message().await? {
         if !args.no_stream && terminal::stdout_is_terminal() {
             // Back to the corner, and clear below: what stood there is the round before.
-            out!("\x1b[H\x1b[J");
+            raw!("\x1b[H\x1b[J");
         }
         let text = match &format {
             Some(format) => {
@@ -49,7 +49,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
             }
             None => table(&round.samples, &args),
         };
-        out!("{text}");
+        raw!("{text}");
     }
     Ok(0)
 }

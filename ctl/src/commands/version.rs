@@ -24,7 +24,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
             Ok(server) => (Some(server), None),
             Err(failure) => (None, Some(failure)),
         };
-        out!("{}", format.render(&[record(server.as_ref())]).map_err(Failure::Local)?);
+        raw!("{}", format.render(&[record(server.as_ref())]).map_err(Failure::Local)?);
         return failure.map_or(Ok(0), Err);
     }
     outln!("Client: rctl");

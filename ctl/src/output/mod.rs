@@ -1,13 +1,20 @@
 //! What people read: tables, times, sizes.
 
-/// Prints to standard output, as `print!`; a reader that has gone ends the program instead of making it panic.
+/// Prints to standard output, as `print!`, without what a terminal would obey: most of what is printed was written by others. A reader that has
+/// gone ends the program instead of making it panic.
 macro_rules! out {
     ($($text:tt)*) => { $crate::output::emit(format_args!($($text)*)) };
 }
 
-/// Prints a line to standard output, as `println!`; a reader that has gone ends the program instead of making it panic.
+/// Prints a line to standard output, as `println!`, in the manner of `out!`.
 macro_rules! outln {
     ($($text:tt)*) => { $crate::output::emit(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// Prints what this program, or the person at the terminal, wrote on purpose for it: commands to the terminal, and templates, whose values are
+/// harmless already.
+macro_rules! raw {
+    ($($text:tt)*) => { $crate::output::emit_raw(format_args!($($text)*)) };
 }
 
 pub mod format;
@@ -18,8 +25,13 @@ pub mod waterfall;
 
 use crate::failure::plain;
 
-/// Writes to standard output at once. When nobody reads any more, such as behind `head`, there is nothing left to do; a full disk is an error.
+/// Writes to standard output at once, and nothing that a terminal would obey.
 pub fn emit(text: std::fmt::Arguments<'_>) {
+    emit_raw(format_args!("{}", plain(&text.to_string())));
+}
+
+/// Writes to standard output at once. When nobody reads any more, such as behind `head`, there is nothing left to do; a full disk is an error.
+pub fn emit_raw(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     if let Err(error) = out.write_fmt(text).and_then(|()| out.flush()) {
@@ -48,5 +60,6 @@ mod tests {
         assert_eq!(familiar("docker.io/library/busybox:latest"), "busybox:latest");
         assert_eq!(familiar("example.com/team/tool:2"), "example.com/team/tool:2");
         assert_eq!(familiar("No\u{1b}Name"), "No\u{fffd}Name");
+        assert_eq!(familiar("Right\u{202e}Left"), "Right\u{fffd}Left");
     }
 }

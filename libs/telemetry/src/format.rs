@@ -68,7 +68,7 @@ fn json(time: String, line: &Line) -> String {
     fields.insert("time".to_owned(), time.into());
     fields.insert("level".to_owned(), name(line.level).into());
     fields.insert("msg".to_owned(), line.message.as_str().into());
-    format!("{}\n", Value::Object(fields))
+    seen(&Value::Object(fields).to_string()) + "\n"
 }
 
 /// containerd's names: it says "warning".
@@ -89,5 +89,20 @@ fn quoted(value: &str) -> String {
         return value.to_owned();
     }
     // JSON's escapes are Go's too, but for characters that need none here.
-    Value::from(value).to_string()
+    seen(&Value::from(value).to_string())
+}
+
+/// JSON leaves as they are: the commands of 8-bit terminals, and characters that turn the direction of text or end a line unseen. Somebody who
+/// reads the log on a terminal is to see them, not to obey them.
+fn seen(json: &str) -> String {
+    let hidden = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match hidden(c) {
+            // Writing to a String cannot fail.
+            true => drop(write!(text, "\\u{:04x}", u32::from(c))),
+            false => text.push(c),
+        }
+    }
+    text
 }

@@ -80,6 +80,17 @@ fn json_is_an_object_a_line() {
 }
 
 #[test]
+fn a_line_stays_a_line_and_commands_no_terminal() {
+    let hostile = "a\nlevel=error msg=forged\r\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2028}";
+    for format in ["text", "json"] {
+        let lines = lines("info", format, || tracing::info!(id = hostile, error = %hostile, "{hostile}"));
+        assert_eq!(lines.len(), 1, "{format}");
+        assert!(lines[0].chars().all(|c| (' '..='~').contains(&c)), "{format}: {:?}", lines[0]);
+        assert_eq!(lines[0].matches("\\u001b[2J").count(), 3, "{format}: {}", lines[0]);
+    }
+}
+
+#[test]
 fn levels_let_through_what_they_say() {
     for (level, count) in
         [("trace", 6), ("debug", 5), ("info", 4), ("WARNING", 3), ("error", 1), ("fatal", 0), ("panic", 0)]

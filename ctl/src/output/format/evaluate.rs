@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::template::{Node, Pipe, Word};
-use crate::failure::plain;
+use crate::failure::{plain, turns};
 
 /// The variables of the ranges around a node, inner ones last.
 type Scope = Vec<(String, Value)>;
@@ -160,7 +160,9 @@ pub fn harmless(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
-            '\u{7f}'..='\u{9f}' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if matches!(c, '\u{7f}'..='\u{9f}') || turns(c) => {
+                text.push_str(&format!("\\u{:04x}", u32::from(c)))
+            }
             c => text.push(c),
         }
     }
