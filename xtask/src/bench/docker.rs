@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use harness::peers::Containerd;
 use harness::sh;
 
+use super::volatile::Volatile;
+
 /// How long dockerd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -21,9 +23,10 @@ pub struct Docker {
 
 impl Docker {
     /// Starts both below `scratch`; containers go to the cgroup `parent`.
-    pub fn start(scratch: &Path, programs: &Path, parent: &str) -> Result<Docker> {
+    pub fn start(scratch: &Path, volatile: &Volatile, programs: &Path, parent: &str) -> Result<Docker> {
         let root = scratch.join("docker");
-        std::fs::create_dir_all(&root)?;
+        volatile.stand_in("docker-containerd", &root.join("containerd/run"))?;
+        let exec = volatile.folder("docker")?;
         let containerd = Containerd::start(&root, programs).context("start dockerd's containerd")?;
         // So that it does not read the machine's own.
         std::fs::write(root.join("daemon.json"), "{}")?;
@@ -32,7 +35,7 @@ impl Docker {
         let child = Command::new("dockerd")
             .arg(option("config-file", &root.join("daemon.json")))
             .arg(option("data-root", &root.join("data")))
-            .arg(option("exec-root", &root.join("exec")))
+            .arg(option("exec-root", &exec))
             .arg(option("pidfile", &root.join("docker.pid")))
             .arg(option("containerd", &containerd.root().join("containerd.sock")))
             .arg(format!("--host=unix://{}", root.join("docker.sock").display()))
@@ -108,15 +111,15 @@ impl Drop for Docker {
 }
 
 /// podman, which has no daemon: a command line with a storage of its own, nothing shared with the machine's.
-pub fn podman(scratch: &Path, parent: &str, runtime: &str) -> Result<Command> {
+pub fn podman(scratch: &Path, run: &Path, parent: &str, runtime: &str) -> Result<Command> {
     let root = scratch.join("podman");
-    std::fs::create_dir_all(root.join("run"))?;
+    std::fs::create_dir_all(&root)?;
     let config = root.join("containers.conf");
     // The limits that podman would set by default may be above what this machine allows. Locks in files: those in shared memory are
     // the whole machine's.
     let text = format!(
         "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\ncgroup_parent = \"/{parent}\"\n[engine]\nlock_type = \"file\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = {runtime:?}\ntmp_dir = {:?}\n",
-        root.join("tmp"),
+        run.join("tmp"),
     );
     std::fs::write(&config, text)?;
     let mut command = Command::new("podman");
@@ -124,10 +127,10 @@ pub fn podman(scratch: &Path, parent: &str, runtime: &str) -> Result<Command> {
         .arg("--root")
         .arg(root.join("storage"))
         .arg("--runroot")
-        .arg(root.join("run"))
+        .arg(run.join("root"))
         .args(["--storage-driver", "overlay", "--runtime", runtime])
         .env("CONTAINERS_CONF", &config)
-        .env("XDG_RUNTIME_DIR", root.join("run"))
+        .env("XDG_RUNTIME_DIR", run)
         .stdin(Stdio::null());
     Ok(command)
 }

@@ -16,6 +16,7 @@ mod rows;
 mod stacks;
 mod timing;
 mod tree;
+mod volatile;
 mod whole;
 mod worker;
 

@@ -14,6 +14,7 @@ use super::docker::{self, Docker};
 use super::report::Report;
 use super::resident::Resident;
 use super::tree::Tree;
+use super::volatile::Volatile;
 use super::worker::View;
 
 /// `rctl` on this project's daemon.
@@ -46,16 +47,21 @@ pub struct Stacks {
     /// This project's daemon and containerd before they did anything.
     pub idle: [Resident; 2],
     archive: String,
+    /// What a real host has in memory; goes last.
+    volatile: Volatile,
 }
 
 impl Stacks {
     /// Starts all that this machine has, and gives them the image.
     pub fn start(programs: &Path, report: &mut Report) -> Result<Stacks> {
+        let volatile = Volatile::make(report)?;
         let mut ours = Scene::with_programs(programs)?;
+        volatile.stand_in("ours", &ours.root().join("run"))?;
         ours.start_daemon()?;
         let scratch = ours.root().join("scratch");
         std::fs::create_dir(&scratch)?;
         let archive = image::busybox_archive(&scratch)?.display().to_string();
+        volatile.stand_in("peer", &scratch.join("containerd/run"))?;
         let peer = Containerd::start(&scratch, programs)?;
         let our_tree = Rc::new(Tree::make(ours.namespace())?);
         our_tree.adopt(ours.pid().context("runtimed runs")?)?;
@@ -73,6 +79,7 @@ impl Stacks {
             trees,
             idle,
             archive,
+            volatile,
         };
         stacks.add_main()?;
         if let Err(error) = stacks.add_docker(programs, &scratch) {
@@ -106,7 +113,7 @@ impl Stacks {
 
     fn add_docker(&mut self, programs: &Path, scratch: &Path) -> Result<()> {
         let (tree, name) = self.tree("docker")?;
-        let docker = self.docker.insert(Docker::start(scratch, programs, &name)?);
+        let docker = self.docker.insert(Docker::start(scratch, &self.volatile, programs, &name)?);
         for pid in docker.pids() {
             tree.adopt(pid)?;
         }
@@ -119,7 +126,8 @@ impl Stacks {
         let (tree, name) = self.tree("podman")?;
         let mut last = None;
         for runtime in ["crun", "runc"] {
-            let base = docker::podman(&scratch.join(runtime), &name, runtime)?;
+            let base =
+                docker::podman(&scratch.join(runtime), &self.volatile.folder(runtime)?, &name, runtime)?;
             let client = Client::new(PODMAN, Kind::Podman, &base, &tree, View::OneVersion)?;
             match self.admit(client) {
                 Ok(()) => return Ok(()),
@@ -181,7 +189,7 @@ impl Stacks {
 
     /// Ends all; an error says what stayed.
     pub fn finish(self) -> Result<()> {
-        let Stacks { ours, peer, docker, clients, trees, .. } = self;
+        let Stacks { ours, peer, docker, clients, trees, volatile, .. } = self;
         if let Some(podman) = clients.iter().find(|client| client.kind == Kind::Podman) {
             podman.ok(vec![podman.say(&["rm", "--all", "--force"])])?;
         }
@@ -190,6 +198,8 @@ impl Stacks {
         for tree in &trees {
             tree.dissolve()?;
         }
-        docker.and(peer.finish()).and(ours.finish())
+        let ended = docker.and(peer.finish()).and(ours.finish());
+        drop(volatile);
+        ended
     }
 }

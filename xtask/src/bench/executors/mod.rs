@@ -19,6 +19,7 @@ use super::report::Report;
 use super::rows::Row;
 use super::timing::{self, Contender, Samples};
 use super::tree::Tree;
+use super::volatile::Volatile;
 use super::worker::View;
 use super::{COMMAND, Plan};
 
@@ -40,9 +41,10 @@ struct Executor {
 pub fn section(plan: &Plan, programs: &Path, report: &mut Report) -> Result<()> {
     let scratch = tempfile::Builder::new().prefix("runtimed-bench-").tempdir()?;
     let rootfs = bundle::rootfs(scratch.path())?;
+    let volatile = Volatile::make(report)?;
     let mut executors = Vec::new();
     for (name, program) in [(OURS, programs.join(OURS)), ("runc", "runc".into()), (PEER, PEER.into())] {
-        let executor = Executor::new(name, &program, scratch.path(), &rootfs)?;
+        let executor = Executor::new(name, &program, volatile.folder(name)?, &rootfs)?;
         match executor.works() {
             Ok(()) => executors.push(executor),
             Err(error) if name == OURS => return Err(error),
@@ -183,10 +185,8 @@ fn all_bundles(executors: &[Executor], shape: Shape) -> Result<Vec<Bundle>> {
 }
 
 impl Executor {
-    fn new(name: &str, program: &Path, scratch: &Path, rootfs: &Path) -> Result<Executor> {
+    fn new(name: &str, program: &Path, folder: PathBuf, rootfs: &Path) -> Result<Executor> {
         let parent = format!("bench-{name}-{}", std::process::id());
-        let folder = scratch.join(name);
-        std::fs::create_dir_all(&folder)?;
         let tree = Rc::new(Tree::make(&parent)?);
         let mut base = Command::new(program);
         base.arg("--root").arg(folder.join("state"));
