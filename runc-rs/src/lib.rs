@@ -3,6 +3,7 @@
 mod cgroup;
 mod cli;
 mod commands;
+mod criu;
 pub mod doors;
 mod error;
 mod log;

@@ -158,8 +158,8 @@ const POLICY_MODES: &[&str] = &[
 const POLICY_FLAGS: &[&str] = &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
 /// Annotations of config.json that change what happens on the host: the bundle's, which
-/// `state` shows, and properties of the systemd driver's unit.
-const UNSAFE_ANNOTATIONS: &[&str] = &["bundle", "org.systemd.property."];
+/// `state` shows, properties of the systemd driver's unit, and a file that criu reads.
+const UNSAFE_ANNOTATIONS: &[&str] = &["bundle", "org.systemd.property.", "org.criu.config"];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -241,7 +241,7 @@ fn features() -> Features {
     let seccomp = libseccomp::ScmpVersion::current().ok().map(|version| version.to_string());
     let annotations = [
         ("io.github.seccomp.libseccomp.version", seccomp),
-        ("org.opencontainers.runc.checkpoint.enabled", Some("false".to_owned())),
+        ("org.opencontainers.runc.checkpoint.enabled", Some("true".to_owned())),
     ];
     Features {
         oci_version_min: "1.0.0",

@@ -2,6 +2,7 @@
 
 use crate::cli::Verb;
 
+pub mod checkpoint;
 pub mod create;
 pub mod delete;
 pub mod events;
@@ -12,6 +13,7 @@ pub mod list;
 pub mod pause;
 pub mod plan;
 pub mod ps;
+pub mod restore;
 pub mod resume;
 pub mod run;
 pub mod spec;
@@ -22,6 +24,7 @@ pub mod update;
 
 /// Every verb, in the order of the help.
 pub const VERBS: &[&Verb] = &[
+    &checkpoint::VERB,
     &create::VERB,
     &delete::VERB,
     &events::VERB,
@@ -32,6 +35,7 @@ pub const VERBS: &[&Verb] = &[
     &pause::VERB,
     &plan::VERB,
     &ps::VERB,
+    &restore::VERB,
     &resume::VERB,
     &run::VERB,
     &spec::VERB,

@@ -87,6 +87,11 @@ fn version_1(context: &Context<'_>, site: Site<'_>, target: &OwnedFd, mount: &Mo
     mount.options.propagation.iter().try_for_each(|p| site.propagate(&top, *p))
 }
 
+/// The mounted version 1 hierarchies, by the name of their mount points, with their controllers.
+pub fn points(mountinfo: &str) -> Vec<(String, Vec<String>)> {
+    hierarchies(mountinfo).into_iter().map(|h| (h.name, h.controllers)).collect()
+}
+
 /// A mounted version 1 hierarchy of the host.
 #[derive(Debug, PartialEq, Eq)]
 struct Hierarchy {

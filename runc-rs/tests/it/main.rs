@@ -5,6 +5,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bundle;
+mod criu;
 mod errors;
 mod exec;
 mod fallback;

@@ -42,7 +42,7 @@ impl Bundle {
         fs::create_dir_all(&bin).unwrap();
         fs::copy(BUSYBOX, bin.join("busybox")).unwrap();
         APPLETS.iter().for_each(|applet| symlink("busybox", bin.join(applet)).unwrap());
-        let mut config: Value = serde_json::from_str(&oci::runtime::default_spec_json(false)).unwrap();
+        let mut config: Value = serde_json::from_str(&oci::runtime::default_spec_json(unified())).unwrap();
         config["process"]["terminal"] = json!(false);
         config["process"]["args"] = json!(args);
         config["root"]["readonly"] = json!(false);
