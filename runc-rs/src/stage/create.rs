@@ -192,7 +192,7 @@ impl Creation<'_> {
         let channel = born.channel;
         channel.send(&super::channel::Message::Go)?;
         if let (Some(slot), Some(seccomp)) = (self.filter, seccomp_of(self.spec)) {
-            slot.fill(seccomp)?;
+            slot.fill(seccomp, self.container.dir.parent().unwrap_or(&self.container.dir))?;
         }
         step.next("runc-rs.create.serve")?;
         parent::serve(&channel, self)?;

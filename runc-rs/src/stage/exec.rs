@@ -80,7 +80,7 @@ pub fn exec(
         exec.begin(cgroup, born.in_cgroup)?;
         born.channel.send(&Message::Go)?;
         if let (Some(slot), Some(seccomp)) = (&slot, filter) {
-            slot.fill(seccomp)?;
+            slot.fill(seccomp, container.dir.parent().unwrap_or(&container.dir))?;
         }
         step.next("runc-rs.exec.serve")?;
         parent::serve(&born.channel, &mut exec)?;

@@ -6,10 +6,12 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use oci::runtime::LinuxSeccomp;
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::filter_cache::Cache;
 use crate::error::{Context, Error, Result};
 use crate::steps::seccomp::{self, Program};
 
@@ -32,9 +34,17 @@ impl Slot {
         Ok(Slot { file: File::from(fd) })
     }
 
-    /// Compiles the filter into it.
-    pub fn fill(&self, seccomp: &LinuxSeccomp) -> Result<()> {
-        let program = seccomp::compile(seccomp).map_err(|e| Error::new(e.to_string()))?;
+    /// Compiles the filter into it, or finds it compiled; `root` is where containers are kept.
+    pub fn fill(&self, seccomp: &LinuxSeccomp, root: &Path) -> Result<()> {
+        let cache = Cache::of(root, seccomp);
+        let program = match cache.as_ref().and_then(Cache::find) {
+            Some(program) => program,
+            None => {
+                let program = seccomp::compile(seccomp).map_err(|e| Error::new(e.to_string()))?;
+                cache.inspect(|cache| cache.keep(&program));
+                program
+            }
+        };
         // The flags come first; the rest is the filter.
         let mut bytes = program.flags.to_ne_bytes().to_vec();
         bytes.extend(program.filter);
@@ -62,7 +72,8 @@ mod tests {
         let slot = Slot::new().unwrap();
         assert!(slot.take().unwrap_err().to_string().contains("not compiled"));
         let seccomp: LinuxSeccomp = serde_json::from_str(r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).unwrap();
-        slot.fill(&seccomp).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        slot.fill(&seccomp, root.path()).unwrap();
         assert_eq!(slot.take().unwrap(), seccomp::compile(&seccomp).unwrap());
     }
 }

@@ -6,6 +6,7 @@ pub mod create;
 pub mod exec;
 pub mod fds;
 pub mod filter;
+mod filter_cache;
 pub mod foreground;
 pub mod idmap;
 pub mod init;

@@ -164,6 +164,8 @@ pub(crate) fn command(launch: Launch<'_>) -> Command {
         .env("TTRPC_ADDRESS", &config.ttrpc_address)
         .env("GRPC_ADDRESS", &config.address)
         .env("NAMESPACE", launch.namespace.as_str())
+        // Where our executor keeps what it has compiled; others do not look.
+        .env("RUNC_RS_CACHE", config.state.join("executor"))
         .env("GOMAXPROCS", "2")
         // Ours ends an executor that takes longer; seconds.
         .env("RUNTIMED_EXECUTOR_TIMEOUT", config.timeouts.executor.as_secs().to_string())

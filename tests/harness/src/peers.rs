@@ -130,7 +130,10 @@ impl Drop for Containerd {
         let _ = sh::output(Command::new("kill").args(["-TERM", &self.child.id().to_string()]));
         let _ = self.child.wait();
         // Where shims keep the state of their executors; it stays while it is not empty.
-        let _ = std::fs::remove_dir(Path::new("/run/containerd/runc").join(&self.namespace));
+        let executors = Path::new("/run/containerd/runc").join(&self.namespace);
+        // Compiled filters stay with the folder of containers.
+        let _ = std::fs::remove_dir_all(executors.join("@cache"));
+        let _ = std::fs::remove_dir(executors);
         // Executors leave the parents of containers' cgroups; the kernel keeps those that are not empty.
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             let _ = std::fs::remove_dir(hierarchy.path().join(&self.namespace));
