@@ -44,19 +44,33 @@ pub(crate) struct Disk {
     log: Mutex<Log>,
     /// The size from which making the log anew is worth another try, after one that failed.
     patience: Mutex<u64>,
+    copy: Mutex<Twin>,
     _lock: Option<Lock>,
 }
 
+/// A second log with the same groups, in another folder, which nobody waits for: what a store whose log is damaged or gone is
+/// rebuilt from.
+#[derive(Default)]
+struct Twin {
+    medium: Option<Arc<dyn Medium>>,
+    /// None while there is none, or it could not be written.
+    log: Option<Log>,
+}
+
 impl Disk {
-    /// Opens, or creates, the store in `directory`. An error deletes nothing that was there.
-    pub(crate) fn open(directory: &Path) -> Result<Disk> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .context(|| format!("create the store's directory {directory:?}"))?;
+    /// Opens, or creates, the store in `directory`, with a copy in `copy`. An error deletes nothing that was there.
+    pub(crate) fn open(directory: &Path, copy: Option<&Path>) -> Result<Disk> {
+        make_private(directory)?;
         let lock = Lock::take(directory)?;
         let fresh = !directory.join(log::NAME).exists();
+        if let Some(copy) = copy.filter(|copy| fresh && copy.join(log::NAME).exists()) {
+            return Err(Error::new(
+                Kind::DataLoss,
+                format!(
+                    "the store in {directory:?} is gone, and its copy in {copy:?} is there: nothing was changed"
+                ),
+            ));
+        }
         let medium = Arc::new(Folder::new(directory.to_owned()));
         let mut disk = Disk::on(medium, directory, SIZES)?;
         if fresh {
@@ -65,6 +79,11 @@ impl Disk {
             File::open(above).and_then(|above| above.sync_all()).context(|| format!("sync {above:?}"))?;
         }
         disk._lock = Some(lock);
+        if let Some(copy) = copy {
+            make_private(copy)?;
+            disk.copy = Mutex::new(Twin { medium: Some(Arc::new(Folder::new(copy.to_owned()))), log: None });
+            disk.renew_copy();
+        }
         Ok(disk)
     }
 
@@ -75,7 +94,7 @@ impl Disk {
         if !names.iter().any(|name| name == log::NAME) {
             refuse_others(directory, &names)?;
             let mut log = Log::begin(&*medium, sizes.chunk).context(opening)?;
-            log.finish(&*medium).context(opening)?;
+            log.finish(&*medium, 0).context(opening)?;
         }
         if names.iter().any(|name| name == log::NEW) && medium.open(log::NEW).is_ok() {
             medium.remove(log::NEW).context(opening)?;
@@ -97,6 +116,7 @@ impl Disk {
             map: RwLock::new(map),
             log: Mutex::new(log),
             patience: Mutex::new(0),
+            copy: Mutex::default(),
             _lock: None,
         })
     }
@@ -107,8 +127,8 @@ impl Disk {
     }
 
     /// Takes `changes` in, all or nothing; once this returns, a kill of the process does not lose them. After a failure
-    /// nothing has changed. [`Disk::sync`] makes them durable.
-    pub(crate) fn apply(&self, changes: &Changes) -> Result<()> {
+    /// nothing has changed. [`Disk::sync`] makes them durable. Returns what [`Disk::repeat`] takes.
+    pub(crate) fn apply(&self, changes: &Changes) -> Result<Vec<u8>> {
         let length = frame::body_length(changes);
         if length > frame::MAX_BODY as u64 {
             return Err(Error::invalid(format!(
@@ -122,7 +142,31 @@ impl Disk {
         let at =
             self.log().append(&body, need).context(|| format!("write the store in {:?}", self.directory))?;
         self.map.write().unwrap_or_else(PoisonError::into_inner).take(&body, at);
-        Ok(())
+        Ok(body)
+    }
+
+    /// Brings the copy up to what was applied.
+    pub(crate) fn repeat(&self, body: &[u8]) {
+        let mut copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = &mut copy.log
+            && let Err(error) = log.append(body, Need::Urgent)
+        {
+            tracing::warn!(%error, "the store's copy is not kept up until it is made anew");
+            copy.log = None;
+        }
+    }
+
+    /// Makes the copy anew.
+    fn renew_copy(&self) {
+        let mut copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(medium) = copy.medium.clone() else { return };
+        let made = self.write_anew(&*medium).and_then(|(mut log, _)| {
+            log.finish_copy(&*medium, self.log().commit())?;
+            Ok(log)
+        });
+        copy.log = made
+            .inspect_err(|error| tracing::warn!(error = error.chain(), "the store has no copy for now"))
+            .ok();
     }
 
     /// Is anything applied that is not on disk?
@@ -132,9 +176,9 @@ impl Disk {
 
     /// Waits until everything applied before is on the disk. After a failure it is not known what is.
     pub(crate) fn sync(&self) -> Result<()> {
-        let (file, generation, sequence) = self.log().to_sync();
-        file.sync().context(|| format!("sync the store in {:?}", self.directory))?;
-        self.log().synced(generation, sequence);
+        let syncing = self.log().to_sync();
+        syncing.file.sync().context(|| format!("sync the store in {:?}", self.directory))?;
+        self.log().synced(&syncing);
         Ok(())
     }
 
@@ -159,8 +203,8 @@ impl Disk {
     /// Makes the log anew with what is not out of date. When that fails the old one goes on, unless the error says that
     /// it is not known which of them is on disk.
     pub(crate) fn compact(&self) -> Result<()> {
-        let made = self.copy().and_then(|(mut log, map)| {
-            log.finish(&*self.medium)?;
+        let made = self.write_anew(&*self.medium).and_then(|(mut log, map)| {
+            log.finish(&*self.medium, self.log().commit())?;
             Ok((log, map))
         });
         let (log, map) = match made {
@@ -176,16 +220,18 @@ impl Disk {
         };
         *self.map.write().unwrap_or_else(PoisonError::into_inner) = map;
         *self.log() = log;
-        self.medium.sync_names().context(|| format!("sync the names in {:?}", self.directory))
+        self.medium.sync_names().context(|| format!("sync the names in {:?}", self.directory))?;
+        self.renew_copy();
+        Ok(())
     }
 
-    fn copy(&self) -> Result<(Log, Map)> {
+    fn write_anew(&self, medium: &dyn Medium) -> Result<(Log, Map)> {
         let old = self.map();
-        let mut log = Log::begin(&*self.medium, self.sizes.chunk)?;
+        let mut log = Log::begin(medium, self.sizes.chunk)?;
         let mut map = Map::new(&self.directory, log.file());
         let mut body = Vec::new();
         let mut put = |body: &mut Vec<u8>| -> Result<()> {
-            let at = log.append(body, Need::Usual).context(|| format!("write {}", log::NEW))?;
+            let at = log.copy(body).context(|| format!("write {}", log::NEW))?;
             map.take(body, at);
             body.clear();
             Ok(())
@@ -203,6 +249,14 @@ impl Disk {
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn make_private(directory: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .context(|| format!("create the store's directory {directory:?}"))
 }
 
 /// A directory without a log is a new store's only if nothing in it looks like another's.

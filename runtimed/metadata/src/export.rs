@@ -14,6 +14,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value as Json, json};
 
 use crate::key::{self, Sort};
+use crate::map::Map as Records;
 use crate::reader::Reader;
 use crate::store::Store;
 
@@ -32,18 +33,7 @@ impl Store {
     /// Writes every record to `out`, a line each, all as of one instant.
     pub fn export(&self, out: &mut impl Write) -> Result<()> {
         let _instant = Reader::new(self.shared());
-        for sort in [Sort::Global, Sort::Namespaced] {
-            self.shared().disk.map().scan(&[sort.byte()], |key, bytes| {
-                let damaged = || format!("decode the record under {:?}", String::from_utf8_lossy(key));
-                let (table, parts) =
-                    key::decompose(key).ok_or_else(|| Error::new(Kind::DataLoss, damaged()))?;
-                let Value(value) = rmp_serde::from_slice(&bytes).kind(Kind::DataLoss, damaged)?;
-                let namespaced = sort == Sort::Namespaced;
-                let line = json!({"table": table, "namespaced": namespaced, "key": parts, "value": value});
-                writeln!(out, "{line}").context(|| "write the export")
-            })?;
-        }
-        out.flush().context(|| "write the export")
+        export(&self.shared().disk.map(), out, Err).map(drop)
     }
 
     /// Takes in what [`Store::export`] wrote, over what is there. Returns how many records it was.
@@ -67,6 +57,36 @@ impl Store {
             .await?;
         }
     }
+}
+
+/// Writes every record of `map`. `failed` decides what becomes of one that cannot be read. Returns how many were written.
+pub(crate) fn export(
+    map: &Records,
+    out: &mut impl Write,
+    mut failed: impl FnMut(Error) -> Result<()>,
+) -> Result<usize> {
+    let mut count = 0;
+    for sort in [Sort::Global, Sort::Namespaced] {
+        for key in map.keys(&[sort.byte()]) {
+            match line(map, sort, &key) {
+                Ok(line) => {
+                    writeln!(out, "{line}").context(|| "write the export")?;
+                    count += 1;
+                }
+                Err(error) => failed(error)?,
+            }
+        }
+    }
+    out.flush().context(|| "write the export")?;
+    Ok(count)
+}
+
+fn line(map: &Records, sort: Sort, key: &[u8]) -> Result<Json> {
+    let damaged = || format!("decode the record under {:?}", String::from_utf8_lossy(key));
+    let (table, parts) = key::decompose(key).ok_or_else(|| Error::new(Kind::DataLoss, damaged()))?;
+    let bytes = map.get(key)?.unwrap_or_default();
+    let Value(value) = rmp_serde::from_slice(&bytes).kind(Kind::DataLoss, damaged)?;
+    Ok(json!({"table": table, "namespaced": sort == Sort::Namespaced, "key": parts, "value": value}))
 }
 
 fn next_line(from: &mut impl BufRead) -> Result<Option<String>> {

@@ -16,6 +16,8 @@ mod lock;
 mod log;
 mod map;
 mod reader;
+mod salvage;
+mod scope;
 mod store;
 mod table;
 #[cfg(test)]
@@ -26,6 +28,8 @@ mod view;
 mod writer;
 
 pub use reader::Reader;
+pub use salvage::Salvage;
+pub use scope::lazily;
 pub use store::Store;
 pub use table::Table;
 pub use transaction::Transaction;

@@ -17,8 +17,9 @@ const SMALL: usize = 64;
 /// Keys in order, with their values.
 pub(crate) struct Map {
     places: BTreeMap<Box<[u8]>, Place>,
-    /// Where values are read from.
+    /// Where values are read from that are longer than `small` bytes.
     file: Arc<dyn Handle>,
+    small: usize,
     /// The bytes that the records would take in a log of nothing else.
     live: u64,
     directory: PathBuf,
@@ -32,8 +33,8 @@ enum Place {
 
 impl Place {
     /// The place of a value that stands in the log at `offset`.
-    fn of(value: &[u8], offset: u64) -> Place {
-        match value.len() <= SMALL {
+    fn of(value: &[u8], offset: u64, small: usize) -> Place {
+        match value.len() <= small {
             true => Place::Here(value.into()),
             false => Place::There { offset, length: value.len() as u32, check: crc32fast::hash(value) },
         }
@@ -50,7 +51,12 @@ impl Place {
 impl Map {
     /// Nothing yet; values will be in `file`.
     pub(crate) fn new(directory: &Path, file: Arc<dyn Handle>) -> Map {
-        Map { places: BTreeMap::new(), file, live: 0, directory: directory.to_owned() }
+        Map { places: BTreeMap::new(), file, small: SMALL, live: 0, directory: directory.to_owned() }
+    }
+
+    /// The same with all values in memory.
+    pub(crate) fn in_memory(directory: &Path, file: Arc<dyn Handle>) -> Map {
+        Map { small: usize::MAX, ..Map::new(directory, file) }
     }
 
     /// Takes in the changes of a whole frame whose `body` stands in the log at `body_at`.
@@ -63,7 +69,7 @@ impl Map {
                     }
                 }
                 Some(range) => {
-                    let place = Place::of(&body[range.clone()], body_at + range.start as u64);
+                    let place = Place::of(&body[range.clone()], body_at + range.start as u64, self.small);
                     self.live += frame::entry_size(entry.key, place.length());
                     match self.places.entry(entry.key.into()) {
                         Entry::Vacant(empty) => drop(empty.insert(place)),

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use crate::disk::Disk;
 use crate::reader::Reader;
 use crate::transaction::Transaction;
+use crate::scope;
 use crate::writer::{self, Company, Durability, Job};
 
 /// The store. Cheap to clone; the last clone's end closes it.
@@ -41,7 +42,12 @@ impl Store {
     /// Opens, or creates, the store in `directory`. One process may have it open: another's is `Unavailable`. No error
     /// deletes anything, and each names the directory.
     pub fn open(directory: &Path) -> Result<Store> {
-        Store::on(Disk::open(directory)?)
+        Store::on(Disk::open(directory, None)?)
+    }
+
+    /// The same, with a second copy of the log in the directory `copy`, which is not waited for: [`crate::Salvage`] reads both.
+    pub fn open_with_copy(directory: &Path, copy: &Path) -> Result<Store> {
+        Store::on(Disk::open(directory, Some(copy))?)
     }
 
     /// A store over files that are open.
@@ -68,12 +74,13 @@ impl Store {
 
     /// Runs `change` as one transaction; when this returns `Ok`, it is on disk, and so is all that it saw. Transactions run one
     /// at a time: `change` must not wait for anything. It runs even if the caller stops waiting. A write that the disk
-    /// refuses (no room) changes nothing; once a sync fails, this and every later write does.
+    /// refuses (no room) changes nothing; once a sync fails, this and every later write does. Within [`lazily`](crate::lazily) it
+    /// is a lazy one.
     pub async fn write<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.write_as(Durability::Flushed, change).await
+        self.write_as(scope::durability(), change).await
     }
 
     /// Runs `change` as [`Store::write`] does, and answers as `durability` says. What other files' removal follows from must be

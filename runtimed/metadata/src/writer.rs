@@ -184,19 +184,22 @@ impl Group {
         if !flushed.is_empty() {
             drop(disk.send(flushed));
         }
+        if let Ok(Some(body)) = written {
+            shared.disk.repeat(&body);
+        }
     }
 
-    /// Writes the changes, if there are any.
-    fn write(&self, shared: &Shared) -> Result<()> {
+    /// Writes the changes, if there are any, and returns them as they are written.
+    fn write(&self, shared: &Shared) -> Result<Option<Vec<u8>>> {
         if self.changes.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let _step = marks::step("metadata.commit.apply")?;
         let _still = shared.still.write().unwrap_or_else(PoisonError::into_inner);
-        shared.disk.apply(&self.changes)?;
+        let body = shared.disk.apply(&self.changes)?;
         marks::passed("metadata.commit.applied");
         shared.written.send_modify(|count| *count += self.answers.len() as u64);
-        Ok(())
+        Ok(Some(body))
     }
 }
 

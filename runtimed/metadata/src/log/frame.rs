@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  0  magic        u32
-//!  4  check        u32   CRC-32 of the bytes 8..48
+//!  4  check        u32   CRC-32 of the bytes 8..56
 //!  8  generation   u64   drawn anew for each file: frames of an older file that lie in reused blocks are foreign
 //! 16  sequence     u64   1, 2, 3 ... within the file
 //! 24  synced       u64   frames up to this one were on disk when this one was written
@@ -12,7 +12,8 @@
 //! 36  body check   u32   CRC-32 of the body
 //! 40  previous     u32   `check` of the frame before
 //! 44  zero         u32
-//! 48  body: per change, key length u32, value length u32 (all ones: deleted), key, value
+//! 48  commit       u64   how many groups the store had written with this one, over all its files; 0 while one is made anew
+//! 56  body: per change, key length u32, value length u32 (all ones: deleted), key, value
 //! ```
 
 use std::ops::Range;
@@ -20,7 +21,7 @@ use std::ops::Range;
 use crate::disk::{Change, Changes};
 
 /// Bytes of a frame's header.
-pub(crate) const HEADER: usize = 48;
+pub(crate) const HEADER: usize = 56;
 /// Where frames may begin.
 pub(crate) const ALIGN: u64 = 8;
 /// The longest body, in bytes: what a damaged length may make a reader allocate.
@@ -40,6 +41,7 @@ pub(crate) struct Header {
     pub(crate) length: u32,
     pub(crate) body_check: u32,
     pub(crate) previous: u32,
+    pub(crate) commit: u64,
 }
 
 /// A change within a body: the key, and where its value is.
@@ -60,6 +62,7 @@ impl Header {
         bytes[32..36].copy_from_slice(&self.length.to_le_bytes());
         bytes[36..40].copy_from_slice(&self.body_check.to_le_bytes());
         bytes[40..44].copy_from_slice(&self.previous.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.commit.to_le_bytes());
         let check = crc32fast::hash(&bytes[8..]);
         bytes[4..8].copy_from_slice(&check.to_le_bytes());
         (bytes, check)
@@ -81,6 +84,7 @@ impl Header {
             length: short(32),
             body_check: short(36),
             previous: short(40),
+            commit: long(48),
         };
         (header.length as usize <= MAX_BODY).then_some((header, check))
     }
@@ -141,7 +145,15 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        Header { generation: 7 << 40, sequence: 3, synced: 2, length: 9, body_check: 1, previous: 4 }
+        Header {
+            generation: 7 << 40,
+            sequence: 3,
+            synced: 2,
+            length: 9,
+            body_check: 1,
+            previous: 4,
+            commit: 5,
+        }
     }
 
     proptest! {

@@ -32,12 +32,24 @@ pub(crate) struct Log {
     file: Arc<dyn Handle>,
     /// How much room is made at once, in bytes.
     chunk: u64,
+    /// As it is on disk.
     head: Head,
+    /// How long the file is: at least what the head says.
+    room: u64,
     end: End,
     /// Frames up to this one are on disk.
     synced: u64,
     /// The last frame that changes something.
     changed: u64,
+}
+
+/// A sync of a log: what it brings to disk.
+pub(crate) struct Syncing {
+    /// To call sync on.
+    pub(crate) file: Arc<dyn Handle>,
+    generation: u64,
+    sequence: u64,
+    room: u64,
 }
 
 /// Whether a frame may use the room kept back for deletions.
@@ -71,32 +83,42 @@ impl Log {
                 fill(&*file, end.offset, last).context(|| "clear the log's torn end")?;
             }
             Tail::Damaged(damage) => {
-                return Err(Error::new(
-                    Kind::DataLoss,
-                    format!(
-                        "the log is damaged at byte {}: frame {} was on disk and is not whole; frame {} at byte {} is",
-                        damage.offset, damage.sequence, damage.next, damage.next_at
-                    ),
-                ));
+                return Err(Error::new(Kind::DataLoss, damage.to_string()));
             }
         }
         // What was read may be in the cache alone, left there by a process that was killed.
         file.sync().context(|| "sync the log")?;
-        Ok(Log { file, chunk, head, end, synced: end.sequence, changed: end.sequence })
+        let room = file.length().context(|| "stat the log")?;
+        Ok(Log { file, chunk, head, room, end, synced: end.sequence, changed: end.sequence })
     }
 
     /// Begins a log under the name [`NEW`]; it is none before [`Log::finish`].
     pub(crate) fn begin(medium: &dyn Medium, chunk: u64) -> Result<Log> {
         let file = medium.create(NEW).context(|| format!("create {NEW}"))?;
         let generation = generation().context(|| "draw a number for the log")?;
-        let head = Head { format: FORMAT, count: 0, generation, room: u64::MAX };
-        let end = End { offset: FRAMES, sequence: 0, check: 0 };
-        Ok(Log { file, chunk, head, end, synced: 0, changed: 0 })
+        let head = Head { format: FORMAT, count: 0, generation, room: 0 };
+        let end = End { offset: FRAMES, sequence: 0, check: 0, commit: 0 };
+        Ok(Log { file, chunk, head, room: u64::MAX, end, synced: 0, changed: 0 })
     }
 
-    /// Makes the log that was begun the one there is, durably. What was appended to it counts as on disk.
-    pub(crate) fn finish(&mut self, medium: &dyn Medium) -> Result<()> {
+    /// Makes the log that was begun the one there is, durably. What was appended to it counts as on disk; it is what the store
+    /// was after `commit` groups.
+    pub(crate) fn finish(&mut self, medium: &dyn Medium, commit: u64) -> Result<()> {
+        self.finish_lazily(commit)?;
+        self.file.sync().context(|| format!("sync {NEW}"))?;
         self.synced = self.end.sequence;
+        medium.rename(NEW, NAME).context(|| format!("rename {NEW} to {NAME}"))
+    }
+
+    /// The same without a wait for the disk, for a log that may be lost.
+    pub(crate) fn finish_copy(&mut self, medium: &dyn Medium, commit: u64) -> Result<()> {
+        self.finish_lazily(commit)?;
+        medium.rename(NEW, NAME).context(|| format!("rename {NEW} to {NAME}"))
+    }
+
+    fn finish_lazily(&mut self, commit: u64) -> Result<()> {
+        self.synced = self.end.sequence;
+        self.end.commit = commit;
         self.mark().context(|| format!("write {NEW}"))?;
         let room = (self.end.offset + self.chunk).next_multiple_of(4096);
         fill(&*self.file, self.end.offset, room).context(|| format!("make room in {NEW}"))?;
@@ -104,37 +126,60 @@ impl Log {
             self.head = Head { count: self.head.count + 1, room, ..self.head };
             self.head.write(&*self.file).context(|| format!("write {NEW}"))?;
         }
-        self.file.sync().context(|| format!("sync {NEW}"))?;
-        self.synced = self.end.sequence;
-        medium.rename(NEW, NAME).context(|| format!("rename {NEW} to {NAME}"))
+        self.room = room;
+        Ok(())
     }
 
     /// Appends a frame; once this returns, a kill of the process does not lose it. Returns where its body begins. After a
     /// failure the log is as it was.
     pub(crate) fn append(&mut self, body: &[u8], need: Need) -> io::Result<u64> {
         self.make_room(frame::size(body.len()), need)?;
-        let at = self.write(body)?;
+        let at = self.write(body, self.end.commit + 1)?;
         self.changed = self.end.sequence;
         Ok(at)
     }
 
+    /// Appends a frame of a log that is being made anew.
+    pub(crate) fn copy(&mut self, body: &[u8]) -> io::Result<u64> {
+        self.write(body, 0)
+    }
+
+    /// How many groups the store has written.
+    pub(crate) fn commit(&self) -> u64 {
+        self.end.commit
+    }
+
     /// Says on disk how far the log is synced, for whoever finds it damaged. The mark itself is in no hurry.
     pub(crate) fn mark(&mut self) -> io::Result<()> {
-        if self.end.offset + HEADER as u64 > self.head.room {
+        if self.end.offset + HEADER as u64 > self.room {
             return Ok(());
         }
-        self.write(&[]).map(drop)
+        self.write(&[], self.end.commit).map(drop)
     }
 
-    /// What to sync, and up to which frame that will be.
-    pub(crate) fn to_sync(&self) -> (Arc<dyn Handle>, u64, u64) {
-        (self.file.clone(), self.head.generation, self.end.sequence)
+    /// What to sync.
+    pub(crate) fn to_sync(&self) -> Syncing {
+        Syncing {
+            file: self.file.clone(),
+            generation: self.head.generation,
+            sequence: self.end.sequence,
+            room: self.room,
+        }
     }
 
-    /// Frames of `generation` up to `sequence` are on disk.
-    pub(crate) fn synced(&mut self, generation: u64, sequence: u64) {
-        if generation == self.head.generation {
-            self.synced = self.synced.max(sequence);
+    /// What [`Log::to_sync`] told is on disk.
+    pub(crate) fn synced(&mut self, syncing: &Syncing) {
+        if syncing.generation != self.head.generation {
+            return;
+        }
+        self.synced = self.synced.max(syncing.sequence);
+        if syncing.room > self.head.room {
+            let head = Head { count: self.head.count + 1, room: syncing.room, ..self.head };
+            match head.write(&*self.file) {
+                Ok(()) => self.head = head,
+                // Of use only to notice that the file was truncated; the next sync comes here again.
+                Err(error) => tracing::debug!(%error, "the log's head is out of date"),
+            }
         }
     }
 
@@ -157,7 +202,7 @@ impl Log {
         self.file.clone()
     }
 
-    fn write(&mut self, body: &[u8]) -> io::Result<u64> {
+    fn write(&mut self, body: &[u8], commit: u64) -> io::Result<u64> {
         let header = Header {
             generation: self.head.generation,
             sequence: self.end.sequence + 1,
@@ -165,6 +210,7 @@ impl Log {
             length: body.len() as u32,
             body_check: crc32fast::hash(body),
             previous: self.end.check,
+            commit,
         };
         let (bytes, check) = header.encode();
         let mut frame = Vec::with_capacity(HEADER + body.len());
@@ -172,27 +218,23 @@ impl Log {
         frame.extend_from_slice(body);
         self.file.write_at(&frame, self.end.offset)?;
         let at = self.end.offset + HEADER as u64;
-        self.end =
-            End { offset: self.end.offset + frame::size(body.len()), sequence: header.sequence, check };
+        let offset = self.end.offset + frame::size(body.len());
+        self.end = End { offset, sequence: header.sequence, check, commit };
         Ok(at)
     }
 
     fn make_room(&mut self, size: u64, need: Need) -> io::Result<()> {
         let reserve = if need == Need::Urgent { 0 } else { RESERVE };
         let least = (self.end.offset + size + reserve).next_multiple_of(4096);
-        if least <= self.head.room {
+        if least <= self.room {
             return Ok(());
         }
-        let wanted = least.max(self.head.room + self.chunk);
+        let wanted = least.max(self.room + self.chunk);
         // Where there is no room for the chunk there may be for the frame.
-        let room = match fill(&*self.file, self.head.room, wanted) {
+        self.room = match fill(&*self.file, self.room, wanted) {
             Ok(()) => wanted,
-            Err(_) => fill(&*self.file, self.head.room, least).map(|()| least)?,
+            Err(_) => fill(&*self.file, self.room, least).map(|()| least)?,
         };
-        self.file.sync()?;
-        let head = Head { count: self.head.count + 1, room, ..self.head };
-        head.write(&*self.file)?;
-        self.head = head;
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! A frame that is not whole ends the log if a power cut explains it: then nothing behind it was ever said to be on disk.
 //! A later frame that says that the damaged one was on disk proves damage of another sort, and nothing is guessed then.
 
+use std::fmt;
 use std::io;
 
 use super::frame::{self, ALIGN, HEADER, Header};
@@ -17,6 +18,8 @@ pub(crate) struct Frame<'a> {
     /// Where its body begins in the file.
     pub(crate) body_at: u64,
     pub(crate) body: &'a [u8],
+    /// How many groups the store had written with this one; 0 while a log is made anew.
+    pub(crate) commit: u64,
 }
 
 /// Where the whole frames end.
@@ -28,6 +31,8 @@ pub(crate) struct End {
     pub(crate) sequence: u64,
     /// The last frame's check.
     pub(crate) check: u32,
+    /// How many groups the store had written.
+    pub(crate) commit: u64,
 }
 
 /// What stands behind the last whole frame.
@@ -54,42 +59,52 @@ pub(crate) struct Damage {
     pub(crate) next_at: u64,
 }
 
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the log is damaged at byte {}: frame {} was on disk and is not whole, and frame {} at byte {} follows",
+            self.offset, self.sequence, self.next, self.next_at
+        )
+    }
+}
+
 /// Calls `each` with every whole frame up to the first that is not, and says what follows.
 pub(crate) fn scan(
     file: &dyn Handle,
     head: &Head,
     mut each: impl FnMut(Frame<'_>) -> io::Result<()>,
 ) -> io::Result<(End, Tail)> {
-    let mut end = End { offset: FRAMES, sequence: 0, check: 0 };
+    let mut end = End { offset: FRAMES, sequence: 0, check: 0, commit: 0 };
     let mut body = Vec::new();
     while let Some((header, check)) = read_frame(file, head, end.offset, &mut body)? {
         if header.sequence != end.sequence + 1 || header.previous != end.check {
             break;
         }
-        each(Frame { body_at: end.offset + HEADER as u64, body: &body })?;
-        end = End { offset: end.offset + frame::size(body.len()), sequence: header.sequence, check };
+        each(Frame { body_at: end.offset + HEADER as u64, body: &body, commit: header.commit })?;
+        let commit = end.commit.max(header.commit);
+        end = End { offset: end.offset + frame::size(body.len()), sequence: header.sequence, check, commit };
     }
     let tail = classify(file, head, &end)?;
     Ok((end, tail))
 }
 
-/// Calls `each` with every whole frame anywhere from `from` on, in order, whatever lies between them; returns how many gaps there were.
+/// Calls `each` with every whole frame anywhere, in order, whatever lies between them.
 pub(crate) fn salvage(
     file: &dyn Handle,
     head: &Head,
-    from: u64,
     mut each: impl FnMut(Frame<'_>) -> io::Result<()>,
-) -> io::Result<usize> {
-    let (mut at, mut gaps) = (from, 0);
+) -> io::Result<()> {
+    let mut at = FRAMES;
     let mut body = Vec::new();
     loop {
-        if read_frame(file, head, at, &mut body)?.is_some() {
-            each(Frame { body_at: at + HEADER as u64, body: &body })?;
+        if let Some((header, _)) = read_frame(file, head, at, &mut body)? {
+            each(Frame { body_at: at + HEADER as u64, body: &body, commit: header.commit })?;
             at += frame::size(body.len());
             continue;
         }
-        let Some((found, _)) = next_header(file, Some(head.generation), at + ALIGN)? else { return Ok(gaps) };
-        (at, gaps) = (found, gaps + 1);
+        let Some((found, _)) = next_header(file, Some(head.generation), at + ALIGN)? else { return Ok(()) };
+        at = found;
     }
 }
 
@@ -108,7 +123,7 @@ fn read_frame(
     body: &mut Vec<u8>,
 ) -> io::Result<Option<(Header, u32)>> {
     let mut bytes = [0; HEADER];
-    if offset + HEADER as u64 > head.room || file.read_at(&mut bytes, offset)? < HEADER {
+    if file.read_at(&mut bytes, offset)? < HEADER {
         return Ok(None);
     }
     let Some((header, check)) =
@@ -117,7 +132,7 @@ fn read_frame(
         return Ok(None);
     };
     let length = header.length as usize;
-    if offset + frame::size(length) > head.room {
+    if offset + (HEADER + length) as u64 > file.length()? {
         return Ok(None);
     }
     body.clear();

@@ -25,7 +25,7 @@ pub(crate) struct Head {
     pub(crate) count: u64,
     /// The number that all frames of this file bear.
     pub(crate) generation: u64,
-    /// How many bytes the file has.
+    /// How many bytes the file has at least.
     pub(crate) room: u64,
 }
 

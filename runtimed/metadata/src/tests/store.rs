@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use errors::{Error, Kind};
 use serde::{Deserialize, Serialize};
 
-use crate::{Durability, Store, Table};
+use crate::{Durability, Salvage, Store, Table};
 
 const COUNTERS: Table<u64> = Table::new("counters");
 const TEXTS: Table<String> = Table::new("texts");
@@ -186,6 +186,36 @@ fn what_is_no_store_is_refused_and_kept() {
             assert_eq!(std::fs::read_to_string(directory.path().join(name)).unwrap(), "text");
         }
     }
+}
+
+#[tokio::test]
+async fn a_copy_has_what_the_store_has_and_guards_its_place() {
+    let root = tempfile::tempdir().unwrap();
+    let (directory, copy) = (root.path().join("metadata"), root.path().join("metadata.copy"));
+    let export = |salvage: errors::Result<Salvage>| {
+        let mut out = Vec::new();
+        salvage.unwrap().export(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let store = Store::open_with_copy(&directory, &copy).unwrap();
+    for number in 0..400u64 {
+        let text = format!("{number:>32000}");
+        store
+            .write_as(Durability::Lazy, move |transaction| transaction.put(&TEXTS, &["n"], &text))
+            .await
+            .unwrap();
+    }
+    drop(store);
+    let store = Store::open_with_copy(&directory, &copy).unwrap();
+    store.write(|transaction| transaction.put(&COUNTERS, &["n"], &7)).await.unwrap();
+    let mut all = Vec::new();
+    store.export(&mut all).unwrap();
+    drop(store);
+    std::fs::rename(&directory, root.path().join("away")).unwrap();
+    assert_eq!(export(Salvage::open(&directory, &copy)).as_bytes(), all);
+    let error = Store::open_with_copy(&directory, &copy).err().unwrap();
+    assert_eq!(error.kind(), Kind::DataLoss);
+    assert!(error.chain().contains("metadata.copy"), "{error:?}");
 }
 
 #[test]
