@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use harness::sh;
+use harness::{points, sh};
 
 use crate::build;
 use crate::root::root;
@@ -48,6 +48,7 @@ pub fn tidy() -> Result<()> {
         check_source(&file, &mut broken)?;
         check_queues(&file, &queues, &mut broken)?;
     }
+    check_marks(&mut broken)?;
     if !broken.is_empty() {
         bail!("{} rules are broken:\n  {}", broken.len(), broken.join("\n  "));
     }
@@ -123,6 +124,19 @@ fn check_crate(name: &str, dependencies: &BTreeSet<String>, broken: &mut Vec<Str
     }
 }
 
+/// Each mark has a name of its own, of the form that is agreed on.
+fn check_marks(broken: &mut Vec<String>) -> Result<()> {
+    let points = points::all(&root())?;
+    for point in points.iter().filter(|point| !point.is_well_named()) {
+        let form = format!("{}.<verb>.<step>", point.room);
+        broken.push(format!("{}: the mark {} is not of the form {form}", point.file.display(), point.name));
+    }
+    for point in points::repeated(&points) {
+        broken.push(format!("{}: the mark {} stands elsewhere, too", point.file.display(), point.name));
+    }
+    Ok(())
+}
+
 fn sources() -> Result<Vec<String>> {
     let list = sh::read(Command::new("git").current_dir(root()).args(["ls-files", "*.rs"]))?;
     Ok(list.lines().map(str::to_owned).collect())
@@ -145,7 +159,9 @@ fn check_queues(file: &str, queues: &str, broken: &mut Vec<String>) -> Result<()
     }
     let makes = ["mpsc::channel(", "sync_channel(", "broadcast::channel(", "broadcast::Sender::new("];
     if makes.iter().any(|make| code.contains(make)) && !queues.contains(&format!("`{file}`")) {
-        broken.push(format!("{file} makes a queue: {QUEUES} has to say its bound, and what happens when it is full"));
+        broken.push(format!(
+            "{file} makes a queue: {QUEUES} has to say its bound, and what happens when it is full"
+        ));
     }
     Ok(())
 }

@@ -47,11 +47,16 @@ impl Flows {
         // Whoever finds the name taken waits on this until there is a record, or no container after all.
         let _guard = self.live().lock(namespace, &id).await;
         let mut undo = Undo::default();
-        let named = self.name_it(namespace, &mut config, &id, &mut undo).await;
-        drop(step);
-        let result = match named {
-            Ok(()) => self.make(namespace, &id, config, &base, &mut undo).await,
-            Err(error) => Err(error),
+        // What goes with its end anyway need not outlast a power cut; all else comes to disk together, before anybody hears of it.
+        let goes_with_its_end = config.auto_remove;
+        let result = metadata::lazily(async {
+            self.name_it(namespace, &mut config, &id, &mut undo).await?;
+            drop(step);
+            self.make(namespace, &id, config, &base, &mut undo).await
+        });
+        let result = match result.await {
+            Ok(()) if !goes_with_its_end => self.rooms().store.flush().await,
+            other => other,
         };
         let made = undo.or_back(result).await;
         if made.is_err() {
@@ -80,10 +85,14 @@ impl Flows {
         let unpacked = chain.is_empty() || snapshotter.stat(namespace, &chain).is_ok();
         if !unpacked {
             let _step = marks::step("flows.create.unpack")?;
-            images
-                .unpack(namespace, &image.target, platform.as_ref(), &config.snapshotter, image::silent())
-                .await
-                .context(|| format!("unpack image {}", image.name))?;
+            // A collection must not take the layers while they are being unpacked.
+            let lease = self.hold(namespace).await?;
+            let (target, hold) = (&image.target, Some(&lease.hold));
+            let unpacked = images
+                .unpack(namespace, target, platform.as_ref(), &config.snapshotter, hold, image::silent())
+                .await;
+            lease.end().await;
+            unpacked.context(|| format!("unpack image {}", image.name))?;
         }
         Ok(Base { name: image.name.clone(), config: image_config, chain })
     }
@@ -162,7 +171,7 @@ impl Flows {
         let mounts = self.prepare_root(namespace, id, &config, base, undo).await?;
         step.next("flows.create.user")?;
         let defaults = ImageDefaults::parse(&base.config.raw)?;
-        let user = self.user_of(&config, &defaults, mounts).await?;
+        let user = self.user_of(&config, &defaults, base, mounts).await?;
         let machine = Machine::look(config.privileged);
         if config.hostname.is_empty() {
             config.hostname = match config.network.as_str() {
@@ -220,10 +229,11 @@ impl Flows {
         &self,
         config: &ContainerConfig,
         image: &ImageDefaults,
+        base: &Base,
         mounts: Vec<Mount>,
     ) -> Result<User> {
         let text = or(&config.user, &image.user);
-        self.user_in(mounts, &text).await
+        self.user_of_layers(&config.snapshotter, &base.chain, mounts, &text).await
     }
 
     async fn record(

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use errors::{Error, Kind, Result, WithKind};
 use ids::{Digest, Labels, Namespace, Reference};
 use image::{
-    Descriptor, Export, ExportOptions, Hold, Image, ImportOptions, Platform, ProgressSink, PullOptions,
+    Descriptor, Export, ExportOptions, Hold, Image, ImportOptions, NameRule, Platform, ProgressSink,
+    PullOptions,
 };
 use lease::Resource;
 use tokio::io::AsyncWrite;
@@ -66,6 +67,10 @@ impl Flows {
         lease.end().await;
         drop(step);
         marks::passed("flows.pull.done");
+        if pulled.is_err() {
+            // What came before the failure is nobody's.
+            flows.rooms().collector.schedule();
+        }
         let image = pulled?;
         let same = before.as_ref() == Some(&image.target.digest);
         if !same && before.is_some() {
@@ -85,6 +90,10 @@ impl Flows {
         let mut step = marks::step("flows.load.lease")?;
         let lease = self.hold(namespace).await?;
         let options = ImportOptions {
+            names: NameRule::Familiar,
+            // One without a name can be found by its id, and is not swept away at once.
+            digest_prefix: Some("docker.io/library/import".to_owned()),
+            digest_only_unnamed: true,
             platform,
             unpack: Some(self.settings().snapshotter.clone()),
             hold: Some(lease.hold.clone()),
@@ -95,6 +104,9 @@ impl Flows {
         marks::passed("flows.load.named");
         lease.end().await;
         marks::passed("flows.load.done");
+        if loaded.is_err() {
+            self.rooms().collector.schedule();
+        }
         loaded
     }
 
@@ -286,7 +298,10 @@ impl Flows {
         let expires = time::OffsetDateTime::from(SystemTime::now() + LEASE_LIFE)
             .format(&time::format_description::well_known::Rfc3339)
             .kind(Kind::Internal, || "write a lease's end")?;
-        let labels = Labels::from([("containerd.io/gc.expire".to_owned(), expires)]);
+        let labels = Labels::from([
+            ("containerd.io/gc.expire".to_owned(), expires),
+            (lease::TRANSIENT.to_owned(), String::from("flow")),
+        ]);
         let leases = self.rooms().leases.clone();
         leases.create(namespace, &id, labels).await?;
         let hold: Hold = Arc::new({
@@ -296,13 +311,15 @@ impl Flows {
                 Box::pin(async move { leases.add(&namespace, &id, Resource { kind, id: resource }).await })
             }
         });
-        Ok(FlowLease { leases, namespace: namespace.clone(), id, hold, ended: false })
+        let collector = self.rooms().collector.clone();
+        Ok(FlowLease { leases, collector, namespace: namespace.clone(), id, hold, ended: false })
     }
 }
 
 /// A lease that ends with its flow.
 pub(crate) struct FlowLease {
     leases: lease::Leases,
+    collector: gc::Collector,
     namespace: Namespace,
     id: String,
     /// Puts a resource under the lease.
@@ -327,10 +344,12 @@ impl Drop for FlowLease {
             return;
         }
         let (leases, namespace, id) = (self.leases.clone(), self.namespace.clone(), self.id.clone());
+        let collector = self.collector.clone();
         tokio::spawn(async move {
             if let Err(error) = leases.delete(&namespace, &id).await {
                 tracing::warn!(lease = id, error = %error.chain(), "a flow's lease stays until it expires");
             }
+            collector.schedule();
         });
     }
 }

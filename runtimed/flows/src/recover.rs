@@ -47,6 +47,7 @@ impl Flows {
         }
         drop(step);
         self.forget_half_made(&known).await?;
+        self.end_leases().await?;
         marks::passed("flows.recover.done");
         Ok(())
     }
@@ -162,6 +163,27 @@ impl Flows {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+impl Flows {
+    /// Leases of pulls, loads and transfers that ended with the earlier daemon: what they held is nobody's, but for what is named by now.
+    async fn end_leases(&self) -> Result<()> {
+        let _step = marks::step("flows.recover.leases")?;
+        let own = format!("labels.\"{}\"", lease::TRANSIENT);
+        let mut ended = false;
+        for info in self.rooms().namespaces.list()? {
+            for lease in self.rooms().leases.list(&info.name, std::slice::from_ref(&own))? {
+                match self.rooms().leases.delete(&info.name, &lease.id).await {
+                    Err(error) if !error.is_not_found() => return Err(error),
+                    _ => ended = true,
+                }
+            }
+        }
+        if ended {
+            self.rooms().collector.schedule();
         }
         Ok(())
     }

@@ -137,10 +137,11 @@ impl Images {
         target: &Descriptor,
         platform: Option<&Platform>,
         snapshotter: &str,
+        hold: Option<&Hold>,
         progress: ProgressSink,
     ) -> Result<Option<Digest>> {
         let image = self.config(namespace, target, platform).await?;
-        unpack::unpack_stored(&self.shared, namespace, &image, snapshotter, None, progress).await
+        unpack::unpack_stored(&self.shared, namespace, &image, snapshotter, hold, progress).await
     }
 
     /// The blobs of an image that this namespace has, each once, parents before children: all platforms'.
@@ -206,8 +207,13 @@ impl Shared {
         platform: &Platform,
     ) -> Result<(Descriptor, Manifest)> {
         let mut missing = None;
+        // Indexes may name each other over and over: each is read once.
+        let mut seen = std::collections::BTreeSet::new();
         let mut pending = vec![(target.clone(), 0)];
         while let Some((descriptor, depth)) = pending.pop() {
+            if !seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
             if descriptor.is_manifest() {
                 match self.manifest(namespace, &descriptor).await {
                     Ok(manifest) => return Ok((descriptor, manifest)),

@@ -13,6 +13,9 @@ pub const EXPIRE: &str = "containerd.io/gc.expire";
 /// The label that makes a lease hold its resources alone, not what they refer to.
 pub const FLAT: &str = "containerd.io/gc.flat";
 
+/// The label of a lease that a daemon made for work of its own: the next daemon ends what it finds of these.
+pub const TRANSIENT: &str = "runtimed.io/transient";
+
 /// A lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {

@@ -7,6 +7,6 @@ mod resource;
 #[cfg(test)]
 mod tests;
 
-pub use lease::{EXPIRE, FLAT, Lease};
+pub use lease::{EXPIRE, FLAT, Lease, TRANSIENT};
 pub use leases::Leases;
 pub use resource::Resource;

@@ -70,6 +70,13 @@ impl Terminal {
         }
     }
 
+    /// All that was shown so far.
+    pub fn shown(&self) -> String {
+        let (shown, _) = &*self.screen;
+        let screen = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&screen).into_owned()
+    }
+
     /// Gives the terminal another size.
     pub fn resize(&self, columns: u16, rows: u16) -> Result<()> {
         tcsetwinsize(&self.keyboard, size(columns, rows)).context("size the pty")

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::scene;
+use e2e::{Use, scene};
 use harness::Scene;
 
 /// How long anything here may take.
@@ -101,18 +101,8 @@ fn an_attached_client_with_input_that_nobody_reads_can_be_killed() -> Result<()>
 
 /// Descriptors that the daemon and the shims of the scene have open.
 fn descriptors(scene: &Scene) -> Result<usize> {
-    let mut pids: Vec<u32> = scene.pid().into_iter().collect();
-    let root = scene.root().display().to_string();
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
-        let line = String::from_utf8_lossy(&line).into_owned();
-        if line.contains("containerd-shim") && line.contains(&root) {
-            pids.push(pid);
-        }
-    }
-    let count = |pid: &u32| std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |fds| fds.count());
-    Ok(pids.iter().map(count).sum())
+    let pids = scene.pid().into_iter().chain(e2e::shims(scene)?);
+    Ok(pids.filter_map(|pid| Use::of(pid).ok()).map(|used| used.descriptors).sum())
 }
 
 #[test]
@@ -187,13 +177,6 @@ fn an_upload_that_breaks_off_leaves_no_content() -> Result<()> {
     scene.finish()
 }
 
-/// What a process of the scene holds in memory, in KiB.
-fn resident(pid: u32) -> Result<usize> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    line.trim().trim_end_matches(" kB").parse().context("a number of kB")
-}
-
 #[test]
 fn a_reader_that_hardly_reads_holds_nothing_up() -> Result<()> {
     let scene = scene()?;
@@ -203,7 +186,7 @@ fn a_reader_that_hardly_reads_holds_nothing_up() -> Result<()> {
     let mut slow = piped(&scene, &["attach", "box"])?;
     let mut logs = piped(&scene, &["logs", "-f", "box"])?;
     let daemon = scene.pid().context("a daemon runs")?;
-    let before = resident(daemon)?;
+    let before = Use::of(daemon)?.memory;
     slow.stdin.as_mut().context("stdin is piped")?.write_all(b"go\n")?;
     let (mut output, mut byte) = (slow.stdout.take().context("stdout is piped")?, [0]);
     let mut read = 0;
@@ -212,7 +195,7 @@ fn a_reader_that_hardly_reads_holds_nothing_up() -> Result<()> {
         Ok(scene.rctl(&["exec", "box", "test", "-e", "/done"])?.code == 0)
     })?;
     ensure!(read > 0, "nothing was read at all");
-    let grown = resident(daemon)?.saturating_sub(before);
+    let grown = Use::of(daemon)?.memory.saturating_sub(before);
     ensure!(grown < 16 << 10, "the daemon has grown by {grown} KiB for readers who do not read");
     // Who was let go is told so, once it reads on; nothing before is missing.
     let mut rest = Vec::new();
@@ -255,7 +238,7 @@ fn many_clients_at_once_are_all_served() -> Result<()> {
     ensure!(scene.ok(&["ps", "--quiet"])?.lines().count() == 1);
     println!("{clients} clients are connected after {:?}", began.elapsed());
     let daemon = scene.pid().context("a daemon runs")?;
-    println!("the daemon has {} KiB with {clients} clients", resident(daemon)?);
+    println!("the daemon has {} KiB with {clients} clients", Use::of(daemon)?.memory);
     let mut writer = piped(&scene, &["attach", "box"])?;
     writer.stdin.as_mut().context("stdin is piped")?.write_all(b"go\n")?;
     for client in &mut attached {
@@ -273,7 +256,7 @@ fn many_clients_at_once_are_all_served() -> Result<()> {
         client.wait()?;
     }
     until("an end of all sessions", &scene, || Ok(descriptors(&scene)? <= before))?;
-    println!("the daemon has {} KiB after them", resident(daemon)?);
+    println!("the daemon has {} KiB after them", Use::of(daemon)?.memory);
     scene.ok(&["rm", "--force", "box"])?;
     scene.finish()
 }

@@ -85,14 +85,32 @@ pub fn busybox(scratch: &Path, layout: &Path, tag: &str) -> Result<()> {
     umoci(&["config", "--image", &image, "--config.cmd", "sh", "--config.label", "made.from=busybox"])
 }
 
-/// The small image as an archive that `docker load` and `rctl load` read; returns its path.
-pub fn busybox_archive(scratch: &Path) -> Result<std::path::PathBuf> {
-    let (layout, archive) = (scratch.join("busybox-layout"), scratch.join("busybox.tar"));
-    busybox(scratch, &layout, "1")?;
-    let from = format!("oci:{}:1", layout.display());
-    let to = format!("docker-archive:{}:busybox:latest", archive.display());
+/// Makes an image of two tiny layers that has nothing to run, in the OCI layout `layout` under `tag`. Needs Debian's umoci.
+pub fn small(scratch: &Path, layout: &Path, tag: &str) -> Result<()> {
+    let image = format!("{}:{tag}", layout.display());
+    umoci(&["init", "--layout", &layout.display().to_string()])?;
+    umoci(&["new", "--image", &image])?;
+    for name in ["one", "two"] {
+        let root = scratch.join(name);
+        std::fs::create_dir_all(root.join("etc"))?;
+        std::fs::write(root.join("etc").join(name), name)?;
+        umoci(&["insert", "--image", &image, &root.display().to_string(), "/"])?;
+    }
+    Ok(())
+}
+
+/// Puts an image of an OCI layout into an archive, under `name`; returns the archive's path. Needs Debian's skopeo.
+pub fn archive(layout: &Path, tag: &str, archive: &Path, name: &str) -> Result<std::path::PathBuf> {
+    let (from, to) = (format!("oci:{}:{tag}", layout.display()), format!("docker-archive:{}:{name}", archive.display()));
     sh::read(Command::new("skopeo").args(["copy", "--quiet", "--insecure-policy", &from, &to]))?;
-    Ok(archive)
+    Ok(archive.to_owned())
+}
+
+/// Busybox as an archive that `docker load` and `rctl load` read; returns its path.
+pub fn busybox_archive(scratch: &Path) -> Result<std::path::PathBuf> {
+    let layout = scratch.join("busybox-layout");
+    busybox(scratch, &layout, "1")?;
+    archive(&layout, "1", &scratch.join("busybox.tar"), "busybox:latest")
 }
 
 /// Downloads packages and unpacks them, without running anything of theirs.

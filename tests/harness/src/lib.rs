@@ -3,8 +3,11 @@
 //! Everything is driven through programs, as a person drives it. What a scene leaves behind on the machine is an error of
 //! whoever left it: [`Scene::finish`] says what.
 
+pub mod faults;
+pub mod hostile;
 pub mod image;
 pub mod peers;
+pub mod points;
 pub mod programs;
 pub mod registry;
 mod scene;
@@ -12,7 +15,14 @@ pub mod sh;
 mod traces;
 
 pub use scene::{Outcome, Scene};
-pub use traces::Traces;
+pub use traces::{Traces, of_scene as left_by};
+
+/// What is on the machine for one scene: mounts below its root, processes that name it, cgroups of its namespace; but for its daemon.
+pub fn traces_of(scene: &Scene) -> anyhow::Result<Vec<String>> {
+    let mut found = traces::of_scene(scene.root(), scene.namespace())?;
+    found.retain(|trace| !trace.contains("/runtimed --config "));
+    Ok(found)
+}
 
 /// Says by name that a test cannot run here, and why. Returns whether it can.
 pub fn needs(test: &str, programs: &[&str]) -> bool {

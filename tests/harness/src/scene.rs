@@ -22,6 +22,8 @@ pub struct Scene {
     programs: PathBuf,
     namespace: String,
     shim: PathBuf,
+    settings: String,
+    environment: Vec<(String, PathBuf)>,
     daemon: Option<Child>,
 }
 
@@ -48,8 +50,20 @@ impl Scene {
             namespace: format!("scene-{}-{number}", std::process::id()),
             shim: programs.join("containerd-shim-runtimed-v2"),
             programs: programs.to_owned(),
+            settings: String::new(),
+            environment: Vec::new(),
             daemon: None,
         })
+    }
+
+    /// Sets a variable for daemons that are started from here on.
+    pub fn set_environment(&mut self, name: &str, value: &Path) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Adds tables to the configuration of daemons that are started from here on.
+    pub fn configure(&mut self, toml: &str) {
+        self.settings.push_str(toml);
     }
 
     /// A scene with a daemon that answers.
@@ -101,15 +115,17 @@ impl Scene {
     pub fn daemon_command(&self) -> Result<Command> {
         let config = self.root().join("config.toml");
         let text = format!(
-            "root = {:?}\nstate = {:?}\n[grpc]\naddress = {:?}\n[runtime.shims]\n\"io.containerd.runc.v2\" = {:?}\n",
+            "root = {:?}\nstate = {:?}\n[grpc]\naddress = {:?}\n[runtime.shims]\n\"io.containerd.runc.v2\" = {:?}\n{}",
             self.root().join("lib"),
             self.root().join("run"),
             self.socket(),
             self.shim,
+            self.settings,
         );
         std::fs::write(&config, text).context("write the daemon's configuration")?;
         let mut command = Command::new(self.programs.join("runtimed"));
         command.arg("--config").arg(config).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 
@@ -120,11 +136,8 @@ impl Scene {
 
     /// Starts the daemon and waits until this command succeeds; says how long that took.
     pub fn start_daemon_asked_by(&mut self, ask: impl Fn(&Scene) -> Command) -> Result<Duration> {
-        let log =
-            std::fs::File::options().create(true).append(true).open(self.root().join("runtimed.log"))?;
         let began = Instant::now();
-        let spawned = self.daemon_command()?.stdout(log.try_clone()?).stderr(log).spawn();
-        self.daemon = Some(spawned.context("start runtimed")?);
+        self.spawn_daemon()?;
         while began.elapsed() < PATIENCE {
             if Outcome::of(&mut ask(self), b"")?.code == 0 {
                 return Ok(began.elapsed());
@@ -135,6 +148,20 @@ impl Scene {
             std::thread::sleep(Duration::from_millis(10));
         }
         bail!("runtimed does not answer\n{}", self.log())
+    }
+
+    /// Starts the daemon and does not wait for it.
+    pub fn spawn_daemon(&mut self) -> Result<()> {
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.root().join("runtimed.log"))?;
+        let spawned = self.daemon_command()?.stdout(log.try_clone()?).stderr(log).spawn();
+        self.daemon = Some(spawned.context("start runtimed")?);
+        Ok(())
+    }
+
+    /// How the daemon ended, if it did.
+    pub fn daemon_ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
+        Ok(self.daemon.as_mut().map(Child::try_wait).transpose()?.flatten())
     }
 
     /// The daemon's log so far.
@@ -202,6 +229,17 @@ impl Scene {
         Outcome::of(&mut self.ctr_command(ctr, args), b"")?
             .ok()
             .with_context(|| format!("the daemon's log:\n{}", self.log()))
+    }
+
+    /// What is on the machine of this scene just now, but for its daemon and for cgroups that only hold others: mounts, processes, cgroups.
+    pub fn traces(&self) -> Result<Vec<String>> {
+        let daemon = self.pid().map(|pid| format!("process {pid} ")).unwrap_or_default();
+        let parent = format!("/{}", self.namespace);
+        let own = |trace: &String| {
+            let is_daemon = !daemon.is_empty() && trace.starts_with(&daemon);
+            !is_daemon && !(trace.starts_with("cgroup ") && trace.ends_with(&parent))
+        };
+        Ok(traces::of_scene(self.root(), &self.namespace)?.into_iter().filter(own).collect())
     }
 
     /// Ends the daemon, waits until nothing of the scene is left on the machine, and says what stayed if anything did.

@@ -44,7 +44,8 @@ impl Leased {
         let expires = (OffsetDateTime::from(SystemTime::now()) + Duration::hours(24))
             .format(&Rfc3339)
             .kind(Kind::Internal, || "format a lease's end")?;
-        let labels = Labels::from([(EXPIRES.to_owned(), expires)]);
+        let transient = (lease::TRANSIENT.to_owned(), "transfer".to_owned());
+        let labels = Labels::from([(EXPIRES.to_owned(), expires), transient]);
         leases.create(&caller.namespace, &id, labels).await?;
         Ok(leased(id, true))
     }

@@ -18,7 +18,7 @@ enum Gone {
 
 /// Sweeps; goes on past a failure, and reports all of them.
 pub(super) async fn sweep(heap: &RoomsHeap) -> Result<usize> {
-    let mut step = marks::step("gc.sweep.records")?;
+    let mut step = marks::step("flows.collect.records")?;
     let this = heap.clone();
     // Alone: nothing can come into use between the look and the removal.
     let (gone, mut failures) = heap
@@ -36,10 +36,10 @@ pub(super) async fn sweep(heap: &RoomsHeap) -> Result<usize> {
         .await?;
     let count = gone.len();
     if count > 0 {
-        step.next("gc.sweep.files")?;
+        step.next("flows.collect.files")?;
     }
     for done in gone {
-        marks::passed("gc.sweep.next");
+        marks::passed("flows.collect.next");
         if let Err((node, error)) = reap(heap, done).await {
             failures.push((node, error));
         }

@@ -129,6 +129,10 @@ impl Deletion {
         drop(step);
         let step = marks::begun("task.delete.shim");
         shim_end::end(&self.conn, self.shim_pid, self.alone).await;
+        if self.alone {
+            // One that was killed on its way out could not take it along.
+            shim_end::remove_socket(self.conn.address());
+        }
         drop(step);
         let _step = marks::begun("task.delete.bundle");
         remove(self.bundle).await;

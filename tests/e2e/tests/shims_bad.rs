@@ -1,0 +1,205 @@
+//! Shims and executors that are killed, that hang: their own container alone is affected, and nothing of it is orphaned.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use harness::{Scene, programs, sh};
+
+/// How long anything here may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Short patience with shims.
+const SHIMS: &str = "[timeouts]\nshim_state = 1\nshim_call = 3\n";
+/// Short patience with executors.
+const EXECUTORS: &str = "[timeouts]\nshim_call = 30\nexecutor = 3\n";
+
+/// A scene with these settings, and in place of the executor a script if there is one.
+fn scene(settings: &str, executor: Option<&str>) -> Result<(Scene, Option<tempfile::TempDir>)> {
+    let built = programs::folder()?;
+    let (folder, own) = match executor {
+        None => (built, None),
+        Some(script) => {
+            let own = tempfile::Builder::new().prefix("runtimed-programs-").tempdir_in(&built)?;
+            for name in ["runtimed", "rctl", "containerd-shim-runtimed-v2"] {
+                // A link of another sort would lead back to the real folder.
+                std::fs::hard_link(built.join(name), own.path().join(name))?;
+            }
+            let path = own.path().join("runc-rs");
+            std::fs::write(&path, script.replace("REAL", &built.join("runc-rs").display().to_string()))?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+            (own.path().to_owned(), Some(own))
+        }
+    };
+    let mut scene = Scene::with_programs(&folder)?;
+    scene.configure(settings);
+    scene.start_daemon()?;
+    e2e::load(&scene)?;
+    Ok((scene, own))
+}
+
+fn inspect(scene: &Scene, name: &str, pointer: &str) -> Result<serde_json::Value> {
+    let all: serde_json::Value = serde_json::from_str(&scene.ok(&["inspect", name])?)?;
+    Ok(all.pointer(pointer).cloned().unwrap_or_default())
+}
+
+fn pid(scene: &Scene, name: &str) -> Result<u64> {
+    inspect(scene, name, "/0/State/Pid")?.as_u64().filter(|pid| *pid > 1).context("a pid")
+}
+
+/// The shim of a container: the parent of its first process.
+fn shim(scene: &Scene, name: &str) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid(scene, name)?))?;
+    let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).context("a parent")?;
+    let parent: u64 = parent.parse()?;
+    let line = std::fs::read_to_string(format!("/proc/{parent}/cmdline"))?;
+    ensure!(line.contains("containerd-shim-runtimed-v2") && line.contains(&inspect(scene, name, "/0/Id")?.as_str().unwrap_or("?").to_owned()), "{line:?}");
+    Ok(parent)
+}
+
+fn signal(name: &str, pid: u64) -> Result<()> {
+    ensure!(pid > 1);
+    sh::run(Command::new("kill").args(["-s", name, &pid.to_string()]))
+}
+
+fn until(what: &str, scene: &Scene, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let began = Instant::now();
+    while !done()? {
+        ensure!(began.elapsed() < PATIENCE, "{what} does not come about\n{}", scene.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Is it gone, or at least dead?
+fn gone(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
+}
+
+#[test]
+fn a_killed_shim_takes_its_own_container_alone() -> Result<()> {
+    let (scene, _) = scene(SHIMS, None)?;
+    for name in ["hit", "other"] {
+        scene.ok(&["run", "-d", "--name", name, "busybox", "sh", "-c", "sleep 1000 & sleep 1000"])?;
+    }
+    scene.ok(&["run", "-d", "--rm", "--name", "brief", "busybox", "sleep", "1000"])?;
+    let (hit, brief) = (pid(&scene, "hit")?, pid(&scene, "brief")?);
+    let mut events = scene.rctl_command(&["wait", "hit"]).stdout(std::process::Stdio::piped()).spawn()?;
+    for name in ["hit", "brief"] {
+        signal("KILL", shim(&scene, name)?)?;
+    }
+    let mut said = String::new();
+    std::io::Read::read_to_string(events.stdout.as_mut().context("stdout is piped")?, &mut said)?;
+    events.wait()?;
+    ensure!(said == "137\n", "{said:?}");
+    ensure!(gone(hit), "its processes go on");
+    ensure!(inspect(&scene, "hit", "/0/State/Status")? == "exited");
+    until("the removal of what was to be removed", &scene, || Ok(scene.rctl(&["inspect", "brief"])?.code != 0))?;
+    ensure!(gone(brief));
+    ensure!(scene.ok(&["exec", "other", "echo", "here"])? == "here\n");
+    scene.ok(&["start", "hit"])?;
+    ensure!(scene.ok(&["exec", "hit", "echo", "again"])? == "again\n");
+    scene.ok(&["rm", "--force", "hit", "other"])?;
+    scene.finish()
+}
+
+#[test]
+fn a_shim_that_hangs_is_answered_for_and_goes_on_or_goes() -> Result<()> {
+    let (scene, _) = scene(SHIMS, None)?;
+    for name in ["hung", "other"] {
+        scene.ok(&["run", "-d", "--name", name, "busybox", "sleep", "1000"])?;
+    }
+    let (first, shim) = (pid(&scene, "hung")?, shim(&scene, "hung")?);
+    signal("STOP", shim)?;
+    let began = Instant::now();
+    let refused = scene.rctl(&["exec", "hung", "true"])?;
+    ensure!(refused.code != 0 && refused.stderr.contains("does not answer"), "{refused:?}");
+    let refused = scene.rctl(&["kill", "--signal", "USR1", "hung"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("no answer in 3s"), "{refused:?}");
+    // What is known is told, and at once.
+    let listed = scene.ok(&["ps", "--format", "{{.Names}} {{.Status}}"])?;
+    ensure!(listed.lines().any(|line| line.starts_with("hung Up ") && line.ends_with("(Not answering)")), "{listed}");
+    ensure!(scene.ok(&["tasks", "ls"])?.lines().any(|line| line.contains("UNKNOWN")));
+    ensure!(scene.ok(&["exec", "other", "echo", "here"])? == "here\n");
+    ensure!(pid(&scene, "hung")? == first);
+    ensure!(began.elapsed() < PATIENCE, "it took {:?}", began.elapsed());
+    // It goes on, and nothing was lost; the signal was on its way all the time, and a sleep ends by it.
+    signal("CONT", shim)?;
+    ensure!(scene.ok(&["wait", "hung"])? == "138\n");
+    scene.ok(&["start", "hung"])?;
+    // It does not, and goes.
+    let (second, shim) = (pid(&scene, "hung")?, self::shim(&scene, "hung")?);
+    signal("STOP", shim)?;
+    scene.ok(&["rm", "--force", "hung"])?;
+    ensure!(gone(second) && gone(shim), "something of it goes on");
+    ensure!(scene.ok(&["exec", "other", "echo", "here"])? == "here\n");
+    scene.ok(&["rm", "--force", "other"])?;
+    scene.finish()
+}
+
+#[test]
+fn a_daemon_comes_up_beside_a_shim_that_hangs() -> Result<()> {
+    let (mut scene, _) = scene(SHIMS, None)?;
+    for name in ["hung", "other"] {
+        scene.ok(&["run", "-d", "--name", name, "busybox", "sleep", "1000"])?;
+    }
+    let shim = shim(&scene, "hung")?;
+    signal("STOP", shim)?;
+    scene.kill_daemon()?;
+    scene.start_daemon()?;
+    ensure!(scene.ok(&["exec", "other", "echo", "here"])? == "here\n");
+    ensure!(scene.ok(&["tasks", "ls"])?.lines().any(|line| line.contains("UNKNOWN")));
+    scene.ok(&["rm", "--force", "hung"])?;
+    ensure!(gone(shim));
+    scene.ok(&["rm", "--force", "other"])?;
+    scene.finish()
+}
+
+/// An executor that hangs in `verb` while a file is there, with a child that hangs with it; both sleep for `length`.
+fn hanging(verb: &str, switch: &Path, length: &str) -> String {
+    format!(
+        "#!/bin/sh\ncase \" $* \" in *\" {verb} \"*) if [ -e {0} ]; then sleep {length} & sleep {length}; fi;; esac\nexec REAL \"$@\"\n",
+        switch.display()
+    )
+}
+
+#[test]
+fn an_executor_that_hangs_is_ended() -> Result<()> {
+    for verb in ["create", "start", "exec", "kill"] {
+        let switch = std::env::temp_dir().join(format!("runtimed-hang-{}-{verb}", std::process::id()));
+        // Nobody else sleeps for as long as that.
+        let length = format!("1{}.5", std::process::id());
+        let (scene, _programs) = scene(EXECUTORS, Some(&hanging(verb, &switch, &length)))?;
+        scene.ok(&["run", "-d", "--name", "other", "busybox", "sleep", "1000"])?;
+        std::fs::write(&switch, "")?;
+        let outcome = match verb {
+            "create" | "start" => scene.rctl(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]),
+            "exec" => scene.rctl(&["exec", "other", "true"]),
+            _ => scene.rctl(&["kill", "other"]),
+        };
+        let leave = std::fs::remove_file(&switch);
+        let outcome = outcome?;
+        leave?;
+        ensure!(outcome.code != 0, "{verb}: {outcome:?}");
+        ensure!(outcome.stderr.contains("the executor did not end within 3s and was killed"), "{verb}: {outcome:?}");
+        until("the end of what hung", &scene, || Ok(!sleeps(&length)?))?;
+        ensure!(scene.ok(&["exec", "other", "echo", "here"])? == "here\n");
+        // The same works once it does not hang any more.
+        if matches!(verb, "create" | "start") {
+            scene.ok(&["rm", "--force", "box"])?;
+            scene.ok(&["run", "--rm", "--name", "box", "busybox", "true"])?;
+        }
+        scene.ok(&["rm", "--force", "other"])?;
+        scene.finish()?;
+    }
+    Ok(())
+}
+
+/// Does anybody still sleep for as long as that?
+fn sleeps(length: &str) -> Result<bool> {
+    let mut entries = std::fs::read_dir("/proc")?.flatten().map(|entry| entry.path().join("cmdline"));
+    Ok(entries.any(|path| std::fs::read(path).is_ok_and(|line| String::from_utf8_lossy(&line).contains(length))))
+}

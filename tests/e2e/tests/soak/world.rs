@@ -1,0 +1,131 @@
+//! The daemon under test, which may be killed at any moment, and commands that know whether it was.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use harness::{Outcome, Scene};
+
+/// How long anything may take that must come about.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A daemon, and who works with it.
+pub struct World {
+    scene: RwLock<Scene>,
+    /// Odd while there is no daemon.
+    epoch: AtomicU64,
+    /// Workers rest.
+    over: AtomicBool,
+    /// The first that went wrong.
+    broken: Mutex<Option<String>>,
+}
+
+/// How a command ended.
+pub struct Call {
+    /// What it said.
+    pub outcome: Outcome,
+    /// The daemon was killed meanwhile.
+    pub cut: bool,
+}
+
+impl World {
+    pub fn new(scene: Scene) -> World {
+        World { scene: RwLock::new(scene), epoch: AtomicU64::new(0), over: AtomicBool::new(false), broken: Mutex::default() }
+    }
+
+    pub fn scene(&self) -> RwLockReadGuard<'_, Scene> {
+        self.scene.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn scene_mut(&self) -> RwLockWriteGuard<'_, Scene> {
+        self.scene.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The scene back, once nobody works with it.
+    pub fn into_scene(self) -> Scene {
+        self.scene.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Kills the daemon, leaves everything alone for a while, and starts the next one.
+    pub fn kill_daemon(&self, pause: Duration) -> Result<Duration> {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        let mut scene = self.scene_mut();
+        scene.kill_daemon()?;
+        std::thread::sleep(pause);
+        let took = scene.start_daemon()?;
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        Ok(took)
+    }
+
+    /// Runs rctl while there is a daemon.
+    pub fn rctl(&self, args: &[&str]) -> Result<Call> {
+        let epoch = self.up()?;
+        let mut command: Command = self.scene().rctl_command(args);
+        let outcome = Outcome::of(&mut command, b"")?;
+        Ok(Call { outcome, cut: self.epoch.load(Ordering::SeqCst) != epoch })
+    }
+
+    /// Runs rctl until it was not cut short.
+    pub fn certain(&self, args: &[&str]) -> Result<Outcome> {
+        loop {
+            let call = self.rctl(args)?;
+            if !call.cut {
+                return Ok(call.outcome);
+            }
+        }
+    }
+
+    /// Waits until there is a daemon; says which.
+    fn up(&self) -> Result<u64> {
+        let begun = Instant::now();
+        loop {
+            let epoch = self.epoch.load(Ordering::SeqCst);
+            if epoch % 2 == 0 {
+                return Ok(epoch);
+            }
+            ensure!(begun.elapsed() < PATIENCE, "no daemon comes up");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Workers go on, or rest.
+    pub fn set_over(&self, over: bool) {
+        self.over.store(over, Ordering::SeqCst);
+    }
+
+    /// Is it time to rest?
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst) || self.is_broken()
+    }
+
+    /// Has something gone wrong?
+    pub fn is_broken(&self) -> bool {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Something has gone wrong. The first counts.
+    pub fn complain(&self, text: String) {
+        eprintln!("BROKEN: {text}");
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+    }
+
+    /// Fails with what has gone wrong, if anything has.
+    pub fn check(&self) -> Result<()> {
+        match self.broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(text) => bail!("{text}"),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until `done` says so.
+    pub fn until(&self, what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+        let begun = Instant::now();
+        while !done()? {
+            ensure!(begun.elapsed() < PATIENCE, "{what} does not come about");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! A daemon with faults, driven by its own command line, and what is true of it.
+
+use std::cell::RefCell;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use client::Client;
+use harness::faults::{self, Faults};
+use harness::registry::Registry;
+use harness::{Outcome, Scene, image};
+use proto_engine::v1;
+use tokio::runtime::Runtime;
+
+/// How long anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A daemon in a root of its own, with a registry beside it.
+pub struct World {
+    pub scene: Scene,
+    pub faults: Faults,
+    /// The name of an image in the registry.
+    pub remote: String,
+    /// An archive of another small image.
+    pub archive: String,
+    /// The container that is watched over a restart.
+    pub target: RefCell<Target>,
+    runtime: Runtime,
+    _registry: Registry,
+}
+
+/// A container by its id, and its first process.
+#[derive(Debug, Clone, Default)]
+pub struct Target {
+    pub id: String,
+    pub pid: u32,
+}
+
+/// A container as the engine lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub name: String,
+    pub state: String,
+    pub status: String,
+    pub pid: u32,
+}
+
+impl World {
+    /// A world in which `busybox` is loaded and the container `bystander` runs.
+    pub fn make() -> Result<World> {
+        let programs = harness::programs::folder()?;
+        let mut scene = Scene::with_programs(&programs)?;
+        let faults = Faults::new()?;
+        scene.set_environment(faults::VARIABLE, faults.folder());
+        let scratch = scene.root().join("scratch");
+        std::fs::create_dir(&scratch)?;
+        let busybox = image::busybox_archive(&scratch)?;
+        let layout = scratch.join("small-layout");
+        image::small(&scratch.join("small"), &layout, "1")?;
+        let registry = Registry::start(&scratch)?;
+        let remote = registry.push(&layout, "1", "small")?;
+        let archive = image::archive(&layout, "1", &scratch.join("small.tar"), "small:loaded")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let archive = archive.display().to_string();
+        let target = RefCell::default();
+        let mut world = World { scene, faults, remote, archive, target, runtime, _registry: registry };
+        world.start()?;
+        world.ok(&["load", "--quiet", "--input", &busybox.display().to_string()])?;
+        world.ok(&["run", "-d", "--name", "bystander", "busybox", "sleep", "100000"])?;
+        Ok(world)
+    }
+
+    /// Starts the daemon and waits until it serves. An error if it ends before, unless that is for a fault.
+    pub fn start(&mut self) -> Result<()> {
+        ensure!(self.try_start()?, "the daemon died at its start\n{}", self.scene.log());
+        Ok(())
+    }
+
+    /// As [`World::start`]; false if it ended before it served.
+    pub fn try_start(&mut self) -> Result<bool> {
+        self.scene.spawn_daemon()?;
+        let began = Instant::now();
+        loop {
+            if self.answers() {
+                return Ok(true);
+            }
+            if self.scene.daemon_ended()?.is_some() {
+                return Ok(false);
+            }
+            ensure!(began.elapsed() < PATIENCE, "the daemon does not serve\n{}", self.scene.log());
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    fn answers(&self) -> bool {
+        self.ask(|client| async move { Ok(client.engine_system().version(v1::VersionRequest {}).await?) }).is_ok()
+    }
+
+    /// Is the daemon dead? Gives one that is dying the time for it.
+    pub fn is_dead(&mut self) -> Result<bool> {
+        Ok(self.scene.daemon_ended()?.is_some())
+    }
+
+    /// Asks the daemon something over its API.
+    pub fn ask<T, F: Future<Output = Result<T>>>(&self, question: impl FnOnce(Client) -> F) -> Result<T> {
+        let (socket, namespace) = (self.scene.socket(), self.scene.namespace().to_owned());
+        let asking = async {
+            let client = Client::connect(&socket, &namespace).await?;
+            question(client).await
+        };
+        let patient = async { tokio::time::timeout(PATIENCE, asking).await };
+        self.runtime.block_on(patient).context("the daemon does not answer")?
+    }
+
+    /// Runs rctl to its end, faults and all; one that hangs is an error.
+    pub fn rctl(&self, args: &[&str]) -> Result<Outcome> {
+        let mut command = self.scene.rctl_command(args);
+        command.env(faults::VARIABLE, self.faults.folder()).stdin(Stdio::null());
+        let what = format!("rctl {}", args.join(" "));
+        let mut command = tokio::process::Command::from(command);
+        command.kill_on_drop(true);
+        let running = async { tokio::time::timeout(PATIENCE, command.output()).await };
+        let output = self.runtime.block_on(running).map_err(|_| self.hangs(&what))??;
+        Ok(Outcome {
+            what,
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    fn hangs(&self, what: &str) -> anyhow::Error {
+        anyhow::anyhow!("{what} does not end")
+    }
+
+    /// Runs rctl to success.
+    pub fn ok(&self, args: &[&str]) -> Result<String> {
+        self.rctl(args)?.ok()
+    }
+
+    /// All containers.
+    pub fn containers(&self) -> Result<Vec<Listed>> {
+        let request = v1::ListRequest { all: true, ..Default::default() };
+        let listed = self.ask(|client| async move { Ok(client.engine_containers().list(request).await?) })?;
+        let containers = listed.into_inner().containers.into_iter();
+        Ok(containers
+            .map(|container| Listed {
+                name: container.names.first().map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default(),
+                state: container.state,
+                status: container.status,
+                pid: container.pid,
+            })
+            .collect())
+    }
+
+    /// The container `name`, if there is one.
+    pub fn container(&self, name: &str) -> Result<Option<Listed>> {
+        Ok(self.containers()?.into_iter().find(|container| container.name == name))
+    }
+
+    /// The state of the container `name`; `none` if there is none.
+    pub fn state(&self, name: &str) -> Result<String> {
+        Ok(self.container(name)?.map_or_else(|| "none".to_owned(), |container| container.state))
+    }
+
+    /// Waits until the container `name` is in one of these states.
+    pub fn until(&self, name: &str, states: &[&str]) -> Result<String> {
+        let began = Instant::now();
+        loop {
+            let state = self.state(name)?;
+            if states.contains(&state.as_str()) {
+                return Ok(state);
+            }
+            if began.elapsed() > PATIENCE / 2 {
+                bail!("the container {name} stays {state}, and does not become {}", states.join(" or "));
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    }
+}
