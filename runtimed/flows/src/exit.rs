@@ -38,7 +38,9 @@ impl Flows {
                 // A later start, or a removal, met the ended task first, and noted its end.
                 return self.forget_removed(namespace, id);
             }
-            let noted = self.note_end(namespace, id, exit).await;
+            let goes = self.goes_with_its_end(namespace, id);
+            let noting = self.note_end(namespace, id, exit);
+            let noted = if goes { metadata::lazily(noting).await } else { noting.await };
             marks::passed("flows.exit.noted");
             if let Err(error) = self.rooms().tasks.delete(namespace, id).await
                 && !error.is_not_found()
@@ -63,6 +65,13 @@ impl Flows {
             removed?;
         }
         Ok(())
+    }
+
+    /// Is the container removed when it ends? Then nothing of it need outlast a power cut.
+    fn goes_with_its_end(&self, namespace: &Namespace, id: &ContainerId) -> bool {
+        let container = self.rooms().containers.get(namespace, id);
+        let config = container.ok().and_then(|container| ContainerConfig::of(&container).ok().flatten());
+        config.is_some_and(|config| config.auto_remove)
     }
 
     /// Notes how the last run ended, and tells those who wait.

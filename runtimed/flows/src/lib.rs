@@ -83,12 +83,14 @@ struct Inner {
     settings: Settings,
     live: Live,
     busy: Busy,
+    users: user::Known,
 }
 
 impl Flows {
     /// Puts the flows over `rooms`. Call [`Flows::recover`] before the first request.
     pub fn new(rooms: Rooms, settings: Settings) -> Flows {
-        Flows { inner: Arc::new(Inner { rooms, settings, live: Live::default(), busy: Busy::default() }) }
+        let (live, busy, users) = (Live::default(), Busy::default(), user::Known::default());
+        Flows { inner: Arc::new(Inner { rooms, settings, live, busy, users }) }
     }
 
     /// The rooms.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use container::Container;
 use errors::{Context, Error, Kind, Result};
 use ids::{ContainerId, Namespace};
 use task::{Exit, Status};
@@ -32,7 +33,28 @@ impl Flows {
             Some(exit) => exit.status,
             None => tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default().exit_code,
         };
-        step.next("flows.remove.root")?;
+        drop(step);
+        let removing = self.take_away(namespace, id, &container, name);
+        match config.as_ref().is_some_and(|config| config.auto_remove) {
+            // Were it back after a power cut, it would be removed again.
+            true => metadata::lazily(removing).await?,
+            false => removing.await?,
+        }
+        marks::passed("flows.remove.done");
+        self.live().advance(namespace, id, Progress::Removed(code));
+        self.live().forget(namespace, id);
+        Ok(())
+    }
+
+    /// Removes all that there is of a container without a task.
+    async fn take_away(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        container: &Container,
+        name: &str,
+    ) -> Result<()> {
+        let mut step = marks::step("flows.remove.root")?;
         if !container.snapshot_key.is_empty() {
             let snapshotter = self.rooms().snapshotters.get(&container.snapshotter)?;
             match snapshotter.remove(namespace, &container.snapshot_key).await {
@@ -45,17 +67,18 @@ impl Flows {
         step.next("flows.remove.sockets")?;
         remove_folder(&self.container_state(namespace, id))?;
         step.next("flows.remove.record")?;
-        match self.rooms().containers.delete(namespace, id).await {
+        let named = container.labels.contains_key(NAME_LABEL);
+        let deleting = self.rooms().containers.delete(namespace, id);
+        // The name goes to disk right after, and takes this along.
+        let deleted = if named { metadata::lazily(deleting).await } else { deleting.await };
+        match deleted {
             Err(error) if error.is_not_found() => {}
             other => other?,
         }
         step.next("flows.remove.name")?;
-        if container.labels.contains_key(NAME_LABEL) {
+        if named {
             tables::forget(&self.rooms().store, namespace, name, id).await?;
         }
-        marks::passed("flows.remove.done");
-        self.live().advance(namespace, id, Progress::Removed(code));
-        self.live().forget(namespace, id);
         Ok(())
     }
 
@@ -73,7 +96,10 @@ impl Flows {
             Err(error) if error.is_not_found() => {}
             // The shim does not answer: it goes, and the container with it.
             Err(error) if matches!(error.kind(), Kind::DeadlineExceeded | Kind::Unavailable) => {
-                tasks.end_shim(namespace, id).await.context(|| format!("kill container {id}: {}", error.chain()))?;
+                tasks
+                    .end_shim(namespace, id)
+                    .await
+                    .context(|| format!("kill container {id}: {}", error.chain()))?;
             }
             other => other.context(|| format!("kill container {id}"))?,
         }

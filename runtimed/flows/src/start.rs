@@ -79,7 +79,12 @@ impl Flows {
                 started.progress = Some(run.follow());
                 self.watch(namespace.clone(), id.clone(), run);
                 step.next("flows.start.note")?;
-                self.note_started(namespace, id).await?;
+                let noting = self.note_started(namespace, id);
+                match config.is_some_and(|config| config.auto_remove) {
+                    // A power cut ends it, and with that removes it.
+                    true => metadata::lazily(noting).await?,
+                    false => noting.await?,
+                }
                 marks::passed("flows.start.noted");
                 Ok(started)
             }

@@ -1,8 +1,10 @@
 //! Who a process runs as: docker's `USER` text against the container's own /etc/passwd and /etc/group.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use container::Container;
 use errors::{Context, Error, Kind, Result, WithKind};
@@ -33,6 +35,31 @@ pub struct Accounts {
     pub(crate) group: String,
 }
 
+/// Users that were looked up, by snapshotter, chain of layers and `USER` text: layers never change, and to look a user up in
+/// them takes a mount. When it is full it is emptied.
+#[derive(Default)]
+pub struct Known(Mutex<HashMap<Place, User>>);
+
+type Place = (String, String, String);
+
+/// Users that are kept.
+const MOST: usize = 256;
+
+impl Known {
+    fn users(&self) -> std::sync::MutexGuard<'_, HashMap<Place, User>> {
+        // A map of finished answers: whole between two statements.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, place: Place, user: &User) {
+        let mut users = self.users();
+        if users.len() >= MOST {
+            users.clear();
+        }
+        users.insert(place, user.clone());
+    }
+}
+
 /// `process.user` of the OCI runtime spec.
 pub fn to_json(user: &User) -> serde_json::Value {
     serde_json::json!({ "uid": user.uid, "gid": user.gid, "additionalGids": user.groups })
@@ -52,6 +79,23 @@ impl Flows {
             .get(&container.snapshotter)?
             .mounts(namespace, &container.snapshot_key)?;
         self.user_in(mounts, user).await
+    }
+
+    /// Resolves `user` within a new root on the layers of `chain`, which nobody has written to yet.
+    pub(crate) async fn user_of_layers(
+        &self,
+        snapshotter: &str,
+        chain: &str,
+        mounts: Vec<Mount>,
+        user: &str,
+    ) -> Result<User> {
+        let place = (snapshotter.to_owned(), chain.to_owned(), user.to_owned());
+        if let Some(known) = self.inner.users.users().get(&place) {
+            return Ok(known.clone());
+        }
+        let found = self.user_in(mounts, user).await?;
+        self.inner.users.note(place, &found);
+        Ok(found)
     }
 
     /// Resolves `user` within a root that `mounts` describe, mounted read-only for a moment.

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::disk::Disk;
 use crate::reader::Reader;
-use crate::transaction::Transaction;
 use crate::scope;
+use crate::transaction::Transaction;
 use crate::writer::{self, Company, Durability, Job};
 
 /// The store. Cheap to clone; the last clone's end closes it.
