@@ -13,12 +13,15 @@ pub const DEMO: &[&str] = &["docker-registry", "skopeo", "umoci", "procps"];
 /// What the tests need besides: real peers.
 pub const TEST: &[&str] = &[
     "apache2-utils",
+    "buildah",
     "busybox-static",
     "containerd",
     "criu",
     "crun",
     "docker-registry",
+    "docker.io",
     "jq",
+    "podman",
     "procps",
     "runc",
     "skopeo",

@@ -1,6 +1,8 @@
 //! What the tests with real peers and clients share: see `tests/`.
 
+pub mod docker;
 pub mod layers;
+pub mod podman;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
