@@ -5,7 +5,7 @@ use anyhow::Result;
 use harness::sh;
 
 use crate::root::root;
-use crate::{build, check, packages, tidy};
+use crate::{build, check, packages, tidy, vm};
 
 /// Installs what is needed, checks the sources, builds the programs, runs every test.
 pub fn test(args: &[String]) -> Result<()> {
@@ -23,10 +23,18 @@ pub fn test(args: &[String]) -> Result<()> {
         command.args(["test", "--workspace", "--no-fail-fast"]).args(args).env("RUNTIMED_BIN_DIR", &programs);
         sh::run(&mut command)
     };
-    // What fails twice is broken. What fails once is a race, most of them between a test and the kernel: it is said here, by name above, and is to
-    // be mended all the same.
-    tests().or_else(|error| {
-        println!("RETRY: tests failed and are run once more; each of them is a race to be mended: {error:#}");
-        tests()
+    twice("tests", tests)?;
+    // Arguments choose some of cargo's tests.
+    if args.is_empty() { twice("tests in the virtual machine", || vm::vm_test(&[])) } else { Ok(()) }
+}
+
+/// What fails twice is broken. What fails once is a race, most of them between a test and the kernel: it is said here, by name above,
+/// and is to be mended all the same.
+fn twice(what: &str, run: impl Fn() -> Result<()>) -> Result<()> {
+    run().or_else(|error| {
+        println!(
+            "RETRY: {what} failed and are run once more; each of them is a race to be mended: {error:#}"
+        );
+        run()
     })
 }

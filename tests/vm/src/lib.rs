@@ -75,7 +75,7 @@ impl Bundle {
         for applet in APPLETS {
             symlink("busybox", bin.join(applet))?;
         }
-        let mut config: Value = serde_json::from_str(&oci::runtime::default_spec_json(false))?;
+        let mut config: Value = serde_json::from_str(&oci::runtime::default_spec_json(is_unified()))?;
         config["process"]["terminal"] = json!(false);
         config["process"]["args"] = json!(["sh", "-c", script]);
         config["root"]["readonly"] = json!(false);

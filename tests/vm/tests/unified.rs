@@ -142,7 +142,8 @@ fn a_container_divides_its_own_cgroup_and_exec_enters_a_part() -> Result<()> {
         }
     }
     bundle.start()?;
-    until("it has divided itself", || Ok(bundle.file("part/pids.max").is_ok_and(|limit| limit == "7")))?;
+    until("it has divided itself", || Ok(bundle.file("part/pids.max").is_ok_and(|limit| limit == "7")))
+        .with_context(|| format!("{:?}", bundle.output()))?;
     let within = bundle.ok(&["exec", "--cgroup", "part", "ID", "cat", "/proc/self/cgroup"])?;
     ensure!(within == "0::/part\n", "{within}");
     // Without being told, exec goes where init is, since the top has parts now.

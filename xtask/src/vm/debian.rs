@@ -51,7 +51,13 @@ pub fn kernel(folder: &Path) -> Result<Kernel> {
     if !unpacked.exists() {
         println!("Fetching {package}");
         let scratch = fresh(&folder.join("kernel.part"))?;
-        sh::run(Command::new("apt-get").current_dir(&scratch).args(["-q", "download", &package]))?;
+        sh::run(Command::new("apt-get").current_dir(&scratch).args([
+            "-q",
+            "-o",
+            "APT::Sandbox::User=root",
+            "download",
+            &package,
+        ]))?;
         let deb = only_file(&scratch, ".deb")?;
         let tree = scratch.join("tree");
         sh::run(Command::new("dpkg-deb").arg("-x").args([&deb, &tree]))?;

@@ -55,17 +55,17 @@ pub fn run(parts: &Parts, hierarchy: Hierarchy, folder: &Path) -> Result<()> {
     if late {
         bail!("the machine was still running after {} s\n{}", LIMIT.as_secs(), tail(&console));
     }
-    verdict.with_context(|| if report.finished { String::new() } else { tail(&console) })
+    if report.finished { verdict } else { verdict.with_context(|| tail(&console)) }
 }
 
 /// Reads to the end of the machine, which is ended when its time is up.
 fn watch(mut machine: Child, output: ChildStdout) -> Result<(Report, bool)> {
-    let pid = machine.id();
+    let (pid, began) = (machine.id(), Instant::now());
     let (over, late) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let guard = std::thread::spawn({
         let (over, late) = (over.clone(), late.clone());
         move || {
-            let end = Instant::now() + LIMIT;
+            let end = began + LIMIT;
             while Instant::now() < end {
                 std::thread::park_timeout(end.saturating_duration_since(Instant::now()));
                 if over.load(Ordering::Acquire) {
@@ -82,7 +82,10 @@ fn watch(mut machine: Child, output: ChildStdout) -> Result<(Report, bool)> {
         let line = line.context("read from qemu")?;
         let line = String::from_utf8_lossy(&line);
         let line = line.trim_end_matches('\r');
-        println!("{line}");
+        match line.strip_prefix("== end ") {
+            Some(end) => println!("== end {end}, {} s after the start", began.elapsed().as_secs()),
+            None => println!("{line}"),
+        }
         report.line(line);
     }
     over.store(true, Ordering::Release);

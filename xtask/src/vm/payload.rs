@@ -58,7 +58,7 @@ const RECIPES: &[Recipe] = &[
         folder: "runc-rs",
         target: "resources",
         under: &["unified"],
-        args: &[],
+        args: &["devices", "events", "limits", "pause", "ps"],
         programs: &["runc-rs"],
     },
     Recipe {
@@ -67,7 +67,14 @@ const RECIPES: &[Recipe] = &[
         folder: "runc-rs",
         target: "it",
         under: &["unified"],
-        args: &["cgroup", "exec", "lifecycle", "unified"],
+        args: &[
+            "unified",
+            "create_start_state_kill_delete",
+            "kill_all",
+            "begins_at_the_container",
+            "detached_with",
+            "not_in_what_is_paused",
+        ],
         programs: &["runc-rs"],
     },
     Recipe {
