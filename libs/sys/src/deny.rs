@@ -25,6 +25,9 @@ pub const PIDFD: &[i64] = &[libc::SYS_pidfd_open, libc::SYS_pidfd_getfd, libc::S
 /// Descriptors closed by the range (Linux 5.9).
 pub const CLOSE_RANGE: &[i64] = &[libc::SYS_close_range];
 
+/// Programs executed by descriptor (Linux 3.19).
+pub const EXECVEAT: &[i64] = &[libc::SYS_execveat];
+
 /// Makes `command` and all that it starts find that these calls of the native architecture do not exist. Needs
 /// CAP_SYS_ADMIN, so that nothing else changes for them.
 ///

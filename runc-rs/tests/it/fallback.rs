@@ -32,19 +32,27 @@ const NEWER: &[&str] = &["recursive_attributes", "id_mapped_mounts", "sources_ou
 fn mounts_and_paths_without_descriptor_calls() {
     again(
         &[deny::OPENAT2, deny::MOUNT_API],
-        &["filesystem::", "namespaces::", "terminal::", "safety::", "process::", "hooks::"],
+        &[
+            "filesystem::",
+            "namespaces::",
+            "terminal::",
+            "exchanged",
+            "nothing_is_mounted_over_proc",
+            "process::",
+            "hooks::",
+        ],
         NEWER,
     );
 }
 
 #[test]
 fn paths_without_openat2_alone() {
-    again(&[deny::OPENAT2], &["filesystem::", "safety::"], &[]);
+    again(&[deny::OPENAT2], &["filesystem::", "exchanged", "nothing_is_mounted_over_proc"], &[]);
 }
 
 #[test]
 fn mounts_without_the_new_calls_alone() {
-    again(&[deny::MOUNT_API], &["filesystem::", "safety::"], NEWER);
+    again(&[deny::MOUNT_API], &["filesystem::", "exchanged", "nothing_is_mounted_over_proc"], NEWER);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod notify;
 mod older;
 mod process;
 mod rootless;
+mod safety;
 mod seccomp;
 mod terminal;
 mod unified;
