@@ -139,7 +139,7 @@ mod tests {
         fs::create_dir(root.path().join("gold/mon_groups")).unwrap();
         let group = apply(root.path(), &asked(Some("gold"), &[], true), 43).unwrap();
         assert_eq!(group.monitoring, root.path().join("gold/mon_groups/c1"));
-        assert_eq!(group.made, [group.monitoring.clone()]);
+        assert_eq!(group.made, std::slice::from_ref(&group.monitoring));
     }
 
     #[test]

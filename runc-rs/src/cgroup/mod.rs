@@ -100,6 +100,11 @@ pub trait Manager {
         None
     }
 
+    /// Hands a new container's cgroup over to a user, who may then divide it. On version 1 nobody but root does that.
+    fn give_to(&self, _uid: u32) -> Result<()> {
+        Ok(())
+    }
+
     /// A source of "a process was killed for lack of memory" notices.
     fn oom_watch(&self) -> Result<Box<dyn OomWatch>>;
 }
@@ -201,6 +206,16 @@ fn is_rootless() -> bool {
 /// The map of the first user namespace: all 2^32-1 ids to themselves (user_namespaces(7)).
 fn maps_everything(map: &str) -> bool {
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Moves a process into the very cgroup of another, on version 2.
+pub fn join_beside(other: i32, pid: i32) -> Result<()> {
+    let hierarchies = Hierarchies::read()?;
+    let mount = hierarchies.unified().ok_or_else(|| Error::NotExist("no cgroup2 mount".into()))?;
+    let of_other = mounts::parse_own(&file::read(Path::new(&format!("/proc/{other}")), "cgroup")?);
+    let path = of_other.get("").ok_or_else(|| Error::NotExist(format!("process {other} has no cgroup")))?;
+    let below = path.strip_prefix(&mount.root).unwrap_or(path);
+    tree::join(&mount.mountpoint.join(mounts::clean(below)), pid)
 }
 
 /// [`Manager::update`], all of it or nothing: if a limit is refused, those that were set before it are taken back.

@@ -74,12 +74,10 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
         log::warn("runc checkpoint is untested with rootless containers");
     }
     let container = Container::load(&global.root, matches.id()?)?;
-    match container.status()? {
-        status @ (Status::Created | Status::Stopped) => {
-            let status = status.as_str();
-            return Err(Error::new(format!("Container cannot be checkpointed in {status} state")));
-        }
-        _ => {}
+    let status = container.status()?;
+    if matches!(status, Status::Created | Status::Stopped) {
+        let status = status.as_str();
+        return Err(Error::new(format!("Container cannot be checkpointed in {status} state")));
     }
     let (mut options, place) = options(matches)?;
     checkpoint(&container, &mut options, &place)?;
@@ -94,7 +92,7 @@ pub fn options(matches: &Matches) -> Result<(Options, Place)> {
     let place = place(matches)?;
     let parent = matches.value("parent-path").unwrap_or_default().to_owned();
     check_parent(&place.images, &parent)?;
-    for kind in matches.values("empty-ns").filter(|kind| *kind != "network") {
+    if let Some(kind) = matches.values("empty-ns").find(|kind| *kind != "network") {
         return Err(Error::new(format!("namespace {kind:?} is not supported")));
     }
     let text = |name: &str| matches.value(name).unwrap_or_default().to_owned();

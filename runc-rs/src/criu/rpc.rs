@@ -120,6 +120,9 @@ fn version_number(message: &[u8]) -> Option<i64> {
     Some(if git { number - number % 100 + 100 } else { number })
 }
 
+/// Told of a step that criu has come to: its name, the process it is about, and a descriptor that came with it.
+pub type Notify<'a> = dyn FnMut(&str, i32, Option<OwnedFd>) -> Result<()> + 'a;
+
 /// A criu that waits for its request.
 #[derive(Debug)]
 pub struct Criu {
@@ -151,12 +154,7 @@ impl Criu {
     }
 
     /// Sends a request, and answers what criu says meanwhile with `notify`, until the request is served.
-    pub fn ask(
-        &mut self,
-        kind: Kind,
-        request: Writer,
-        notify: &mut dyn FnMut(&str, i32, Option<OwnedFd>) -> Result<()>,
-    ) -> Result<Answer> {
+    pub fn ask(&mut self, kind: Kind, request: Writer, notify: &mut Notify<'_>) -> Result<Answer> {
         self.send(request.bytes())?;
         loop {
             let (answer, fd) = self.receive()?;

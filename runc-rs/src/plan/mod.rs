@@ -1,6 +1,7 @@
 //! From config.json to a list of steps. Nothing here touches the system: what is decided here can be printed and tested
 //! without any rights, and what is done later ([`crate::steps`]) decides nothing.
 
+mod delegation;
 pub mod devices;
 pub mod mounts;
 pub mod namespaces;

@@ -206,6 +206,9 @@ impl Creation<'_> {
         if !born.in_cgroup {
             self.manager.join(born.pid).context("unable to apply cgroup configuration")?;
         }
+        if let Some(owner) = self.plan.cgroup_owner() {
+            self.manager.give_to(owner).context("unable to apply cgroup configuration")?;
+        }
         self.control_resources(born.pid)?;
         self.map_ids(born)?;
         net_devices::move_all(&self.plan.net_devices, born.pid)

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use nix::errno::Errno;
 use oci::runtime::LinuxSeccomp;
 use rustix::fs::{Mode, OFlags};
 
@@ -168,12 +169,26 @@ struct Exec<'a> {
 impl Exec<'_> {
     fn begin(&self, cgroup: &dyn cgroup::Manager, in_cgroup: bool) -> Result<()> {
         if !in_cgroup {
-            cgroup.join(self.pid).context("error adding pid to cgroups")?;
+            self.enter(cgroup).context("error adding pid to cgroups")?;
         }
         if self.process.oom_score_adj.is_some() {
             parent::set_oom_score(&Procfs::open()?, self.pid, self.process.oom_score_adj)?;
         }
         Ok(())
+    }
+}
+
+impl Exec<'_> {
+    /// A container that has divided its cgroup has processes in the parts only (Documentation/admin-guide/cgroup-v2.rst, "No
+    /// Internal Process Constraint"): unless told a part, a further one goes where init is.
+    fn enter(&self, cgroup: &dyn cgroup::Manager) -> cgroup::Result<()> {
+        let state = &self.container.state;
+        match cgroup.join(self.pid) {
+            Err(e) if e.errno() == Some(Errno::EBUSY) && cgroup.paths() == state.cgroup_paths => {
+                cgroup::join_beside(state.init_process_pid, self.pid)
+            }
+            done => done,
+        }
     }
 }
 

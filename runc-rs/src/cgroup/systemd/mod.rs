@@ -227,6 +227,10 @@ impl Manager for Systemd {
         self.cgroup.oom_watch()
     }
 
+    fn give_to(&self, uid: u32) -> Result<()> {
+        self.cgroup.give_to(uid)
+    }
+
     fn unit(&self) -> Option<&Unit> {
         Some(&self.unit)
     }

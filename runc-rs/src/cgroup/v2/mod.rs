@@ -3,6 +3,7 @@
 mod cpu;
 mod cpuset;
 mod create;
+mod delegate;
 mod devices;
 mod freezer;
 mod hugetlb;
@@ -165,6 +166,11 @@ impl Manager for V2 {
 
     fn exists(&self) -> bool {
         self.dir.exists()
+    }
+
+    fn give_to(&self, uid: u32) -> Result<()> {
+        // Who may not give it away has it already, or has none.
+        if self.lenient.rootless { Ok(()) } else { delegate::give_to(&self.dir, uid) }
     }
 
     fn oom_watch(&self) -> Result<Box<dyn OomWatch>> {
