@@ -1,5 +1,6 @@
 //! A container's bundle with busybox in it, and the executor on it, inside the virtual machine. Everything is gone at the end.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -26,7 +27,7 @@ pub struct Bundle {
     /// What will be in config.json.
     pub config: Value,
     flags: Vec<String>,
-    user: Option<&'static str>,
+    user: bool,
 }
 
 /// How a verb ended, and what it said.
@@ -81,7 +82,34 @@ impl Bundle {
         config["root"]["readonly"] = json!(false);
         let id = format!("vm-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Ok(Bundle { dir, id, config, flags, user: None })
+        Ok(Bundle { dir, id, config, flags, user: false })
+    }
+
+    /// The same, all of it an ordinary user's: root inside is that user outside.
+    ///
+    /// # Errors
+    /// No bundle could be made.
+    pub fn rootless(flags: &[&str], script: &str) -> Result<Bundle> {
+        let mut bundle = Bundle::new(flags, script)?;
+        let process = bundle.config["process"].clone();
+        bundle.config = serde_json::from_str(&oci::runtime::rootless_spec_json(1000, 1000, is_unified()))?;
+        bundle.config["process"]["terminal"] = json!(false);
+        bundle.config["process"]["args"] = process["args"].clone();
+        bundle.config["root"]["readonly"] = json!(false);
+        harness::sh::run(Command::new("chown").args(["-R", "user:user"]).arg(bundle.dir.path()))?;
+        bundle.user = true;
+        Ok(bundle)
+    }
+
+    /// Lets the container write to its cgroup.
+    ///
+    /// # Errors
+    /// config.json has no such mount.
+    pub fn mount_cgroup_writable(&mut self) -> Result<()> {
+        let mounts = self.config["mounts"].as_array_mut().context("no mounts")?;
+        let mount = mounts.iter_mut().find(|mount| mount["type"] == "cgroup").context("no cgroup mount")?;
+        mount["options"] = json!(["nosuid", "noexec", "nodev", "rw"]);
+        Ok(())
     }
 
     /// The path of `linux.cgroupsPath`.
@@ -97,28 +125,10 @@ impl Bundle {
     /// The executor with a verb.
     pub fn command(&self, args: &[&str]) -> Command {
         let program = Path::new(&std::env::var_os("RUNTIMED_BIN_DIR").unwrap_or_default()).join("runc-rs");
-        let mut command = match self.user {
-            None => Command::new(program),
-            Some(user) => {
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", user, "--regid", user, "--init-groups", "--"]).arg(program);
-                command.env("XDG_RUNTIME_DIR", "/run/user/1000").env_remove("DBUS_SESSION_BUS_ADDRESS");
-                command
-            }
-        };
+        let mut command = if self.user { as_user(program) } else { Command::new(program) };
         command.arg("--root").arg(self.dir.path().join("state")).args(&self.flags).args(args);
         command.stdin(Stdio::null());
         command
-    }
-
-    /// Everything from now on is done by an ordinary user, who owns the bundle.
-    ///
-    /// # Errors
-    /// The bundle could not be given away.
-    pub fn as_user(&mut self) -> Result<()> {
-        harness::sh::run(Command::new("chown").args(["-R", "user:user"]).arg(self.dir.path()))?;
-        self.user = Some("user");
-        Ok(())
     }
 
     /// Runs a verb to its end; `ID` stands for the container's id.
@@ -218,6 +228,17 @@ impl Drop for Bundle {
             assert!(cgroup.is_err() || cgroup.is_ok_and(|dir| !dir.exists()));
         }
     }
+}
+
+/// A program that an ordinary user runs, with the way to the user's service manager.
+pub fn as_user(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "user", "--regid", "user", "--init-groups", "--"]).arg(program);
+    command
+        .env("XDG_RUNTIME_DIR", "/run/user/1000")
+        .env("HOME", "/home/user")
+        .env_remove("DBUS_SESSION_BUS_ADDRESS");
+    command
 }
 
 /// Asks until the answer is yes.

@@ -136,11 +136,7 @@ fn a_container_divides_its_own_cgroup_and_exec_enters_a_part() -> Result<()> {
     let script = "mkdir /sys/fs/cgroup/part /sys/fs/cgroup/rest && echo 1 >/sys/fs/cgroup/rest/cgroup.procs && \
         echo '+memory +pids' >/sys/fs/cgroup/cgroup.subtree_control && echo 7 >/sys/fs/cgroup/part/pids.max; exec sleep 1000";
     let mut bundle = Bundle::new(&[], script)?;
-    for mount in bundle.config["mounts"].as_array_mut().context("no mounts")? {
-        if mount["type"] == "cgroup" {
-            mount["options"] = json!(["nosuid", "noexec", "nodev", "rw"]);
-        }
-    }
+    bundle.mount_cgroup_writable()?;
     bundle.start()?;
     until("it has divided itself", || Ok(bundle.file("part/pids.max").is_ok_and(|limit| limit == "7")))
         .with_context(|| format!("{:?}", bundle.output()))?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -58,25 +59,10 @@ pub fn run(parts: &Parts, hierarchy: Hierarchy, folder: &Path) -> Result<()> {
     if report.finished { verdict } else { verdict.with_context(|| tail(&console)) }
 }
 
-/// Reads to the end of the machine, which is ended when its time is up.
+/// Reads to the end of the machine; says whether it had to be ended.
 fn watch(mut machine: Child, output: ChildStdout) -> Result<(Report, bool)> {
-    let (pid, began) = (machine.id(), Instant::now());
-    let (over, late) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let guard = std::thread::spawn({
-        let (over, late) = (over.clone(), late.clone());
-        move || {
-            let end = began + LIMIT;
-            while Instant::now() < end {
-                std::thread::park_timeout(end.saturating_duration_since(Instant::now()));
-                if over.load(Ordering::Acquire) {
-                    return;
-                }
-            }
-            late.store(true, Ordering::Release);
-            // Not reaped yet: the id is still its own.
-            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
-        }
-    });
+    let guard = Guard::over(machine.id());
+    let began = Instant::now();
     let mut report = Report::default();
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("read from qemu")?;
@@ -88,11 +74,43 @@ fn watch(mut machine: Child, output: ChildStdout) -> Result<(Report, bool)> {
         }
         report.line(line);
     }
-    over.store(true, Ordering::Release);
-    guard.thread().unpark();
-    let _ = guard.join();
+    let late = guard.dismiss();
     machine.wait().context("wait for qemu")?;
-    Ok((report, late.load(Ordering::Acquire)))
+    Ok((report, late))
+}
+
+/// Ends a process when its time is up.
+struct Guard {
+    dismissed: Arc<AtomicBool>,
+    thread: JoinHandle<bool>,
+}
+
+impl Guard {
+    /// The process must not be reaped before the guard is dismissed: its id could be another's.
+    fn over(pid: u32) -> Self {
+        let dismissed = Arc::new(AtomicBool::new(false));
+        let told = dismissed.clone();
+        let thread = std::thread::spawn(move || {
+            let end = Instant::now() + LIMIT;
+            while !told.load(Ordering::Acquire) {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+                    return true;
+                }
+                std::thread::park_timeout(left);
+            }
+            false
+        });
+        Self { dismissed, thread }
+    }
+
+    /// Says whether it has ended the process.
+    fn dismiss(self) -> bool {
+        self.dismissed.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        self.thread.join().unwrap_or(false)
+    }
 }
 
 fn command(parts: &Parts, hierarchy: Hierarchy, console: &Path) -> Command {

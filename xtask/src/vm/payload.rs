@@ -105,6 +105,15 @@ const RECIPES: &[Recipe] = &[
         programs: &["runc-rs"],
     },
     Recipe {
+        name: "rootless",
+        package: "vm",
+        folder: "tests/vm",
+        target: "rootless",
+        under: &["unified"],
+        args: &["--ignored"],
+        programs: &["runc-rs"],
+    },
+    Recipe {
         name: "version-2",
         package: "vm",
         folder: "tests/vm",
