@@ -180,7 +180,7 @@ impl Flows {
             };
         }
         step.next("flows.create.files")?;
-        let folder = self.container_root(namespace, id);
+        let folder = self.container_state(namespace, id);
         undo.push("remove the files", {
             let folder = folder.clone();
             async move { crate::remove::remove_folder(&folder) }

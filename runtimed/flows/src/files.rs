@@ -25,6 +25,11 @@ pub fn write(directory: &Path, hostname: &str, host_network: bool) -> Result<()>
     put(&directory.join("resolv.conf"), &resolv)
 }
 
+/// Writes them again if they are gone, with all that may vanish with a reboot.
+pub fn restore(directory: &Path, hostname: &str, host_network: bool) -> Result<()> {
+    if directory.join("resolv.conf").exists() { Ok(()) } else { write(directory, hostname, host_network) }
+}
+
 fn own_hosts(hostname: &str) -> Vec<u8> {
     format!(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n\

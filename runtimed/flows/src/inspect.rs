@@ -29,7 +29,7 @@ impl Flows {
         } else {
             config.command.clone()
         };
-        let root = self.container_root(namespace, id);
+        let files = self.container_state(namespace, id);
         let mut object = json!({
             "Id": id.as_str(),
             "Created": rfc3339(Some(line.container.created_at)),
@@ -37,9 +37,9 @@ impl Flows {
             "Args": command.get(1..).unwrap_or_default(),
             "State": state(&line),
             "Image": config.image_id,
-            "ResolvConfPath": root.join("resolv.conf"),
-            "HostnamePath": root.join("hostname"),
-            "HostsPath": root.join("hosts"),
+            "ResolvConfPath": files.join("resolv.conf"),
+            "HostnamePath": files.join("hostname"),
+            "HostsPath": files.join("hosts"),
             "LogPath": self.log_path(namespace, id),
             "Name": format!("/{}", line.name()),
             "RestartCount": line.state.restart_count,

@@ -13,7 +13,7 @@ use crate::attach::{self, Streams};
 use crate::config::ContainerConfig;
 use crate::live::{Follower, Progress, until};
 use crate::undo::Undo;
-use crate::{Flows, tables};
+use crate::{Flows, files, tables};
 
 /// A container that was started.
 pub struct Started {
@@ -189,7 +189,11 @@ impl Flows {
             Vec::new()
         } else {
             let snapshotter = self.rooms().snapshotters.get(&container.snapshotter)?;
-            snapshotter.mounts(namespace, &container.snapshot_key)?.into_iter().map(task_mount).collect()
+            let mounts = snapshotter.mounts(namespace, &container.snapshot_key)?.into_iter().map(task_mount);
+            match config.is_some_and(|config| config.auto_remove) && knows_volatile() {
+                true => mounts.map(volatile).collect(),
+                false => mounts.collect(),
+            }
         };
         Ok(task::Create {
             runtime: container.runtime.clone(),
@@ -206,6 +210,9 @@ impl Flows {
         let (root, state) = (self.container_root(namespace, id), self.container_state(namespace, id));
         for folder in [&root, &state] {
             std::fs::create_dir_all(folder).context(|| format!("create {}", folder.display()))?;
+        }
+        if let Some(config) = config {
+            files::restore(&state, &config.hostname, config.network == "host")?;
         }
         let settings = self.settings();
         let socket = state.join("attach.sock");
@@ -254,6 +261,28 @@ impl Flows {
         })
         .await
     }
+}
+
+/// What is written to a root that is removed with its container never needs to come to disk; without this, to unmount it
+/// brings everything there that the whole file system has to write (Documentation/filesystems/overlayfs.rst, "Volatile
+/// mount").
+fn volatile(mut mount: task::Mount) -> task::Mount {
+    if mount.kind == "overlay" && mount.options.iter().any(|option| option.starts_with("upperdir=")) {
+        mount.options.push("volatile".to_owned());
+    }
+    mount
+}
+
+/// Kernel 5.10 and later.
+fn knows_volatile() -> bool {
+    static KNOWS: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        let name = nix::sys::utsname::uname().ok();
+        let release = name.as_ref().and_then(|name| name.release().to_str()).unwrap_or_default();
+        let mut numbers =
+            release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+        (numbers.next(), numbers.next()) >= (Some(5), Some(10))
+    });
+    *KNOWS
 }
 
 fn task_mount(mount: snapshot::Mount) -> task::Mount {

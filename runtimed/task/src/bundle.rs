@@ -4,7 +4,7 @@
 //! <state>/io.containerd.runtime.v2.task/<namespace>/<id>/
 //!     config.json        the container's spec
 //!     rootfs/            where the shim mounts the root
-//!     work               -> <root>/io.containerd.runtime.v2.task/<namespace>/<id>
+//!     work               -> <root>/io.containerd.runtime.v2.task/<namespace>/<id>; our own shim has no use for it
 //!     log                fifo: the shim writes its log, the daemon reads it
 //!     shim-binary-path   the shim, pinned at creation: it also has to delete what it made
 //!     bootstrap.json     how to reach the shim; shims up to containerd 1.7 write `address` themselves

@@ -132,7 +132,6 @@ impl Made<'_> {
             let mut step = marks::step("task.create.bundle")?;
             let launch = owned.launch();
             bundle.create(&create.spec, launch.binary)?;
-            bundle.create_work()?;
             let log = ShimLog::open(&bundle.log(), launch.namespace, launch.id)?;
             step.next("task.create.shim")?;
             let shim = shim_serve::start(launch, &socket, attach)?;
