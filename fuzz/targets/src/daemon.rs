@@ -26,6 +26,7 @@ pub fn task_bundle(bytes: &[u8]) {
         runtimes: BTreeMap::new(),
         shim_timeout: Duration::from_secs(1),
         debug: false,
+        timeouts: task::Timeouts::default(),
     };
     let (Ok(namespace), Ok(id)) = (Namespace::parse("fuzz"), ContainerId::parse("c1")) else { return };
     let path = task::doors::bundle_path(&config, &namespace, &id);

@@ -146,6 +146,12 @@ mod tests {
     }
 
     #[test]
+    fn nesting_has_an_end() {
+        let deep = "{{if .A}}".repeat(10_000) + &"{{end}}".repeat(10_000);
+        assert!(Format::parse(&deep).unwrap_err().contains("500"));
+    }
+
+    #[test]
     fn values_do_not_command_terminals() {
         let hostile = json!({ "ID": "a\u{1b}[2J\u{9b}b" });
         assert_eq!(one("{{.ID}}", hostile.clone()).unwrap(), "a\u{fffd}[2J\u{fffd}b\n");

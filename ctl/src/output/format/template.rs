@@ -33,9 +33,20 @@ pub enum Word {
     Function(String),
 }
 
+/// Ranges and branches of one template: each may lie in the one before it.
+const MOST: usize = 500;
+
 /// Parses a template.
 pub fn parse(text: &str) -> Result<Vec<Node>, String> {
-    let mut tokens = tokens(text)?.into_iter().peekable();
+    let tokens = tokens(text)?;
+    let opens = |token: &&Token| match token {
+        Token::Text(_) => false,
+        Token::Action(action) => ["range", "with", "if", "else if"].iter().any(|word| action.starts_with(word)),
+    };
+    if tokens.iter().filter(opens).count() > MOST {
+        return Err(format!("template parsing error: more than {MOST} ranges and branches"));
+    }
+    let mut tokens = tokens.into_iter().peekable();
     let (nodes, end) = block(&mut tokens)?;
     match end {
         None => Ok(nodes),
