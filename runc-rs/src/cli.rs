@@ -169,18 +169,32 @@ fn value_of<'a>(
     }
 }
 
+/// How this program was called, path and all, as Go's `os.Args[0]` tells it.
+pub fn called() -> String {
+    let first = std::env::args_os().next().unwrap_or_default();
+    let first = first.to_string_lossy().into_owned();
+    if first.is_empty() { env!("CARGO_PKG_NAME").to_owned() } else { first }
+}
+
+/// The name it was called by: in whose place it stands, it says.
+pub fn program() -> String {
+    let called = called();
+    let name = std::path::Path::new(&called).file_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or(called)
+}
+
 /// Checks the number of arguments, with runc's words.
 pub fn check_arity(verb: &Verb, count: usize) -> Result<()> {
-    let name = verb.name;
+    let (called, name) = (called(), verb.name);
     match verb.arity {
         Arity::Exact(n) if count != n => {
-            Err(Error::usage(format!("runc: {name:?} requires exactly {n} argument(s)")))
+            Err(Error::usage(format!("{called}: {name:?} requires exactly {n} argument(s)")))
         }
         Arity::Min(n) | Arity::Range(n, _) if count < n => {
-            Err(Error::usage(format!("runc: {name:?} requires a minimum of {n} argument(s)")))
+            Err(Error::usage(format!("{called}: {name:?} requires a minimum of {n} argument(s)")))
         }
         Arity::Range(_, n) if count > n => {
-            Err(Error::usage(format!("runc: {name:?} requires a maximum of {n} argument(s)")))
+            Err(Error::usage(format!("{called}: {name:?} requires a maximum of {n} argument(s)")))
         }
         _ => Ok(()),
     }
@@ -188,9 +202,10 @@ pub fn check_arity(verb: &Verb, count: usize) -> Result<()> {
 
 /// The help of a verb.
 pub fn verb_help(verb: &Verb) -> String {
+    let (program, name) = (program(), verb.name);
     let mut text = format!(
-        "NAME:\n   runc {} - {}\n\nUSAGE:\n   runc {} [command options] {}\n",
-        verb.name, verb.about, verb.name, verb.args
+        "NAME:\n   {program} {name} - {}\n\nUSAGE:\n   {program} {name} [command options] {}\n",
+        verb.about, verb.args
     );
     text.push_str("\nOPTIONS:\n");
     text.push_str(&flag_help(verb.flags));

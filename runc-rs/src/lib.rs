@@ -174,15 +174,17 @@ fn honours_runtime_dir() -> bool {
 fn version() -> String {
     let seccomp = libseccomp::ScmpVersion::current().map(|v| format!("\nlibseccomp: {v}"));
     format!(
-        "runc version {version}\ncommit: runc-rs-{version}\nspec: {SPEC_VERSION}{}",
+        "{} version {version}\ncommit: runc-rs-{version}\nspec: {SPEC_VERSION}{}",
+        cli::program(),
         seccomp.unwrap_or_default(),
         version = env!("CARGO_PKG_VERSION"),
     )
 }
 
 fn program_help() -> String {
-    let mut text = String::from(
-        "NAME:\n   runc - Open Container Initiative runtime\n\nUSAGE:\n   runc [global options] command [command options] [arguments...]\n\nCOMMANDS:\n",
+    let program = cli::program();
+    let mut text = format!(
+        "NAME:\n   {program} - Open Container Initiative runtime\n\nUSAGE:\n   {program} [global options] command [command options] [arguments...]\n\nCOMMANDS:\n",
     );
     for verb in commands::VERBS {
         text.push_str(&format!("   {:<12} {}\n", verb.name, verb.about));

@@ -43,6 +43,10 @@ struct Log {
 
 #[derive(Serialize)]
 struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    func: Option<&'a str>,
     level: &'a str,
     msg: &'a str,
     time: &'a str,
@@ -76,16 +80,19 @@ pub fn descriptor() -> Option<RawFd> {
 }
 
 /// Shown with `--debug` alone.
+#[track_caller]
 pub fn debug(message: impl AsRef<str>) {
     write(Level::Debug, message.as_ref());
 }
 
 /// Something was left undone, and the command goes on.
+#[track_caller]
 pub fn warn(message: impl AsRef<str>) {
     write(Level::Warning, message.as_ref());
 }
 
 /// The command failed. With `--log` the text goes to standard error too, plain.
+#[track_caller]
 pub fn error(message: impl AsRef<str>) {
     write(Level::Error, message.as_ref());
     if LOG.get().is_some_and(|l| l.file.is_some()) {
@@ -93,13 +100,17 @@ pub fn error(message: impl AsRef<str>) {
     }
 }
 
+#[track_caller]
 fn write(level: Level, message: &str) {
     let fallback = Log { file: None, json: false, debug: false };
     let log = LOG.get().unwrap_or(&fallback);
     if level == Level::Debug && !log.debug {
         return;
     }
-    let text = line(level, message, log.json, log.file.is_none() && std::io::stderr().is_terminal());
+    // Called by name: through a pointer, its caller would be the one that calls pointers.
+    let from = if log.debug { Some(Source::caller()) } else { None };
+    let terminal = log.file.is_none() && std::io::stderr().is_terminal();
+    let text = line(level, message, from.as_ref(), log.json, terminal);
     // A log that cannot be written must not fail the container.
     let _ = match &log.file {
         Some(file) => (&mut &*file).write_all(text.as_bytes()),
@@ -107,18 +118,39 @@ fn write(level: Level, message: &str) {
     };
 }
 
-fn line(level: Level, message: &str, json: bool, terminal: bool) -> String {
+/// Where in the source a line comes from.
+struct Source {
+    /// The file and the line.
+    file: String,
+    /// The module: functions are not known to a program of this kind.
+    module: String,
+}
+
+impl Source {
+    #[track_caller]
+    fn caller() -> Self {
+        let location = std::panic::Location::caller();
+        let path = location.file();
+        let below = path.rsplit_once("src/").map_or(path, |(_, below)| below);
+        let module = below.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
+        Source { file: format!("{path}:{}", location.line()), module: format!("runc_rs::{module}") }
+    }
+}
+
+fn line(level: Level, message: &str, from: Option<&Source>, json: bool, terminal: bool) -> String {
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let time = now.format(&Rfc3339).unwrap_or_default();
     let name = level.as_str();
     if json {
-        let line = Line { level: name, msg: message, time: &time };
+        let (file, func) = (from.map(|f| f.file.as_str()), from.map(|f| f.module.as_str()));
+        let line = Line { file, func, level: name, msg: message, time: &time };
         return serde_json::to_string(&line).unwrap_or_default() + "\n";
     }
     if terminal {
         return format!("{}[0000] {message}\n", &name.to_uppercase()[..4]);
     }
-    format!("time=\"{time}\" level={name} msg={}\n", quoted(message))
+    let source = from.map(|f| format!(" func={} file={}", quoted(&f.module), quoted(&f.file)));
+    format!("time=\"{time}\" level={name} msg={}{}\n", quoted(message), source.unwrap_or_default())
 }
 
 /// Quotes as logrus does: only what needs it.
@@ -133,7 +165,7 @@ mod tests {
 
     #[test]
     fn json_has_the_keys_that_the_shim_reads() {
-        let line = line(Level::Error, "no \"x\"", true, false);
+        let line = line(Level::Error, "no \"x\"", None, true, false);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["level"], "error");
         assert_eq!(value["msg"], "no \"x\"");
@@ -142,7 +174,7 @@ mod tests {
 
     #[test]
     fn text_is_quoted_when_needed() {
-        assert!(line(Level::Warning, "a b", false, false).ends_with(" level=warning msg=\"a b\"\n"));
-        assert!(line(Level::Debug, "ab", false, false).ends_with(" level=debug msg=ab\n"));
+        assert!(line(Level::Warning, "a b", None, false, false).ends_with(" level=warning msg=\"a b\"\n"));
+        assert!(line(Level::Debug, "ab", None, false, false).ends_with(" level=debug msg=ab\n"));
     }
 }

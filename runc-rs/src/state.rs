@@ -17,6 +17,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::cgroup;
 use crate::error::{Context, Error, Result};
+use crate::plan::mounts::IdMap;
 use crate::process;
 
 const STATE_FILE: &str = "state.json";
@@ -74,6 +75,45 @@ pub struct Config {
     /// Whether exec joins a new session keyring.
     #[serde(default)]
     pub no_new_keyring: bool,
+    /// Host name in the container.
+    #[serde(default)]
+    pub hostname: String,
+    /// NIS domain name in the container.
+    #[serde(default)]
+    pub domainname: String,
+    /// Whether the root is read-only.
+    #[serde(default)]
+    pub readonlyfs: bool,
+    /// Mappings of a new user namespace.
+    #[serde(default)]
+    pub uid_mappings: Vec<IdMap>,
+    /// Mappings of a new user namespace.
+    #[serde(default)]
+    pub gid_mappings: Vec<IdMap>,
+    /// Paths that are hidden.
+    #[serde(default)]
+    pub mask_paths: Vec<String>,
+    /// Paths that are read-only.
+    #[serde(default)]
+    pub readonly_paths: Vec<String>,
+    /// Kernel parameters.
+    #[serde(default)]
+    pub sysctl: BTreeMap<String, String>,
+    /// Whether exec may not give rights.
+    #[serde(default)]
+    pub no_new_privileges: bool,
+    /// AppArmor profile.
+    #[serde(default)]
+    pub apparmor_profile: String,
+    /// SELinux label of processes.
+    #[serde(default)]
+    pub process_label: String,
+    /// SELinux label of mounts.
+    #[serde(default)]
+    pub mount_label: String,
+    /// Whether it was made by another user than root.
+    #[serde(default)]
+    pub rootless_euid: bool,
     /// The unit of the systemd driver.
     #[serde(default)]
     pub cgroups: cgroup::Unit,

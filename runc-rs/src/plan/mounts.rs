@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use oci::runtime::{LinuxIdMapping, Mount as SpecMount, Spec};
+use serde::{Deserialize, Serialize};
 
 use super::options::{self, Options};
 use crate::error::{Error, Result};
@@ -47,11 +48,13 @@ pub enum Source {
 }
 
 /// A range of user or group ids (config-linux.md, "User namespace mappings").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdMap {
     /// First id in the container.
+    #[serde(rename = "container_id")]
     pub container: u32,
     /// First id on the host.
+    #[serde(rename = "host_id")]
     pub host: u32,
     /// How many.
     pub size: u32,

@@ -23,15 +23,7 @@ pub fn first(plan: &Plan, spec: &Spec, manager: &dyn cgroup::Manager, no_new_key
         init_process_pid: 0,
         init_process_start: 0,
         created: state::now(),
-        config: Config {
-            rootfs: plan.rootfs.clone(),
-            labels,
-            mounts: mount_entries(spec),
-            namespaces: namespace_entries(&plan.namespaces),
-            version: spec.version().clone(),
-            no_new_keyring,
-            cgroups: manager.unit().cloned().unwrap_or_default(),
-        },
+        config: config(plan, spec, manager, no_new_keyring, labels),
         rootless: !nix::unistd::geteuid().is_root(),
         cgroup_paths: manager.paths(),
         namespace_paths: BTreeMap::new(),
@@ -42,12 +34,53 @@ pub fn first(plan: &Plan, spec: &Spec, manager: &dyn cgroup::Manager, no_new_key
     }
 }
 
+/// The part of the configuration that others read.
+fn config(
+    plan: &Plan,
+    spec: &Spec,
+    manager: &dyn cgroup::Manager,
+    no_new_keyring: bool,
+    labels: Vec<String>,
+) -> Config {
+    let linux = spec.linux().clone().unwrap_or_default();
+    Config {
+        rootfs: plan.rootfs.clone(),
+        labels,
+        mounts: mount_entries(spec),
+        namespaces: namespace_entries(&plan.namespaces),
+        version: spec.version().clone(),
+        no_new_keyring,
+        hostname: spec.hostname().clone().unwrap_or_default(),
+        domainname: spec.domainname().clone().unwrap_or_default(),
+        readonlyfs: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
+        uid_mappings: plan.uid_maps.clone(),
+        gid_mappings: plan.gid_maps.clone(),
+        mask_paths: linux.masked_paths().clone().unwrap_or_default(),
+        readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
+        sysctl: linux.sysctl().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        no_new_privileges: plan.process.no_new_privileges,
+        apparmor_profile: plan.process.apparmor.clone(),
+        process_label: plan.process.selinux.clone(),
+        mount_label: plan.mount_label.clone(),
+        rootless_euid: !nix::unistd::geteuid().is_root(),
+        cgroups: manager.unit().cloned().unwrap_or_default(),
+    }
+}
+
 fn mount_entries(spec: &Spec) -> Vec<MountEntry> {
     let text = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+    // A bind mount is known by its options; its type says nothing, and often is nothing.
+    let is_bind = |m: &oci::runtime::Mount| {
+        m.options().iter().flatten().any(|option| matches!(option.as_str(), "bind" | "rbind"))
+    };
+    let device = |m: &oci::runtime::Mount| match is_bind(m) {
+        true => "bind".to_owned(),
+        false => m.typ().clone().unwrap_or_default(),
+    };
     let entry = |m: &oci::runtime::Mount| MountEntry {
         source: text(m.source()),
         destination: m.destination().display().to_string(),
-        device: m.typ().clone().unwrap_or_default(),
+        device: device(m),
     };
     spec.mounts().iter().flatten().map(entry).collect()
 }

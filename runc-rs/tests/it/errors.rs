@@ -94,9 +94,45 @@ fn command_lines_that_cannot_be_read() {
     assert!(String::from_utf8(said.stderr).unwrap().contains("invalid log-format: xml"));
     let version = bundle.command(&["--version"]).output().unwrap();
     let version = String::from_utf8(version.stdout).unwrap();
-    assert!(version.starts_with("runc version "), "{version}");
+    assert!(version.starts_with("runc-rs version "), "{version}");
     assert!(version.lines().any(|l| l.starts_with("commit: ")));
     assert!(version.lines().any(|l| l.starts_with("spec: ")));
+}
+
+/// Programs that look for "runc version" find it where this one is called runc.
+#[test]
+fn the_name_it_is_called_by() {
+    let bundle = Bundle::new(&["true"]);
+    let link = bundle.dir.path().join("runc");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_runc-rs"), &link).unwrap();
+    let said = |args: &[&str]| {
+        let output = std::process::Command::new(&link).args(args).output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert!(said(&["--version"]).0.starts_with("runc version "));
+    let (help, error) = said(&["state"]);
+    assert!(help.contains("\n   runc state - output the state of a container\n"), "{help}");
+    let words = format!("{}: \\\"state\\\" requires exactly 1 argument(s)", link.display());
+    assert!(error.contains(&words), "{error}");
+}
+
+/// With `--debug` each line says where it comes from, under the keys that logrus has for it.
+#[test]
+fn logs_with_their_source() {
+    let bundle = Bundle::new(&["true"]);
+    bundle.verb(&["--debug", "--log", "log", "--log-format", "json", "run"]).ok();
+    let log = fs::read_to_string(bundle.dir.path().join("log")).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let step = lines.iter().find(|l| l["msg"].as_str().unwrap().starts_with("init: Ready")).unwrap();
+    assert_eq!(step["level"], "debug");
+    assert_eq!(step["func"], "runc_rs::stage::init");
+    assert!(step["file"].as_str().unwrap().contains("runc-rs/src/stage/init.rs:"), "{step}");
+    let quiet = bundle.verb(&["--log", "quiet", "--log-format", "json", "state"]);
+    assert_eq!(quiet.code, 1);
+    let line: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(bundle.dir.path().join("quiet")).unwrap()).unwrap();
+    assert_eq!(line["msg"], "container does not exist");
+    assert!(line.get("file").is_none());
 }
 
 #[test]

@@ -149,6 +149,28 @@ fn scheduling() {
 }
 
 #[test]
+fn memory_comes_from_the_nodes_asked_for() {
+    let mut bundle = Bundle::script("head -n 1 /proc/self/numa_maps");
+    bundle.config["linux"]["memoryPolicy"] =
+        json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
+    let out = run(&bundle);
+    assert!(out.contains(" bind=static:0 "), "{out}");
+    bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_LOCAL", "nodes": ""});
+    assert!(run(&bundle).contains(" local "));
+    bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "x"});
+    assert!(bundle.run().err.contains("invalid list"));
+}
+
+#[test]
+fn processors_of_an_exec() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"});
+    let bundle = bundle.started();
+    let out = bundle.exec(&["grep", "Cpus_allowed_list", "/proc/self/status"]).ok();
+    assert_eq!(out, "Cpus_allowed_list:\t0\n");
+}
+
+#[test]
 fn personality_of_32_bits() {
     let mut bundle = Bundle::new(&["uname", "-m"]);
     bundle.config["linux"]["personality"] = json!({"domain": "LINUX32"});
