@@ -10,6 +10,8 @@
 //!   ingest/<id>/total         decimal, when the client said one
 //!   ingest/<id>/expected      the digest expected, when the client said one
 //!   ingest/<id>/expireat      RFC 3339; when an ingest that no lease holds may go
+//!   quarantine/sha256-<hex>   a file that was not as its record says, until the blob is written again
+//!   boot                      the kernel's boot_id when the store was last opened
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -42,6 +44,16 @@ impl Layout {
     /// The file of a blob.
     pub fn blob(&self, digest: &Digest) -> PathBuf {
         self.blobs(digest.algorithm()).join(digest.hex())
+    }
+
+    /// Where a blob's file goes that is not the blob.
+    pub(crate) fn quarantined(&self, digest: &Digest) -> PathBuf {
+        self.root.join("quarantine").join(format!("{}-{}", digest.algorithm().as_str(), digest.hex()))
+    }
+
+    /// The file that says in which life of the machine the store was last opened.
+    pub(crate) fn boot(&self) -> PathBuf {
+        self.root.join("boot")
     }
 
     /// The folder of all ingests.

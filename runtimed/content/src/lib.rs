@@ -16,6 +16,7 @@ mod store;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod writer;
 
 use std::time::SystemTime;
@@ -25,6 +26,7 @@ use ids::{Digest, Labels};
 pub use blob::Blob;
 pub use layout::Layout;
 pub use store::Content;
+pub use verify::{Rebuilt, check, rebuild, recorded};
 pub use writer::Writer;
 
 /// A blob as a namespace sees it.

@@ -30,7 +30,7 @@ pub struct Content {
 
 impl Content {
     /// Opens `<root>/io.containerd.content.v1.content`; finds unfinished ingests again, removes files that no record
-    /// names, and logs records whose file is damaged.
+    /// names, and sets files aside that are not as their record says.
     pub fn open(root: &Path, store: Store, events: Bus) -> Result<Content> {
         let layout = Layout::below(root);
         let folders = ALGORITHMS.map(|algorithm| layout.blobs(algorithm));

@@ -1,6 +1,7 @@
-//! What an earlier life left: files without a record go, records without a whole file are told.
+//! What an earlier life left: files without a record go, files that are not as their record says are set aside, and ingests of before
+//! a reboot begin anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 
 use errors::{Context, Result};
@@ -21,7 +22,10 @@ pub(crate) fn sweep(layout: &Layout, store: &metadata::Store) -> Result<()> {
         }
     }
     remove_unrecorded(layout, &sizes)?;
-    report_damage(layout, &sizes);
+    set_damage_aside(layout, &sizes)?;
+    if is_another_boot(layout)? {
+        remove_all_ingests(layout)?;
+    }
     remove_torn_ingests(layout)
 }
 
@@ -43,17 +47,49 @@ fn remove_unrecorded(layout: &Layout, recorded: &BTreeMap<String, u64>) -> Resul
     Ok(())
 }
 
-fn report_damage(layout: &Layout, recorded: &BTreeMap<String, u64>) {
-    let damaged: BTreeSet<&str> = recorded
-        .iter()
-        .filter(|(name, size)| {
-            Digest::parse(name).is_ok_and(|digest| !blob::is_whole(layout, &digest, **size))
-        })
-        .map(|(name, _)| name.as_str())
-        .collect();
-    for digest in damaged {
-        tracing::error!(digest, "the file of a recorded blob is missing or short; pull its image again");
+fn set_damage_aside(layout: &Layout, recorded: &BTreeMap<String, u64>) -> Result<()> {
+    for (name, size) in recorded {
+        let Ok(digest) = Digest::parse(name) else { continue };
+        if !blob::is_whole(layout, &digest, *size) {
+            tracing::error!(%digest, "the file of a recorded blob is missing or has another size; pull its image again");
+            quarantine(layout, &digest)?;
+        }
     }
+    Ok(())
+}
+
+/// Moves a blob's file to where nobody takes it for the blob, if it is there. It is removed once the blob was written again.
+pub(crate) fn quarantine(layout: &Layout, digest: &Digest) -> Result<()> {
+    let (from, to) = (layout.blob(digest), layout.quarantined(digest));
+    let folder = to.parent().unwrap_or(&layout.root);
+    fs::create_dir_all(folder).context(|| format!("mkdir -p {}", folder.display()))?;
+    match fs::rename(&from, &to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("rename {} to {}", from.display(), to.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Was the machine started anew since the store was last opened? Tells only once.
+fn is_another_boot(layout: &Layout) -> Result<bool> {
+    let (kernel, path) = ("/proc/sys/kernel/random/boot_id", layout.boot());
+    let boot = fs::read_to_string(kernel).context(|| format!("read {kernel}"))?;
+    let known = fs::read_to_string(&path).unwrap_or_default();
+    if boot == known {
+        return Ok(false);
+    }
+    fs::write(&path, boot).context(|| format!("write {}", path.display()))?;
+    Ok(!known.is_empty())
+}
+
+/// What was written to them and not synced may be lost, or be zeros: they begin anew.
+fn remove_all_ingests(layout: &Layout) -> Result<()> {
+    let folder = layout.ingests();
+    for entry in fs::read_dir(&folder).context(|| format!("read folder {}", folder.display()))? {
+        ingest::remove(&entry.context(|| format!("read folder {}", folder.display()))?.path())?;
+    }
+    Ok(())
 }
 
 /// An ingest without a readable status can be neither resumed nor listed.

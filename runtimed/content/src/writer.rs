@@ -199,7 +199,10 @@ fn publish(layout: &Layout, ingest: &Ingest, digest: &Digest) -> Result<()> {
         .context(|| format!("chmod {}", from.display()))?;
     std::fs::rename(&from, &to).context(|| format!("rename {} to {}", from.display(), to.display()))?;
     marks::passed("content.commit.renamed");
-    sync_folder(&layout.blobs(digest.algorithm()))
+    sync_folder(&layout.blobs(digest.algorithm()))?;
+    // The damaged file that this one is in place of; mostly there is none.
+    let _ = std::fs::remove_file(layout.quarantined(digest));
+    Ok(())
 }
 
 /// Records the blob. A record that is there belongs to a damaged file that was just replaced: it keeps its labels and

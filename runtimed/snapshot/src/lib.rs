@@ -22,6 +22,7 @@ mod temporary;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod verify;
 
 use std::time::SystemTime;
 
@@ -35,6 +36,7 @@ pub use registry::{DEFAULT, Snapshotters};
 pub use snapshotter::Snapshotter;
 pub use stack::Stacked;
 pub use temporary::TemporaryMount;
+pub use verify::{Mounted, Rebuilt, check, is_recorded, rebuild};
 
 /// What a snapshot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

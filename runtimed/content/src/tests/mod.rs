@@ -4,6 +4,7 @@ mod blobs;
 mod full;
 mod ingests;
 mod model;
+mod power;
 mod restart;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! One suite for every snapshotter, on a real folder with real mounts, as root; and what only one of them has.
 
 mod overlay;
+mod power;
 mod restart;
 mod suite;
 
@@ -31,6 +32,7 @@ struct Fixture {
     root: TempDir,
     name: &'static str,
     snapshotter: Snapshotter,
+    store: metadata::Store,
     events: Bus,
     ns: Namespace,
 }
@@ -43,17 +45,29 @@ impl Fixture {
     fn open(root: TempDir, name: &'static str) -> Fixture {
         let events = Bus::new();
         let store = metadata::Store::open(&root.path().join("metadata")).unwrap();
-        let all = Snapshotters::open(root.path(), store, events.clone()).unwrap();
+        let all = Snapshotters::open(root.path(), store.clone(), events.clone()).unwrap();
         assert_eq!(all.names(), ["native", "overlayfs"]);
         let snapshotter = all.get(name).unwrap();
-        Fixture { root, name, snapshotter, events, ns: Namespace::parse("default").unwrap() }
+        Fixture { root, name, snapshotter, store, events, ns: Namespace::parse("default").unwrap() }
     }
 
     /// As after the daemon was stopped and started.
     fn reopen(self) -> Fixture {
-        let Fixture { root, name, snapshotter, events, .. } = self;
-        drop((snapshotter, events));
+        let Fixture { root, name, snapshotter, store, events, .. } = self;
+        drop((snapshotter, events, store));
         Fixture::open(root, name)
+    }
+
+    /// The store is gone; the folders are there.
+    fn forget_everything(self) -> TempDir {
+        let Fixture { root, snapshotter, events, store, .. } = self;
+        drop((snapshotter, events, store));
+        std::fs::remove_dir_all(root.path().join("metadata")).unwrap();
+        root
+    }
+
+    fn store(&self) -> metadata::Store {
+        self.store.clone()
     }
 
     /// Where the snapshots' folders are.
