@@ -141,7 +141,7 @@ async fn specs_that_are_none_start_nothing() -> Result<()> {
         // A spec is opaque to the record (containerd keeps anything): it is refused where it is to be carried out.
         client.containers().create(container(id, spec)).await?;
         let task = CreateTaskRequest { container_id: id.into(), ..CreateTaskRequest::default() };
-        refused(client.tasks().create(task).await, &["spec", "config.json", "parse", "process"])?;
+        refused(client.tasks().create(task).await, &["spec", "config.json", "parse", "process", "root"])?;
         ensure!(bundles(&scene).is_empty(), "{id}: {:?}", bundles(&scene));
         client.containers().delete(DeleteContainerRequest { id: id.into() }).await?;
     }

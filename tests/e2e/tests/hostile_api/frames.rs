@@ -102,7 +102,7 @@ async fn many_streams_and_connections_that_say_nothing_disturb_nobody() -> Resul
     is_well(&scene)?;
     // A stream that is opened and ended at once, over and over (CVE-2023-44487): the connection may end, the daemon goes on.
     let mut rapid = Wire::greeted(&scene.socket())?;
-    for number in 0..20_000 {
+    for number in 0..2000 {
         let stream = 2 * number + 1;
         rapid.call(stream, CREATE, &[])?;
         rapid.frame(wire::RST_STREAM, 0, stream, &8u32.to_be_bytes())?;
