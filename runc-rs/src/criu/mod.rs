@@ -66,7 +66,9 @@ fn explain(error: Error, log: &Path) -> Error {
     for line in lines.iter().take(MAX_LINES) {
         log::warn(format!("{}: {line}", log.display()));
     }
-    match lines.first().and_then(|line| line.split_once("Error")) {
+    // What its helpers say of programs that failed comes before what they were for.
+    let cause = lines.iter().find(|line| line.contains("Error (") && !line.contains("Error (criu/util.c"));
+    match cause.or(lines.first()).and_then(|line| line.split_once("Error")) {
         Some((_, words)) => Error::new(format!("{error}: criu: Error{words} (see {})", log.display())),
         None => error,
     }
@@ -102,7 +104,7 @@ mod tests {
     fn the_first_error_of_the_log_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("dump.log");
-        std::fs::write(&log, "(00.1) fine\n(00.2) Error (a.c:1): no\n(00.3) Error (b.c:2): nor\n").unwrap();
+        std::fs::write(&log, "(00.1) fine\nError occurred at line: 5\n(00.1) Error (criu/util.c:6): exited\n(00.2) Error (a.c:1): no\n(00.3) Error (b.c:2): nor\n").unwrap();
         let text = explain(Error::new("criu failed"), &log).to_string();
         assert!(text.starts_with("criu failed: criu: Error (a.c:1): no (see "), "{text}");
         assert_eq!(explain(Error::new("x"), Path::new("/no/such")).to_string(), "x");

@@ -159,8 +159,8 @@ impl Criu {
         loop {
             let (answer, fd) = self.receive()?;
             if !answer.success {
-                let why =
-                    if answer.message.is_empty() { String::new() } else { format!(": {}", answer.message) };
+                let said = answer.message.trim();
+                let why = if said.is_empty() { String::new() } else { format!(": {said}") };
                 return Err(Error::new(format!(
                     "criu failed: type {} errno {}{why}",
                     kind.name(),
