@@ -9,6 +9,7 @@ pub mod net_devices;
 pub mod options;
 pub mod process;
 pub mod resctrl;
+mod show;
 pub mod step;
 pub mod support;
 pub mod sysctl;
@@ -234,6 +235,9 @@ impl Builder<'_> {
             (true, true) => Enter::Move,
             (false, _) => Enter::Chroot,
         }));
+        if private && mounts::fills_dev(mounts) {
+            steps.push(Step::NullStreams);
+        }
         steps.push(Step::WorkingDirectory(self.process.cwd.clone()));
         if self.process.terminal {
             steps.push(Step::Console { mount: private });

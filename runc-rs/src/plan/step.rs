@@ -1,6 +1,5 @@
 //! The steps that a container's init takes, and where the specification asks for each.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use sys::sched::SchedAttr;
@@ -51,6 +50,8 @@ pub enum Step {
     CreateContainerHooks,
     /// Stand in the root.
     EnterRoot(Enter),
+    /// Take the container's null device for standard streams that are the host's.
+    NullStreams,
     /// Make the working directory if it is missing.
     WorkingDirectory(PathBuf),
     /// Make a terminal, hand its master out, and take it as the controlling terminal.
@@ -156,14 +157,9 @@ impl Step {
             Step::CloseDescriptors => "runtime-linux.md, File descriptors",
             Step::Seccomp => "config-linux.md, Seccomp",
             Step::Identity => "config.md, User; Linux Process, capabilities; Process, cwd",
+            Step::NullStreams => "runc: standard streams on the null device are the container's own",
             Step::WorkingDirectory(_) => "runc: the working directory is made",
             Step::FindProgram | Step::Execute => "config.md, Process, args",
         }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?} [{}]", self.clause())
     }
 }

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod keyring;
 pub mod legacy;
 pub mod mount;
+pub mod null_streams;
 pub mod paths;
 pub mod pivot;
 pub mod policy;
@@ -122,6 +123,7 @@ pub fn run(step: &Step, context: &mut Context<'_>) -> Result<()> {
         ),
         Step::StartContainerHooks => start_container_hooks(context),
         Step::WorkingDirectory(path) => context.root()?.make_dir(&crate::root::clean(path), 0o755).map(drop),
+        Step::NullStreams => null_streams::reopen(context.root()?),
         Step::Console { mount } => console::set_up(context, *mount),
         Step::Ready => context.sync(&Message::Ready),
         Step::Environment => identity::complete_environment(context),

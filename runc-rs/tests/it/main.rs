@@ -16,6 +16,7 @@ mod namespaces;
 mod net_devices;
 mod notify;
 mod older;
+mod plan;
 mod process;
 mod rootless;
 mod safety;

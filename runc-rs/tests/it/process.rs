@@ -69,6 +69,15 @@ fn only_the_standard_streams_are_open() {
 }
 
 #[test]
+fn the_null_device_is_the_container_s_own() {
+    // Devices of one number are told apart by the file system that they are on.
+    let bundle = Bundle::script("stat -L -c %d:%i /proc/self/fd/0 /dev/null");
+    let out = run(&bundle);
+    let mut lines = out.lines();
+    assert_eq!(lines.next(), lines.next(), "{out}");
+}
+
+#[test]
 fn descriptors_are_handed_on_when_asked() {
     let bundle = Bundle::script("cat <&3; echo $LISTEN_FDS $LISTEN_PID");
     std::fs::write(bundle.dir.path().join("data"), "three").unwrap();
