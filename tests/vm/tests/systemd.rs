@@ -110,7 +110,7 @@ fn limits_are_systemds_too_and_stay() -> Result<()> {
     bundle.start()?;
     let unit = format!("runc-{}.scope", bundle.id);
     let memory = if is_unified() { "MemoryMax" } else { "MemoryLimit" };
-    let shares = if is_unified() { ("CPUWeight", "170") } else { ("CPUShares", "2048") };
+    let shares = if is_unified() { ("CPUWeight", "174") } else { ("CPUShares", "2048") };
     let first = [
         (memory, "67108864"),
         ("TasksMax", "33"),

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use harness::sh;
+use harness::{image, sh};
 
 use super::debian::{Kernel, fresh};
 use super::disk;
@@ -88,11 +88,11 @@ const RECIPES: &[Recipe] = &[
     },
     Recipe {
         name: "stack",
-        package: "e2e",
-        folder: "tests/e2e",
-        target: "run",
+        package: "vm",
+        folder: "tests/vm",
+        target: "stack",
         under: &["unified"],
-        args: &["limits_and_rights_are_what_was_asked_for"],
+        args: &["--ignored"],
         programs: &PROGRAMS,
     },
     Recipe {
@@ -204,6 +204,8 @@ pub fn make(suites: &[Suite], programs: &Path, kernel: &Kernel, folder: &Path) -
         strip(&suite.program, &tree.join("tests").join(suite.recipe.name))?;
     }
     fs::write(tree.join("suites"), list(suites))?;
+    let scratch = tempfile::tempdir()?;
+    fs::copy(image::busybox_archive(scratch.path())?, tree.join("busybox.tar")).context("copy the image")?;
     // Tests know the programs by the path that they were built at.
     fs::write(tree.join("built-at"), programs.display().to_string())?;
     fs::write(tree.join("run"), RUN)?;

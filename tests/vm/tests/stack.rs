@@ -1,0 +1,39 @@
+//! The whole stack, command line, daemon, shim and executor, where version 2 is all there is.
+
+use anyhow::{Result, ensure};
+use harness::Scene;
+
+/// Made where this is built: the machine has no tools for images.
+const IMAGE: &str = "/vm/busybox.tar";
+
+#[test]
+#[ignore = "cargo xtask vm-test runs it"]
+fn limits_figures_and_freezing_come_from_version_2() -> Result<()> {
+    let scene = Scene::start()?;
+    scene.ok(&["load", "--input", IMAGE])?;
+    let start = ["run", "-d", "--name", "box", "--memory", "32m", "--pids-limit", "20", "--cpus", "0.5"];
+    scene.ok(&[&start[..], &["busybox", "sleep", "1000"]].concat())?;
+    let file = |name: &str| scene.ok(&["exec", "box", "cat", &format!("/sys/fs/cgroup/{name}")]);
+    ensure!(file("memory.max")? == "33554432\n" && file("pids.max")? == "20\n");
+    ensure!(file("cpu.max")? == "50000 100000\n", "{}", file("cpu.max")?);
+    let stats = scene.ok(&["stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", "box"])?;
+    ensure!(stats.ends_with("/ 32MiB 1\n") && !stats.starts_with("0B"), "{stats}");
+    scene.ok(&["pause", "box"])?;
+    ensure!(scene.ok(&["ps"])?.contains("(Paused)"));
+    scene.ok(&["unpause", "box"])?;
+    scene.ok(&["rm", "--force", "box"])?;
+    let eats = [
+        "run",
+        "--memory",
+        "16m",
+        "--name",
+        "eats",
+        "busybox",
+        "sh",
+        "-c",
+        "head -c 99999999 /dev/zero | tail",
+    ];
+    ensure!(scene.rctl(&eats)?.code == 137);
+    scene.ok(&["rm", "eats"])?;
+    scene.finish()
+}
