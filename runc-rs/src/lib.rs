@@ -47,6 +47,8 @@ const FLAGS: &[Flag] = &[
 
 /// The program.
 pub fn main() -> ExitCode {
+    // It may be called by a descriptor, whose number is no name.
+    let _ = nix::sys::prctl::set_name(c"runc-rs");
     marks::init("runc-rs");
     marks::trace::adopt();
     let args = match arguments() {

@@ -34,6 +34,7 @@ mod options;
 mod process;
 mod publisher;
 mod reaper;
+mod rest;
 mod rpc;
 mod serve;
 mod service;

@@ -11,8 +11,8 @@ use proto_shim::Empty;
 use proto_shim::task::{v2, v3};
 use ttrpc::r#async::TtrpcContext;
 
-use crate::log;
 use crate::service::Service;
+use crate::{log, rest};
 
 /// The service, served.
 pub(crate) struct Rpc {
@@ -51,6 +51,7 @@ impl Rpc {
             Ok(result) => result,
             Err(error) => Err(Error::with_source(Kind::Internal, "the call was lost", error)),
         };
+        rest::soon();
         result.map_err(|error| {
             log::debug!("{name}: {error:?}");
             status(&error)

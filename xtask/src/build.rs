@@ -10,10 +10,10 @@ use harness::sh;
 use crate::packages;
 use crate::root::root;
 
-/// Programs that resolve names of users and hosts with the C library's help, and so are linked dynamically.
-const DYNAMIC: &[&str] = &["runtimed", "rctl"];
+/// The program that resolves names of users and hosts with the C library's help, and so is linked dynamically.
+const DYNAMIC: &[&str] = &["runtimed"];
 /// Programs that are one file each: package, and the profile that fits it. The shim runs once a container, so its size counts most.
-const STATIC: &[(&str, &str)] = &[("containerd-shim-runtimed-v2", "small"), ("runc-rs", "release")];
+const STATIC: &[(&str, &str)] = &[("containerd-shim-runtimed-v2", "small"), ("runc-rs", "release"), ("rctl", "release")];
 /// The target of static builds: naming it keeps their flags from build scripts and macros.
 const TARGET: &str = concat!(env!("XTASK_ARCH"), "-unknown-linux-gnu");
 

@@ -10,6 +10,7 @@ pub mod kill;
 pub mod malloc;
 pub mod mount;
 pub mod net;
+pub mod resident;
 pub mod sched;
 pub mod sched_core;
 pub mod seccomp;
