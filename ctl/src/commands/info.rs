@@ -48,7 +48,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
     outln!("Root Dir: {}", info.root);
     outln!("State Dir: {}", info.state);
     for warning in &info.warnings {
-        eprintln!("WARNING: {warning}");
+        errln!("WARNING: {warning}");
     }
     Ok(0)
 }

@@ -41,7 +41,7 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         match object(&client, &args, name).await? {
             Some(object) => found.push(object),
             None => {
-                eprintln!("Error: No such {}: {name}", args.kind.as_deref().unwrap_or("object"));
+                errln!("Error: No such {}: {name}", args.kind.as_deref().unwrap_or("object"));
                 failed = true;
             }
         }

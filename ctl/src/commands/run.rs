@@ -70,7 +70,7 @@ pub async fn fetch(client: &client::Client, container: &ContainerFlags) -> Resul
         return hello::load(client).await;
     }
     if !container.quiet {
-        eprintln!("Unable to find image '{}' locally", container.image);
+        errln!("Unable to find image '{}' locally", container.image);
     }
     let platform = container.platform.as_deref();
     pull::image(client, &container.image, platform, container.quiet).await.map_err(Failure::of_run)

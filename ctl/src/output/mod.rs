@@ -11,6 +11,11 @@ macro_rules! outln {
     ($($text:tt)*) => { $crate::output::emit(format_args!("{}\n", format_args!($($text)*))) };
 }
 
+/// Prints a line to standard error, as `eprintln!`, without what a terminal would obey.
+macro_rules! errln {
+    ($($text:tt)*) => { eprintln!("{}", $crate::failure::plain(&format!($($text)*))) };
+}
+
 /// Prints what this program, or the person at the terminal, wrote on purpose for it: commands to the terminal, and templates, whose values are
 /// harmless already.
 macro_rules! raw {
