@@ -49,6 +49,12 @@ pub struct Grpc {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// Clients at once; 0: what the limit of open files has room for.
+    pub max_connections: usize,
+    /// Calls at once on one connection.
+    pub max_calls: u32,
+    /// Seconds that a client may take to say that it speaks HTTP/2.
+    pub greeting_timeout: u64,
 }
 
 /// `[log]`.
@@ -183,7 +189,14 @@ impl Default for Config {
 
 impl Default for Grpc {
     fn default() -> Grpc {
-        Grpc { address: "/run/runtimed/runtimed.sock".into(), uid: 0, gid: 0 }
+        Grpc {
+            address: "/run/runtimed/runtimed.sock".into(),
+            uid: 0,
+            gid: 0,
+            max_connections: 0,
+            max_calls: 16_384,
+            greeting_timeout: 10,
+        }
     }
 }
 
@@ -299,6 +312,9 @@ impl Config {
         }
         telemetry::Level::parse(&self.log.level)
             .map_err(|text| Error::invalid(format!("log.level: {text}")))?;
+        if self.grpc.max_calls == 0 || self.grpc.greeting_timeout == 0 {
+            return Err(Error::invalid("grpc.max_calls and grpc.greeting_timeout must be at least 1"));
+        }
         if self.runtime.shim_timeout == 0 {
             return Err(Error::invalid("runtime.shim_timeout must be at least 1 second"));
         }

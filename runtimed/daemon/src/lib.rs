@@ -5,6 +5,8 @@ mod capabilities;
 mod cgroups;
 mod config;
 pub mod doors;
+mod greeting;
+mod guests;
 mod listen;
 mod notify;
 mod publish;

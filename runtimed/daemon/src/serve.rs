@@ -1,23 +1,28 @@
 //! The daemon's life: sockets first, so that clients queue rather than fail; then the rooms; then service until a signal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use errors::{Context, Error, Kind, Result, WithKind};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_stream::wrappers::UnixListenerStream;
 
-use crate::cgroups;
 use crate::config::Config;
+use crate::greeting::greeted;
 use crate::listen::{bind, ttrpc_path};
 use crate::notify::notify;
 use crate::tracing_layer::TraceLayer;
 use crate::wiring::{self, House};
+use crate::{cgroups, guests, rest};
 
 /// What clients of containerd's API are told: a line that serves every service which they call at that version.
 const CONTAINERD_API: &str = "1.7.27";
+/// Bytes that a client may send for a call before the daemon has read what came before; then it waits.
+const STREAM: u32 = 1 << 20;
+/// The same for all calls of a connection together: some that are not read must not hold up the others.
+const CONNECTION: u32 = 32 << 20;
 /// How long calls, and then flows, that are under way may take once the daemon is to stop.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT. Containers go on.
 pub async fn serve(config: &Config) -> Result<()> {
@@ -29,6 +34,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     let house = wiring::open(config).await?;
     let mut events = serve_ttrpc(&house, ttrpc).await?;
     notify("READY=1");
+    tokio::spawn(rest::keep_small());
     tracing::info!(address = %address.display(), version = telemetry::build::VERSION, "serving");
     let stop = async move {
         tokio::select! {
@@ -74,11 +80,20 @@ async fn serve_grpc(
     reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
     routes.add_service(health);
     let (told, hear) = tokio::sync::oneshot::channel();
+    let seats = match config.grpc.max_connections {
+        0 => guests::seats(),
+        seats => seats,
+    };
+    let guests = guests::guests(listener, seats);
+    let patience = Duration::from_secs(config.grpc.greeting_timeout);
     let serving = tonic::transport::Server::builder()
         .http2_max_header_list_size(64 << 10)
+        .max_concurrent_streams(config.grpc.max_calls)
+        .initial_stream_window_size(STREAM)
+        .initial_connection_window_size(CONNECTION)
         .layer(TraceLayer(traces))
         .add_routes(routes.routes())
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(greeted(guests, patience), async move {
             stop.await;
             let _ = told.send(());
         });
