@@ -10,6 +10,7 @@ mod guests;
 mod listen;
 mod notify;
 mod publish;
+mod rest;
 mod serve;
 mod tracing_layer;
 mod wiring;
