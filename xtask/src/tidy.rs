@@ -10,6 +10,7 @@ use harness::{points, sh};
 
 use crate::build;
 use crate::root::root;
+use crate::security;
 
 const FRONTS: &[&str] = &["api", "engine"];
 const ROOMS: &[&str] = &[
@@ -49,6 +50,7 @@ pub fn tidy() -> Result<()> {
         check_queues(&file, &queues, &mut broken)?;
     }
     check_marks(&mut broken)?;
+    security::check(&root(), &mut broken)?;
     if !broken.is_empty() {
         bail!("{} rules are broken:\n  {}", broken.len(), broken.join("\n  "));
     }
