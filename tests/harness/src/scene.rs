@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::{programs, sh, traces};
 
 /// How long the daemon may take to answer, and the kernel to let things go.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 static SCENES: AtomicU32 = AtomicU32::new(0);
 
