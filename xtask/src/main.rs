@@ -8,6 +8,7 @@ mod floor;
 mod fuzz;
 mod packages;
 mod root;
+mod security;
 mod test;
 mod tidy;
 mod vm;
