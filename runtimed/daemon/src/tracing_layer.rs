@@ -1,9 +1,10 @@
 //! Requests that ask for it are traced, whichever service they are for.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use marks::trace::{HEADER, Scope};
+use marks::trace::HEADER;
 use marks::{Trace, Traces};
 use tonic::codegen::http::{HeaderMap, Request};
 use tower::{Layer, Service};
@@ -27,18 +28,29 @@ impl<S> Layer<S> for TraceLayer {
     }
 }
 
-impl<S: Service<Request<B>>, B> Service<Request<B>> for Traced<S> {
+impl<S, B> Service<Request<B>> for Traced<S>
+where
+    S: Service<Request<B>>,
+    S::Future: Send + 'static,
+{
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Scope<S::Future>;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Scope<S::Future> {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let trace = trace_of(&self.traces, request.headers());
-        marks::scope(trace, self.inner.call(request))
+        let serving = self.inner.call(request);
+        match trace {
+            None => Box::pin(serving),
+            trace => Box::pin(marks::scope(trace, async {
+                let _step = marks::begun("daemon.request.serve");
+                serving.await
+            })),
+        }
     }
 }
 

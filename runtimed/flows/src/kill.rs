@@ -55,6 +55,7 @@ impl Flows {
         let _step = marks::step("flows.kill.signal")?;
         match tasks.kill(namespace, id, "", number, false).await {
             Err(error) if error.is_not_found() => return Err(not_running()),
+            Err(error) if self.ends_with_its_shim(namespace, id, &error).await? => return Err(not_running()),
             other => other?,
         }
         marks::passed("flows.kill.sent");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use errors::{Error, Result};
+use errors::{Error, Kind, Result};
 use ids::{ContainerId, Namespace};
 use task::Status;
 
@@ -14,6 +14,8 @@ use crate::{Flows, tables};
 /// docker's patience, in seconds.
 const DEFAULT_TIMEOUT: i64 = 10;
 const SIGKILL: u32 = 9;
+/// How long it may take to clean up after a shim that died, in seconds.
+const LOSS: i64 = 10;
 
 impl Flows {
     /// Sends the stop signal and waits `timeout` seconds (-1: for ever; `None`: the container's own); then kills. A container that does not run is
@@ -74,8 +76,19 @@ impl Flows {
     async fn signal(&self, namespace: &Namespace, id: &ContainerId, number: u32) -> Result<()> {
         match self.rooms().tasks.kill(namespace, id, "", number, false).await {
             Err(error) if error.is_not_found() => Ok(()),
+            Err(error) if self.ends_with_its_shim(namespace, id, &error).await? => Ok(()),
             other => other,
         }
+    }
+
+    /// Has the shim died? Then the container is about to be seen to have ended.
+    pub(crate) async fn ends_with_its_shim(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        error: &Error,
+    ) -> Result<bool> {
+        Ok(error.kind() == Kind::Unavailable && self.ended_within(namespace, id, LOSS).await?)
     }
 
     async fn ended_within(&self, namespace: &Namespace, id: &ContainerId, seconds: i64) -> Result<bool> {

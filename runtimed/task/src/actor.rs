@@ -128,6 +128,8 @@ pub(crate) struct Actor {
     /// A shim that hangs is being asked how init is, for as long as it takes.
     asking: bool,
     deletes: Vec<Reply<Exit>>,
+    /// The trace of who asked last for that.
+    delete_trace: Option<marks::Trace>,
     /// Notes being written, of the jobs.
     notes: usize,
     /// It is known how a restored task is.
@@ -164,6 +166,7 @@ impl Actor {
             calls: 0,
             asking: false,
             deletes: Vec::new(),
+            delete_trace: None,
             notes: 0,
             known: false,
             settled: None,

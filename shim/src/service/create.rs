@@ -74,7 +74,7 @@ impl Service {
             self.publisher.publish("/tasks/start", &started);
         }
         self.watch_memory(&container);
-        tokio::spawn(self.await_exit(container.clone(), container.init.clone(), pending));
+        tokio::spawn(marks::carry(self.await_exit(container.clone(), container.init.clone(), pending)));
         Ok(CreateTaskResponse { pid, ..CreateTaskResponse::default() })
     }
 

@@ -64,7 +64,7 @@ impl Service {
             ..TaskExecStarted::default()
         };
         self.publisher.publish("/tasks/exec-started", &started);
-        tokio::spawn(self.clone().await_exit(container.clone(), process.clone(), pending));
+        tokio::spawn(marks::carry(self.clone().await_exit(container.clone(), process.clone(), pending)));
         Ok(())
     }
 }

@@ -30,6 +30,7 @@ struct Deletion {
 impl Actor {
     pub(super) fn on_delete(&mut self, reply: Reply<Exit>) {
         self.deletes.push(reply);
+        self.delete_trace = marks::current();
         self.go_on_deleting();
     }
 
@@ -57,7 +58,8 @@ impl Actor {
             status: self.procs.get("").map_or(Status::Unknown, |init| init.status()),
             exit: self.init_exit(),
         };
-        self.jobs.spawn(marks::carry(async move { Done::Deleted(deletion.run().await) }));
+        let deleting = async move { Done::Deleted(deletion.run().await) };
+        self.jobs.spawn(marks::scope(self.delete_trace.take(), deleting));
     }
 
     fn delete_lost(&mut self) {

@@ -63,6 +63,7 @@ struct Shared {
     /// Marks that nobody has died at yet, each with the things to try it with.
     untried: Vec<(usize, String)>,
     tried: BTreeSet<(usize, String)>,
+    rehearsed: usize,
     rounds: usize,
     missed: usize,
     kills: BTreeMap<String, usize>,
@@ -117,7 +118,13 @@ impl Walk {
 
     fn worker(&self, number: usize) -> Result<()> {
         let mut dice = Dice::new(self.seed.wrapping_add(number as u64));
-        let (mut world, mut before) = self.new_world(number)?;
+        let (mut world, mut before) = self.new_world(number).inspect_err(|error| {
+            self.shared().failures.push(format!("{error:#}"));
+        })?;
+        // The first one's rehearsals say what there is to die at.
+        while number > 0 && self.shared().rehearsed < self.things.len() && self.shared().failures.is_empty() {
+            std::thread::sleep(LATE);
+        }
         while let Some(round) = self.next(&mut dice) {
             let began = Instant::now();
             let result = self.round(&mut world, &before, &round);
@@ -146,7 +153,7 @@ impl Walk {
         let mut world = World::make()?;
         self.note(&mut world, None)?;
         for (index, thing) in self.things.iter().enumerate() {
-            if number >= WORKERS && index > 0 {
+            if number > 0 && index > 0 {
                 break;
             }
             self.rehearse(&mut world, index).with_context(|| format!("{} without a fault", thing.name))?;
@@ -177,6 +184,7 @@ impl Walk {
         (thing.check)(world, &outcome, Harm::None)?;
         (thing.again)(world)?;
         things::clear(world)?;
+        self.shared().rehearsed += 1;
         self.note(world, None)
     }
 

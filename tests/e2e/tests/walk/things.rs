@@ -130,10 +130,11 @@ pub fn all() -> Vec<Thing> {
 /// Takes away what things leave, in whatever state.
 pub fn clear(world: &World) -> Result<()> {
     remove(world)?;
-    for image in ["small:loaded", &world.remote, "other:1"] {
+    let (images, snapshots) = world.images_and_snapshots()?;
+    for image in images.iter().filter(|image| !image.contains("busybox")) {
         done_or(world.rctl(&["rmi", "--force", image])?, "No such image")?;
     }
-    for key in ["layer", "layer-done"] {
+    for key in snapshots.iter().filter(|key| key.starts_with("layer")) {
         done_or(world.rctl(&["snapshots", "rm", key])?, "not found")?;
     }
     Ok(())

@@ -9,6 +9,7 @@ use client::Client;
 use harness::faults::{self, Faults};
 use harness::registry::Registry;
 use harness::{Outcome, Scene, image};
+use proto_containerd::services;
 use proto_engine::v1;
 use tokio::runtime::Runtime;
 
@@ -151,6 +152,23 @@ impl World {
                 pid: container.pid,
             })
             .collect())
+    }
+
+    /// The names of all images, and the keys of all snapshots.
+    pub fn images_and_snapshots(&self) -> Result<(Vec<String>, Vec<String>)> {
+        self.ask(|client| async move {
+            let images = client.images().list(services::images::ListImagesRequest::default()).await?.into_inner();
+            let request = services::snapshots::ListSnapshotsRequest {
+                snapshotter: "overlayfs".into(),
+                filters: vec![],
+            };
+            let mut listed = client.snapshots().list(request).await?.into_inner();
+            let mut snapshots = Vec::new();
+            while let Some(part) = listed.message().await? {
+                snapshots.extend(part.info.into_iter().map(|snapshot| snapshot.name));
+            }
+            Ok((images.images.into_iter().map(|image| image.name).collect(), snapshots))
+        })
     }
 
     /// The container `name`, if there is one.
