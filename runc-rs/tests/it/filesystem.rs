@@ -195,6 +195,23 @@ fn id_mapped_mounts() {
 }
 
 #[test]
+fn id_mapped_mounts_by_the_container_s_own_mapping() {
+    let mut bundle = Bundle::script("stat -c %u /data/file /data/sub/file /plain/file; touch /data/new; echo $?");
+    crate::namespaces::mapped(&mut bundle);
+    let data = bundle.dir.path().join("data");
+    fs::create_dir_all(data.join("sub")).unwrap();
+    fs::write(data.join("file"), "").unwrap();
+    fs::write(data.join("sub/file"), "").unwrap();
+    bundle.config["root"]["readonly"] = json!(false);
+    bundle.mount(json!({"destination": "/data", "source": data, "options": ["rbind", "ridmap"]}));
+    bundle.mount(json!({"destination": "/plain", "source": data, "options": ["rbind"]}));
+    // Root's files are the container's root's by the one mount, and nobody's by the other.
+    let said = bundle.run();
+    assert_eq!(said.out, "0\n0\n65534\n0\n", "{}", said.err);
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&data.join("new").metadata().unwrap()), 0);
+}
+
+#[test]
 fn the_container_cannot_write_to_the_executor() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     bundle.create().ok();
