@@ -23,6 +23,9 @@ use std::time::SystemTime;
 
 use ids::{Digest, Labels};
 
+/// How the names of ingests begin that nobody will go on with: the next daemon removes them at its start.
+pub const ONCE: &str = "runtimed-once-";
+
 pub use blob::Blob;
 pub use layout::Layout;
 pub use store::Content;

@@ -177,7 +177,7 @@ impl Content {
             return self.merge_labels(namespace, digest, labels).await;
         }
         // A reference of its own each time: two puts of one blob must not wait for each other.
-        let reference = format!("put-{digest}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let reference = format!("{}put-{digest}-{}", crate::ONCE, NEXT.fetch_add(1, Ordering::Relaxed));
         let size = bytes.len() as u64;
         let mut writer = self.open_writer(namespace, &reference, size, None).await?;
         writer.write(0, bytes).await?;

@@ -92,14 +92,18 @@ fn remove_all_ingests(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// An ingest without a readable status can be neither resumed nor listed.
+/// An ingest without a readable status can be neither resumed nor listed; one that is made once is nobody's any more.
 fn remove_torn_ingests(layout: &Layout) -> Result<()> {
     let folder = layout.ingests();
     for entry in fs::read_dir(&folder).context(|| format!("read folder {}", folder.display()))? {
         let path = entry.context(|| format!("read folder {}", folder.display()))?.path();
-        if let Err(error) = ingest::read_status(&path) {
-            tracing::info!(path = %path.display(), error = error.chain(), "removed a torn ingest");
-            ingest::remove(&path)?;
+        match ingest::read_status(&path) {
+            Ok((_, status)) if !status.reference.starts_with(crate::ONCE) => {}
+            Ok(_) => ingest::remove(&path)?,
+            Err(error) => {
+                tracing::info!(path = %path.display(), error = error.chain(), "removed a torn ingest");
+                ingest::remove(&path)?;
+            }
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ pub fn scene() -> Result<Scene> {
 /// Loads the small image as `busybox`.
 pub fn load(scene: &Scene) -> Result<()> {
     let scratch = scene.root().join("scratch");
-    std::fs::create_dir(&scratch)?;
+    std::fs::create_dir_all(&scratch)?;
     let archive = image::busybox_archive(&scratch)?;
     scene.ok(&["load", "--input", &archive.display().to_string()])?;
     Ok(())

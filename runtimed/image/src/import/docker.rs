@@ -95,7 +95,7 @@ impl Import {
     /// The same layer, gzipped: a blob of its own.
     async fn compressed(&self, file: &File) -> Result<Descriptor> {
         let (content, hold) = (&self.shared.content, self.options.hold.as_ref());
-        let ingest = format!("import-{}-{}", crate::unpack::extract_name(), file.digest);
+        let ingest = format!("{}import-{}-{}", content::ONCE, crate::unpack::extract_name(), file.digest);
         Shared::hold(hold, "ingests", &ingest).await?;
         let mut writer = content.writer(&self.namespace, &ingest, 0, None).await?;
         let plain = content.open_blob(&self.namespace, &file.digest)?.into_std()?;

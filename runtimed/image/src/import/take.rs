@@ -61,7 +61,10 @@ pub(crate) fn take(import: &Import, reader: impl Read, handle: &Handle) -> Resul
     match magic {
         [0x1f, 0x8b, ..] => sink.archive(MultiGzDecoder::new(whole)),
         [0x28, 0xb5, 0x2f, 0xfd] => {
-            sink.archive(zstd::Decoder::with_buffer(whole).context(|| "read the archive")?)
+            let mut decoder = zstd::Decoder::with_buffer(whole).context(|| "read the archive")?;
+            let window = import.shared.config.layer.window.max(1 << 10);
+            decoder.window_log_max(window.ilog2()).context(|| "read the archive")?;
+            sink.archive(decoder)
         }
         _ => sink.archive(whole),
     }
@@ -151,7 +154,7 @@ impl Sink<'_> {
         let (content, namespace) = (&self.import.shared.content, &self.import.namespace);
         let hold = self.import.options.hold.as_ref();
         // A name of its own: two imports of one archive do not wait for each other.
-        let ingest = format!("import-{}-{path}", crate::unpack::extract_name());
+        let ingest = format!("{}import-{}-{path}", content::ONCE, crate::unpack::extract_name());
         Shared::hold(hold, "ingests", &ingest).await?;
         if let Some(digest) = expected {
             Shared::hold(hold, "content", &digest.to_string()).await?;

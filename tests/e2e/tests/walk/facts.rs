@@ -85,6 +85,8 @@ fn is_transient(name: &str) -> bool {
     let in_snapshots = name.contains("/snapshots/") || name.contains("snapshotter");
     name.ends_with("/rootfs")
         || name.ends_with("lib/metadata")
+        // Of a client that was killed before it could fetch it; their number is bounded.
+        || name.ends_with("run/traces")
         || (in_snapshots && name.rsplit('/').next().is_some_and(|last| last.parse::<u64>().is_ok()))
 }
 

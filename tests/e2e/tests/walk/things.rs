@@ -16,7 +16,7 @@ const SLEEP: &[&str] = &["run", "-d", "--name", NAME, "busybox", "sleep", "10000
 const POLITE: &[&str] =
     &["run", "-d", "--name", NAME, "busybox", "sh", "-c", "trap 'exit 3' TERM; sleep 100000 & wait"];
 /// A container that writes and ends by itself.
-const HELLO: &[&str] = &["run", "--rm", "--name", NAME, "busybox", "sh", "-c", "echo hello; exit 7"];
+const HELLO: &[&str] = &["--trace", "run", "--rm", "--name", NAME, "busybox", "sh", "-c", "echo hello; exit 7"];
 
 /// Something that is done, with faults armed.
 pub struct Thing {
@@ -119,7 +119,12 @@ pub fn all() -> Vec<Thing> {
             ensure!(outcome.code != 0 || !images(world)?.contains("small"), "a removed image is listed");
             Ok(())
         }, |world| done_or(remove_image(world)?, "No such image")),
-        thing("commit", prepared, commit, |_, _, _| Ok(()), |world| done_or(commit(world)?, "already exists")),
+        thing("commit", prepared, commit, |_, _, _| Ok(()), |world| {
+            commit(world)?;
+            let (_, snapshots) = world.images_and_snapshots()?;
+            ensure!(snapshots.iter().any(|key| key == "layer-done"), "it is not committed");
+            Ok(())
+        }),
         thing("restart", watched, |world| restart(world, Loss::Nothing), survives, again_alive),
         thing("restart-exited", watched, |world| restart(world, Loss::Process), is_over, again_over),
         thing("restart-lost", watched, |world| restart(world, Loss::Shim), is_over, again_over),

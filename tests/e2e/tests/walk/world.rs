@@ -97,11 +97,6 @@ impl World {
         self.ask(|client| async move { Ok(client.engine_system().version(v1::VersionRequest {}).await?) }).is_ok()
     }
 
-    /// Is the daemon dead? Gives one that is dying the time for it.
-    pub fn is_dead(&mut self) -> Result<bool> {
-        Ok(self.scene.daemon_ended()?.is_some())
-    }
-
     /// Asks the daemon something over its API.
     pub fn ask<T, F: Future<Output = Result<T>>>(&self, question: impl FnOnce(Client) -> F) -> Result<T> {
         let (socket, namespace) = (self.scene.socket(), self.scene.namespace().to_owned());
@@ -121,17 +116,13 @@ impl World {
         let mut command = tokio::process::Command::from(command);
         command.kill_on_drop(true);
         let running = async { tokio::time::timeout(PATIENCE, command.output()).await };
-        let output = self.runtime.block_on(running).map_err(|_| self.hangs(&what))??;
+        let output = self.runtime.block_on(running).with_context(|| format!("{what} does not end"))??;
         Ok(Outcome {
             what,
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
-    }
-
-    fn hangs(&self, what: &str) -> anyhow::Error {
-        anyhow::anyhow!("{what} does not end")
     }
 
     /// Runs rctl to success.
