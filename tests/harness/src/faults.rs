@@ -29,7 +29,8 @@ pub type Seen = BTreeMap<(String, String), u32>;
 impl Faults {
     /// An empty folder in which passers are noted.
     pub fn new() -> Result<Faults> {
-        let folder = tempfile::Builder::new().prefix("faults-").tempdir().context("make a folder of faults")?;
+        let folder =
+            tempfile::Builder::new().prefix("faults-").tempdir().context("make a folder of faults")?;
         std::fs::write(folder.path().join("seen"), "")?;
         Ok(Faults { folder })
     }
@@ -65,7 +66,8 @@ impl Faults {
         text.lines().find_map(|line| {
             let mut words = line.split_whitespace();
             let (program, pid, name) = (words.next()?, words.next()?, words.next()?);
-            (name == mark).then(|| Fired { program: program.to_owned(), pid: pid.parse().unwrap_or_default() })
+            (name == mark)
+                .then(|| Fired { program: program.to_owned(), pid: pid.parse().unwrap_or_default() })
         })
     }
 

@@ -101,7 +101,8 @@ pub fn small(scratch: &Path, layout: &Path, tag: &str) -> Result<()> {
 
 /// Puts an image of an OCI layout into an archive, under `name`; returns the archive's path. Needs Debian's skopeo.
 pub fn archive(layout: &Path, tag: &str, archive: &Path, name: &str) -> Result<std::path::PathBuf> {
-    let (from, to) = (format!("oci:{}:{tag}", layout.display()), format!("docker-archive:{}:{name}", archive.display()));
+    let (from, to) =
+        (format!("oci:{}:{tag}", layout.display()), format!("docker-archive:{}:{name}", archive.display()));
     sh::read(Command::new("skopeo").args(["copy", "--quiet", "--insecure-policy", &from, &to]))?;
     Ok(archive.to_owned())
 }

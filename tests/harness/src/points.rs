@@ -29,7 +29,8 @@ impl Point {
     pub fn is_well_named(&self) -> bool {
         let parts: Vec<&str> = self.name.split('.').collect();
         let plain = |part: &&str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         parts.len() == 3 && parts.iter().all(plain) && parts[0] == self.room
     }

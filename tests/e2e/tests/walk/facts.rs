@@ -44,11 +44,13 @@ fn records(world: &World, facts: &mut Facts) -> Result<()> {
         let statuses = services::content::ListStatusesRequest::default();
         let statuses = client.content().list_statuses(statuses).await?.into_inner();
         found.extend(statuses.statuses.into_iter().map(|status| format!("ingest {}", status.r#ref)));
-        let mut blobs = client.content().list(services::content::ListContentRequest::default()).await?.into_inner();
+        let mut blobs =
+            client.content().list(services::content::ListContentRequest::default()).await?.into_inner();
         while let Some(part) = blobs.message().await? {
             found.extend(part.info.into_iter().map(|blob| format!("blob {} {}", blob.digest, blob.size)));
         }
-        let request = services::snapshots::ListSnapshotsRequest { snapshotter: "overlayfs".into(), filters: vec![] };
+        let request =
+            services::snapshots::ListSnapshotsRequest { snapshotter: "overlayfs".into(), filters: vec![] };
         let mut snapshots = client.snapshots().list(request).await?.into_inner();
         while let Some(part) = snapshots.message().await? {
             found.extend(part.info.into_iter().map(|snapshot| format!("snapshot {}", snapshot.name)));
@@ -116,7 +118,11 @@ pub fn blobs_are_whole(world: &World) -> Result<()> {
         // One that is being removed is nobody's any more.
         let Ok(bytes) = std::fs::read(entry.path()) else { continue };
         let name = entry.file_name().to_string_lossy().into_owned();
-        ensure!(hex::encode(Sha256::digest(&bytes)) == name, "the blob {name} of {} bytes is another", bytes.len());
+        ensure!(
+            hex::encode(Sha256::digest(&bytes)) == name,
+            "the blob {name} of {} bytes is another",
+            bytes.len()
+        );
     }
     Ok(())
 }

@@ -99,10 +99,14 @@ fn whatever_dies_nothing_acknowledged_is_lost() -> Result<()> {
     let walk = Walk { points, things, target, seed, shared: Mutex::new(shared) };
     let began = Instant::now();
     std::thread::scope(|threads| {
-        let workers: Vec<_> = (0..WORKERS).map(|number| threads.spawn({
-            let walk = &walk;
-            move || walk.worker(number)
-        })).collect();
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|number| {
+                threads.spawn({
+                    let walk = &walk;
+                    move || walk.worker(number)
+                })
+            })
+            .collect();
         workers.into_iter().try_for_each(|worker| match worker.join() {
             Ok(result) => result,
             Err(_) => Err(anyhow::anyhow!("a worker panicked")),
@@ -129,7 +133,11 @@ impl Walk {
             let began = Instant::now();
             let result = self.round(&mut world, &before, &round);
             if std::env::var_os("RUNTIMED_WALK_VERBOSE").is_some() {
-                println!("{:>6.3} s {} {round:?}", began.elapsed().as_secs_f32(), self.things[round.thing].name);
+                println!(
+                    "{:>6.3} s {} {round:?}",
+                    began.elapsed().as_secs_f32(),
+                    self.things[round.thing].name
+                );
             }
             if let Err(error) = result {
                 let thing = self.things[round.thing].name;
@@ -239,7 +247,8 @@ impl Walk {
             };
             (thing, name, action, dice.below(most as usize) as u32)
         };
-        let starting: Vec<&String> = shared.starting.iter().filter(|name| !name.starts_with("runc-rs")).collect();
+        let starting: Vec<&String> =
+            shared.starting.iter().filter(|name| !name.starts_with("runc-rs")).collect();
         let twice = dice.below(4) == 0 && !starting.is_empty();
         let then = twice.then(|| (*dice.pick(&starting)).clone());
         Some(Round { thing, point, action, skip, then })
@@ -254,7 +263,8 @@ impl Walk {
         let outcome = (thing.act)(world).context("do it")?;
         let harm = self.come_back(world, round).context("come back")?;
         self.note(world, Some(round.thing))?;
-        (thing.check)(world, &outcome, harm).with_context(|| format!("what holds after {}", brief(&outcome)))?;
+        (thing.check)(world, &outcome, harm)
+            .with_context(|| format!("what holds after {}", brief(&outcome)))?;
         (thing.again)(world).with_context(|| format!("the same again after {}", brief(&outcome)))?;
         things::clear(world).context("remove all")?;
         facts::settle(world, before).with_context(|| format!("what is left after {}", brief(&outcome)))?;

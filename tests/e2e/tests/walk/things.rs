@@ -16,7 +16,8 @@ const SLEEP: &[&str] = &["run", "-d", "--name", NAME, "busybox", "sleep", "10000
 const POLITE: &[&str] =
     &["run", "-d", "--name", NAME, "busybox", "sh", "-c", "trap 'exit 3' TERM; sleep 100000 & wait"];
 /// A container that writes and ends by itself.
-const HELLO: &[&str] = &["--trace", "run", "--rm", "--name", NAME, "busybox", "sh", "-c", "echo hello; exit 7"];
+const HELLO: &[&str] =
+    &["--trace", "run", "--rm", "--name", NAME, "busybox", "sh", "-c", "echo hello; exit 7"];
 
 /// Something that is done, with faults armed.
 pub struct Thing {
@@ -52,10 +53,16 @@ pub fn all() -> Vec<Thing> {
     let thing = |name, prepare, act, check, again| Thing { name, prepare, beside: None, act, check, again };
     vec![
         thing("run", nothing, |world| world.rctl(HELLO), ran, |world| fresh(world, HELLO).and_then(hello)),
-        thing("run-detached", nothing, |world| world.rctl(SLEEP), runs, |world| {
-            fresh(world, SLEEP)?.ok()?;
-            becomes(world, &["running"])
-        }),
+        thing(
+            "run-detached",
+            nothing,
+            |world| world.rctl(SLEEP),
+            runs,
+            |world| {
+                fresh(world, SLEEP)?.ok()?;
+                becomes(world, &["running"])
+            },
+        ),
         thing("create", nothing, create, created, |world| {
             fresh(world, &["create", "--name", NAME, "busybox", "true"])?.ok()?;
             world.ok(&["start", "--attach", NAME]).map(drop)
@@ -63,10 +70,16 @@ pub fn all() -> Vec<Thing> {
         thing("create-unpack", unpacked_no_more, create_small, created, |world| {
             fresh(world, &["create", "--name", NAME, "small:loaded", "true"])?.ok().map(drop)
         }),
-        thing("start", |world| world.ok(&["create", "--name", NAME, "busybox", "sleep", "100000"]).map(drop), start, runs_or_stays, |world| {
-            start(world)?.ok()?;
-            becomes(world, &["running"])
-        }),
+        thing(
+            "start",
+            |world| world.ok(&["create", "--name", NAME, "busybox", "sleep", "100000"]).map(drop),
+            start,
+            runs_or_stays,
+            |world| {
+                start(world)?.ok()?;
+                becomes(world, &["running"])
+            },
+        ),
         Thing {
             name: "start-ended",
             prepare: |world| world.ok(&["create", "--name", NAME, "busybox", "true"]).map(drop),
@@ -79,52 +92,108 @@ pub fn all() -> Vec<Thing> {
             again: |world| start(world)?.ok().map(drop),
         },
         thing("exec", sleeping, exec, executed, |world| said(exec_in_running(world)?, "hi\n")),
-        thing("stop", |world| world.ok(POLITE).map(drop), |world| world.rctl(&["stop", NAME]), stopped, |world| {
-            world.ok(&["stop", NAME])?;
-            becomes(world, &["exited"])
-        }),
-        thing("stop-hard", sleeping, |world| world.rctl(&["stop", "--time", "0", NAME]), stopped, |world| {
-            world.ok(&["stop", "--time", "0", NAME])?;
-            becomes(world, &["exited"])
-        }),
-        thing("kill", sleeping, |world| world.rctl(&["kill", NAME]), killed, |world| {
-            done_or(world.rctl(&["kill", NAME])?, "is not running")?;
-            becomes(world, &["exited"])
-        }),
-        thing("rm", |world| world.ok(&["run", "--name", NAME, "busybox", "true"]).map(drop), |world| world.rctl(&["rm", NAME]), removed, |world| {
-            done_or(world.rctl(&["rm", NAME])?, "No such container")
-        }),
-        thing("rm-force", sleeping, |world| world.rctl(&["rm", "--force", NAME]), removed, |world| {
-            done_or(world.rctl(&["rm", "--force", NAME])?, "No such container")
-        }),
-        thing("pull", nothing, pull, |world, outcome, _| has_image(world, outcome, "small:1"), |world| {
-            pull(world)?.ok()?;
-            image_is_whole(world, "small:1")
-        }),
-        thing("load", nothing, |world| load(world), |world, outcome, _| has_image(world, outcome, "small:loaded"), |world| {
-            load(world)?.ok()?;
-            image_is_whole(world, "small:loaded")
-        }),
+        thing(
+            "stop",
+            |world| world.ok(POLITE).map(drop),
+            |world| world.rctl(&["stop", NAME]),
+            stopped,
+            |world| {
+                world.ok(&["stop", NAME])?;
+                becomes(world, &["exited"])
+            },
+        ),
+        thing(
+            "stop-hard",
+            sleeping,
+            |world| world.rctl(&["stop", "--time", "0", NAME]),
+            stopped,
+            |world| {
+                world.ok(&["stop", "--time", "0", NAME])?;
+                becomes(world, &["exited"])
+            },
+        ),
+        thing(
+            "kill",
+            sleeping,
+            |world| world.rctl(&["kill", NAME]),
+            killed,
+            |world| {
+                done_or(world.rctl(&["kill", NAME])?, "is not running")?;
+                becomes(world, &["exited"])
+            },
+        ),
+        thing(
+            "rm",
+            |world| world.ok(&["run", "--name", NAME, "busybox", "true"]).map(drop),
+            |world| world.rctl(&["rm", NAME]),
+            removed,
+            |world| done_or(world.rctl(&["rm", NAME])?, "No such container"),
+        ),
+        thing(
+            "rm-force",
+            sleeping,
+            |world| world.rctl(&["rm", "--force", NAME]),
+            removed,
+            |world| done_or(world.rctl(&["rm", "--force", NAME])?, "No such container"),
+        ),
+        thing(
+            "pull",
+            nothing,
+            pull,
+            |world, outcome, _| has_image(world, outcome, "small:1"),
+            |world| {
+                pull(world)?.ok()?;
+                image_is_whole(world, "small:1")
+            },
+        ),
+        thing(
+            "load",
+            nothing,
+            |world| load(world),
+            |world, outcome, _| has_image(world, outcome, "small:loaded"),
+            |world| {
+                load(world)?.ok()?;
+                image_is_whole(world, "small:loaded")
+            },
+        ),
         thing("save", nothing, save, saved, |world| {
             let outcome = save(world)?;
             outcome.clone().ok()?;
             saved(world, &outcome, Harm::None)
         }),
-        thing("tag", nothing, tag, |world, outcome, _| has_image(world, outcome, "other:1"), |world| {
-            tag(world)?.ok()?;
-            ensure!(images(world)?.contains("other"), "the tag is not listed");
-            Ok(())
-        }),
-        thing("rmi", small, remove_image, |world, outcome, _| {
-            ensure!(outcome.code != 0 || !images(world)?.contains("small"), "a removed image is listed");
-            Ok(())
-        }, |world| done_or(remove_image(world)?, "No such image")),
-        thing("commit", prepared, commit, |_, _, _| Ok(()), |world| {
-            commit(world)?;
-            let (_, snapshots) = world.images_and_snapshots()?;
-            ensure!(snapshots.iter().any(|key| key == "layer-done"), "it is not committed");
-            Ok(())
-        }),
+        thing(
+            "tag",
+            nothing,
+            tag,
+            |world, outcome, _| has_image(world, outcome, "other:1"),
+            |world| {
+                tag(world)?.ok()?;
+                ensure!(images(world)?.contains("other"), "the tag is not listed");
+                Ok(())
+            },
+        ),
+        thing(
+            "rmi",
+            small,
+            remove_image,
+            |world, outcome, _| {
+                ensure!(outcome.code != 0 || !images(world)?.contains("small"), "a removed image is listed");
+                Ok(())
+            },
+            |world| done_or(remove_image(world)?, "No such image"),
+        ),
+        thing(
+            "commit",
+            prepared,
+            commit,
+            |_, _, _| Ok(()),
+            |world| {
+                commit(world)?;
+                let (_, snapshots) = world.images_and_snapshots()?;
+                ensure!(snapshots.iter().any(|key| key == "layer-done"), "it is not committed");
+                Ok(())
+            },
+        ),
         thing("restart", watched, |world| restart(world, Loss::Nothing), survives, again_alive),
         thing("restart-exited", watched, |world| restart(world, Loss::Process), is_over, again_over),
         thing("restart-lost", watched, |world| restart(world, Loss::Shim), is_over, again_over),
@@ -187,7 +256,11 @@ fn fresh(world: &World, args: &[&str]) -> Result<Outcome> {
             if !outcome.stderr.contains("is already in use by container") {
                 return Ok(outcome);
             }
-            ensure!(began.elapsed() < PATIENCE / 4, "the name is taken and nobody has it: {}", outcome.stderr);
+            ensure!(
+                began.elapsed() < PATIENCE / 4,
+                "the name is taken and nobody has it: {}",
+                outcome.stderr
+            );
         }
         remove(world)?;
     }
@@ -256,7 +329,8 @@ fn unpacked_no_more(world: &World) -> Result<()> {
             let parents: Vec<String> = all.iter().map(|info| info.parent.clone()).collect();
             for info in all.clone() {
                 if info.name.starts_with("sha256:") && !parents.contains(&info.name) {
-                    let request = RemoveSnapshotRequest { snapshotter: snapshotter.clone(), key: info.name.clone() };
+                    let request =
+                        RemoveSnapshotRequest { snapshotter: snapshotter.clone(), key: info.name.clone() };
                     client.snapshots().remove(request).await?;
                     all.retain(|other| other.name != info.name);
                 }
@@ -340,7 +414,9 @@ fn has_image(world: &World, outcome: &Outcome, name: &str) -> Result<()> {
 /// It is listed, and a container can be made of it: its layers are unpacked.
 fn image_is_whole(world: &World, name: &str) -> Result<()> {
     let name = if name == "small:1" { world.remote.as_str() } else { name };
-    let made = world.ok(&["create", "--name", "look", name, "true"]).with_context(|| format!("use the image {name}"));
+    let made = world
+        .ok(&["create", "--name", "look", name, "true"])
+        .with_context(|| format!("use the image {name}"));
     world.ok(&["rm", "--force", "look"])?;
     made.map(drop)
 }
@@ -423,13 +499,17 @@ fn watch(world: &World) -> Result<()> {
 
 fn parent(pid: u32) -> Result<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).context("a process has a parent")?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("PPid:")).context("a process has a parent")?;
     Ok(line.trim().parse()?)
 }
 
 fn end(pid: u32) -> Result<()> {
     // It may have gone already.
-    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), nix::sys::signal::Signal::SIGKILL);
+    let _ = nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid.cast_signed()),
+        nix::sys::signal::Signal::SIGKILL,
+    );
     let began = Instant::now();
     loop {
         let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -94,7 +94,8 @@ impl World {
     }
 
     fn answers(&self) -> bool {
-        self.ask(|client| async move { Ok(client.engine_system().version(v1::VersionRequest {}).await?) }).is_ok()
+        self.ask(|client| async move { Ok(client.engine_system().version(v1::VersionRequest {}).await?) })
+            .is_ok()
     }
 
     /// Asks the daemon something over its API.
@@ -137,7 +138,11 @@ impl World {
         let containers = listed.into_inner().containers.into_iter();
         Ok(containers
             .map(|container| Listed {
-                name: container.names.first().map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default(),
+                name: container
+                    .names
+                    .first()
+                    .map(|name| name.trim_start_matches('/').to_owned())
+                    .unwrap_or_default(),
                 state: container.state,
                 status: container.status,
                 pid: container.pid,
@@ -148,7 +153,8 @@ impl World {
     /// The names of all images, and the keys of all snapshots.
     pub fn images_and_snapshots(&self) -> Result<(Vec<String>, Vec<String>)> {
         self.ask(|client| async move {
-            let images = client.images().list(services::images::ListImagesRequest::default()).await?.into_inner();
+            let images =
+                client.images().list(services::images::ListImagesRequest::default()).await?.into_inner();
             let request = services::snapshots::ListSnapshotsRequest {
                 snapshotter: "overlayfs".into(),
                 filters: vec![],
