@@ -205,7 +205,7 @@ impl Detector {
 }
 
 /// What this program was told by the kernel.
-enum Said {
+pub enum Said {
     /// Its terminal has another size.
     Resize(v1::Size),
     /// A signal that the process is to get.
@@ -213,13 +213,14 @@ enum Said {
 }
 
 /// The signals that a session passes on, and the terminal's changes of size.
-struct Signals {
+pub struct Signals {
     resize: Option<Signal>,
     proxied: Vec<(&'static str, Signal)>,
 }
 
 impl Signals {
-    fn new(proxy: bool, tty: bool) -> Result<Signals> {
+    /// Listens from here on: for signals if `proxy`, for changes of size if `tty`.
+    pub fn new(proxy: bool, tty: bool) -> Result<Signals> {
         let listen = |kind| signal(kind).map_err(|error| Failure::local("listen for signals", error));
         let mut proxied = Vec::new();
         if proxy {
@@ -238,7 +239,8 @@ impl Signals {
         Ok(Signals { resize, proxied })
     }
 
-    async fn next(&mut self) -> Said {
+    /// The next of them.
+    pub async fn next(&mut self) -> Said {
         std::future::poll_fn(|context| {
             if let Some(resize) = &mut self.resize
                 && resize.poll_recv(context).is_ready()

@@ -1,14 +1,16 @@
-//! The project's own tasks: `cargo xtask demo`, `test`, `vm-test`, `bench`, `tidy`, `dist`.
+//! The project's own tasks: `cargo xtask demo`, `test`, `vm-test`, `bench`, `counts`, `soak`, `tidy`, `dist`.
 
 mod bench;
 mod build;
 mod check;
+mod counts;
 mod demo;
 mod floor;
 mod fuzz;
 mod packages;
 mod root;
 mod security;
+mod soak;
 mod test;
 mod tidy;
 mod vm;
@@ -44,6 +46,12 @@ enum Task {
     },
     /// Measure this project and its peers side by side, into target/bench/report.md
     Bench(BenchArgs),
+    /// Count the instructions of hot ways, and show where they have changed since docs/counts.toml was written
+    Counts {
+        /// Write docs/counts.toml
+        #[arg(long)]
+        update: bool,
+    },
     /// Run commands in a cgroup and time them; `bench` starts it
     #[command(hide = true)]
     BenchWorker {
@@ -61,6 +69,15 @@ enum Task {
         seconds: u64,
         /// These alone
         targets: Vec<String>,
+    },
+    /// Do random things with many containers for a while, with kills of the daemon and of shims, and check that what must be true is
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// The seed of an earlier soak, to have the same again
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Check the edges between crates, and the rules that no compiler checks
     Tidy,
@@ -148,8 +165,10 @@ fn run(task: Task) -> Result<()> {
         Task::Test { args } => test::test(&args),
         Task::VmTest { suites } => vm::vm_test(&suites),
         Task::Bench(args) => bench::bench(&args.plan()),
+        Task::Counts { update } => counts::counts(update),
         Task::BenchWorker { cgroup, one_version } => bench::work(&cgroup, one_version),
         Task::Fuzz { seconds, targets } => fuzz::fuzz(seconds, &targets),
+        Task::Soak { minutes, seed } => soak::soak(minutes, seed),
         Task::Tidy => tidy::tidy(),
         Task::Dist => build::release().map(|dist| println!("{}", dist.display())),
     }

@@ -50,10 +50,10 @@ impl Progress {
                 } else {
                     progress.offset
                 });
-                bar.set_message(sentence(&progress.status));
+                bar.set_message(sentence(progress));
             }
             None if changed && finished(&progress.status) => {
-                eprintln!("{name}: {}", sentence(&progress.status))
+                eprintln!("{name}: {}", sentence(progress))
             }
             None => {}
         }
@@ -117,7 +117,7 @@ fn bar(name: &str) -> ProgressBar {
 /// docker's twelve digits of a digest; anything else as it is.
 fn short(id: &str) -> String {
     match id.split_once(':') {
-        Some((_, hex)) if hex.len() == 64 => hex.chars().take(12).collect(),
+        Some((_, hex)) if hex.len() == 64 => plain(&hex.chars().take(12).collect::<String>()),
         _ => plain(id),
     }
 }
@@ -126,17 +126,44 @@ fn finished(status: &str) -> bool {
     matches!(status, "done" | "exists" | "saved")
 }
 
-fn sentence(status: &str) -> String {
-    match status {
+/// docker's words for layers; what else an image is made of is not said to be the pull's end.
+fn sentence(progress: &v1::Progress) -> String {
+    match progress.status.as_str() {
         "resolving" => "Resolving",
         "resolved" => "Resolved",
         "waiting" => "Waiting",
         "downloading" => "Downloading",
         "extracting" => "Extracting",
-        "done" => "Pull complete",
+        "done" if is_layer(&progress.media_type) => "Pull complete",
+        "done" => "Download complete",
         "exists" => "Already exists",
         "saved" => "Saved",
-        other => other,
+        other => return plain(other),
     }
     .to_owned()
+}
+
+/// Is it a layer, as OCI and docker name them?
+fn is_layer(media_type: &str) -> bool {
+    media_type.contains(".layer.")
+        || media_type.contains(".rootfs.diff.")
+        || media_type.contains(".rootfs.foreign.diff.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_layer_completes_the_pull() {
+        let said = |media_type: &str| {
+            let progress =
+                v1::Progress { status: "done".into(), media_type: media_type.into(), ..Default::default() };
+            sentence(&progress)
+        };
+        assert_eq!(said("application/vnd.oci.image.layer.v1.tar+gzip"), "Pull complete");
+        assert_eq!(said("application/vnd.docker.image.rootfs.diff.tar.gzip"), "Pull complete");
+        assert_eq!(said("application/vnd.oci.image.config.v1+json"), "Download complete");
+        assert_eq!(said("application/vnd.docker.distribution.manifest.v2+json"), "Download complete");
+    }
 }

@@ -1,6 +1,7 @@
 //! Typed gRPC client of the daemon: rctl, the tests and other programs embed it.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use errors::{Error, Kind, Result};
 use hyper_util::rt::TokioIo;
@@ -12,6 +13,11 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
+
+/// How long a daemon whose queue of connections is full may stay so.
+const QUEUED: Duration = Duration::from_secs(30);
+/// When to try again: the kernel tells nobody when there is room.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// The largest message either way, in bytes: containerd's.
 const MESSAGE_LIMIT: usize = 16 << 20;
@@ -59,7 +65,7 @@ impl Client {
         let path: PathBuf = socket.to_owned();
         let dial = tower::service_fn(move |_: Uri| {
             let path = path.clone();
-            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+            async move { dial(&path).await.map(TokioIo::new) }
         });
         // The authority is of no meaning on a unix socket, but HTTP/2 wants a well-formed one.
         let channel = Endpoint::from_static("http://localhost").connect_with_connector(dial).await.map_err(
@@ -86,6 +92,19 @@ impl Client {
                 Error::with_source(Kind::InvalidArgument, format!("trace {id:?}"), error)
             })?);
         Ok(client)
+    }
+}
+
+async fn dial(path: &Path) -> std::io::Result<UnixStream> {
+    let begun = Instant::now();
+    loop {
+        match UnixStream::connect(path).await {
+            // A full queue answers EAGAIN (unix(7)).
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && begun.elapsed() < QUEUED => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            other => return other,
+        }
     }
 }
 

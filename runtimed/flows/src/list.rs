@@ -22,7 +22,7 @@ pub enum Phase {
     Paused,
     /// Ended.
     Exited,
-    /// Its shim does not answer.
+    /// Its shim does not answer, and nothing else is known.
     Dead,
 }
 
@@ -39,6 +39,8 @@ pub struct Line {
     pub state: State,
     /// Its first process while it runs.
     pub pid: u32,
+    /// Its shim does not answer: the rest is what was last known.
+    pub unanswered: bool,
 }
 
 impl Phase {
@@ -99,8 +101,9 @@ impl Flows {
     fn line(&self, namespace: &Namespace, container: Container, task: Option<Process>) -> Result<Line> {
         let config = ContainerConfig::of(&container)?;
         let kept = tables::state(&self.rooms().store, namespace, &container.id)?;
+        let unanswered = task.as_ref().is_some_and(|task| task.status == Status::Unknown);
         let (phase, state, pid) = join(kept, task);
-        Ok(Line { container, config, phase, state, pid })
+        Ok(Line { container, config, phase, state, pid, unanswered })
     }
 }
 
@@ -111,7 +114,9 @@ fn join(kept: Option<State>, task: Option<Process>) -> (Phase, State, u32) {
         let phase = if state.started_at.is_some() { Phase::Exited } else { Phase::Created };
         return (phase, state, 0);
     };
-    let phase = match task.status {
+    // A shim that hangs does not take its container down: what was last known goes on.
+    let status = if task.status == Status::Unknown { task.known } else { task.status };
+    let phase = match status {
         Status::Created => Phase::Created,
         Status::Running => Phase::Running,
         Status::Paused | Status::Pausing => Phase::Paused,
@@ -137,6 +142,7 @@ mod tests {
             exec_id: String::new(),
             pid: 7,
             status,
+            known: status,
             io: task::Io::default(),
             exit: None,
             bundle: "/".into(),
@@ -150,5 +156,8 @@ mod tests {
         assert_eq!(join(Some(ended.clone()), Some(task(Status::Running))).0, Phase::Running);
         assert_eq!(join(None, Some(task(Status::Paused))).2, 7);
         assert_eq!(join(None, None).0, Phase::Created);
+        let hung = Process { status: Status::Unknown, ..task(Status::Running) };
+        assert_eq!((join(None, Some(hung.clone())).0, join(None, Some(hung)).2), (Phase::Running, 7));
+        assert_eq!(join(None, Some(task(Status::Unknown))).0, Phase::Dead);
     }
 }

@@ -257,7 +257,8 @@ impl ShimConn {
                 let kind = Kind::from_grpc_code(proto_shim::Enum::value(&status.code()));
                 Error::new(kind, status.message)
             }
-            ttrpc::Error::Others(text) if !self.is_closed() => {
+            // A connection that is breaking is told by its channels first.
+            ttrpc::Error::Others(text) if !self.is_closed() && !text.contains("channel closed") => {
                 let call = format!("{method} of the shim of task {}", self.id);
                 if limit > FOREVER && begun.elapsed() >= limit {
                     self.hangs.store(true, Ordering::Relaxed);

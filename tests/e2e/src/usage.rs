@@ -21,7 +21,8 @@ impl Use {
     pub fn of(pid: u32) -> Result<Use> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let field = |name: &str| -> Result<usize> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
+            let line =
+                status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
             line.trim().trim_end_matches(" kB").parse().with_context(|| format!("{name} {line}"))
         };
         let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
@@ -43,7 +44,9 @@ pub fn shims(scene: &Scene) -> Result<Vec<u32>> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
         let line = String::from_utf8_lossy(&line);
-        if line.split('\0').next().is_some_and(|program| program.contains("containerd-shim")) && line.contains(&root) {
+        if line.split('\0').next().is_some_and(|program| program.contains("containerd-shim"))
+            && line.contains(&root)
+        {
             pids.push(pid);
         }
     }

@@ -225,11 +225,22 @@ fn many_clients_at_once_are_all_served() -> Result<()> {
         Err(_) => 500,
     };
     let scene = scene()?;
-    scene.ok(&["run", "-d", "-i", "--name", "box", "busybox", "sh", "-c", "read go; echo to all; sleep 1000"])?;
+    scene.ok(&[
+        "run",
+        "-d",
+        "-i",
+        "--name",
+        "box",
+        "busybox",
+        "sh",
+        "-c",
+        "read go; echo to all; sleep 1000",
+    ])?;
     let before = descriptors(&scene)?;
     let mut attached = Vec::new();
     for number in 0..clients {
-        let args: &[&str] = if number % 2 == 0 { &["attach", "--no-stdin", "box"] } else { &["logs", "-f", "box"] };
+        let args: &[&str] =
+            if number % 2 == 0 { &["attach", "--no-stdin", "box"] } else { &["logs", "-f", "box"] };
         attached.push(piped(&scene, args)?);
     }
     let began = Instant::now();

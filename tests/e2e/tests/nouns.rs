@@ -119,7 +119,9 @@ fn containers_and_tasks_are_containerds() -> Result<()> {
         let theirs: Value = serde_json::from_str(&text)?;
         ensure!(theirs["pids"] == json["pids"], "{theirs} and {json}");
         for part in ["cpu", "memory"] {
-            let keys = |value: &Value| value[part].as_object().map(|object| object.keys().cloned().collect::<Vec<_>>());
+            let keys = |value: &Value| {
+                value[part].as_object().map(|object| object.keys().cloned().collect::<Vec<_>>())
+            };
             ensure!(keys(&theirs) == keys(&json), "{theirs} and {json}");
         }
     }

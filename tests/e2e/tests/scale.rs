@@ -68,7 +68,9 @@ fn many_containers_come_stay_and_go() -> Result<()> {
     let events = Events::listen(&scene)?;
     let begun = Instant::now();
     each(&scene, count, |number| {
-        ["run", "-d", "--name", &format!("c{number}"), "busybox", "sleep", "100000"].map(str::to_owned).to_vec()
+        ["run", "-d", "--name", &format!("c{number}"), "busybox", "sleep", "100000"]
+            .map(str::to_owned)
+            .to_vec()
     })?;
     told("run", count, begun, scene.pid())?;
     let begun = Instant::now();
@@ -167,7 +169,11 @@ fn a_daemon_without_descriptors_goes_on_when_there_are_some() -> Result<()> {
     scene.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"])?;
     let daemon = scene.pid().context("a daemon runs")?;
     let few = Use::of(daemon)?.descriptors + 20;
-    harness::sh::run(Command::new("prlimit").args(["--pid", &daemon.to_string(), &format!("--nofile={few}:{few}")]))?;
+    harness::sh::run(Command::new("prlimit").args([
+        "--pid",
+        &daemon.to_string(),
+        &format!("--nofile={few}:{few}"),
+    ]))?;
     let mut crowd = Vec::new();
     for _ in 0..100 {
         crowd.push(std::os::unix::net::UnixStream::connect(scene.socket())?);
@@ -175,7 +181,11 @@ fn a_daemon_without_descriptors_goes_on_when_there_are_some() -> Result<()> {
     // Until the kernel has no descriptor for it any more.
     let begun = Instant::now();
     while Use::of(daemon)?.descriptors < few {
-        ensure!(begun.elapsed() < Duration::from_secs(30), "the daemon takes no more clients\n{}", scene.log());
+        ensure!(
+            begun.elapsed() < Duration::from_secs(30),
+            "the daemon takes no more clients\n{}",
+            scene.log()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     drop(crowd);

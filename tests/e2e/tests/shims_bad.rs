@@ -55,7 +55,11 @@ fn shim(scene: &Scene, name: &str) -> Result<u64> {
     let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).context("a parent")?;
     let parent: u64 = parent.parse()?;
     let line = std::fs::read_to_string(format!("/proc/{parent}/cmdline"))?;
-    ensure!(line.contains("containerd-shim-runtimed-v2") && line.contains(&inspect(scene, name, "/0/Id")?.as_str().unwrap_or("?").to_owned()), "{line:?}");
+    ensure!(
+        line.contains("containerd-shim-runtimed-v2")
+            && line.contains(&inspect(scene, name, "/0/Id")?.as_str().unwrap_or("?").to_owned()),
+        "{line:?}"
+    );
     Ok(parent)
 }
 
@@ -97,7 +101,9 @@ fn a_killed_shim_takes_its_own_container_alone() -> Result<()> {
     ensure!(said == "137\n", "{said:?}");
     ensure!(gone(hit), "its processes go on");
     ensure!(inspect(&scene, "hit", "/0/State/Status")? == "exited");
-    until("the removal of what was to be removed", &scene, || Ok(scene.rctl(&["inspect", "brief"])?.code != 0))?;
+    until("the removal of what was to be removed", &scene, || {
+        Ok(scene.rctl(&["inspect", "brief"])?.code != 0)
+    })?;
     ensure!(gone(brief));
     ensure!(scene.ok(&["exec", "other", "echo", "here"])? == "here\n");
     scene.ok(&["start", "hit"])?;
@@ -121,7 +127,10 @@ fn a_shim_that_hangs_is_answered_for_and_goes_on_or_goes() -> Result<()> {
     ensure!(refused.code == 1 && refused.stderr.contains("does not answer"), "{refused:?}");
     // What is known is told, and at once.
     let listed = scene.ok(&["ps", "--format", "{{.Names}} {{.Status}}"])?;
-    ensure!(listed.lines().any(|line| line.starts_with("hung Up ") && line.ends_with("(Not answering)")), "{listed}");
+    ensure!(
+        listed.lines().any(|line| line.starts_with("hung Up ") && line.ends_with("(Not answering)")),
+        "{listed}"
+    );
     ensure!(scene.ok(&["tasks", "ls"])?.lines().any(|line| line.contains("UNKNOWN")));
     ensure!(scene.ok(&["exec", "other", "echo", "here"])? == "here\n");
     ensure!(pid(&scene, "hung")? == first);
@@ -185,7 +194,10 @@ fn an_executor_that_hangs_is_ended() -> Result<()> {
         let outcome = outcome?;
         leave?;
         ensure!(outcome.code != 0, "{verb}: {outcome:?}");
-        ensure!(outcome.stderr.contains("the executor did not end within 3s and was killed"), "{verb}: {outcome:?}");
+        ensure!(
+            outcome.stderr.contains("the executor did not end within 3s and was killed"),
+            "{verb}: {outcome:?}"
+        );
         until("the end of what hung", &scene, || Ok(!sleeps(&length)?))?;
         ensure!(scene.ok(&["exec", "other", "echo", "here"])? == "here\n");
         // The same works once it does not hang any more.
@@ -202,5 +214,6 @@ fn an_executor_that_hangs_is_ended() -> Result<()> {
 /// Does anybody still sleep for as long as that?
 fn sleeps(length: &str) -> Result<bool> {
     let mut entries = std::fs::read_dir("/proc")?.flatten().map(|entry| entry.path().join("cmdline"));
-    Ok(entries.any(|path| std::fs::read(path).is_ok_and(|line| String::from_utf8_lossy(&line).contains(length))))
+    Ok(entries
+        .any(|path| std::fs::read(path).is_ok_and(|line| String::from_utf8_lossy(&line).contains(length))))
 }

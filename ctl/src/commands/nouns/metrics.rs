@@ -2,21 +2,20 @@
 
 use proto_containerd::metrics::{v1, v2};
 use proto_containerd::types::Metric;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use super::metrics_json::Part;
 use super::rfc3339;
 use crate::failure::{Failure, Result};
 use crate::output::table::Table;
 
-/// Two tables as `ctr` prints them, or one JSON object with the same names.
+/// Two tables, or the metrics themselves in JSON, as `ctr` prints them.
 pub fn show(metric: &Metric, as_json: bool) -> Result<String> {
-    let values = values(metric)?;
     if as_json {
-        let metrics: Map<String, Value> =
-            values.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-        let object = json!({ "id": metric.id, "timestamp": rfc3339(metric.timestamp), "metrics": metrics });
-        return Ok(format!("{object}\n"));
+        let text = serde_json::to_string_pretty(&whole(metric)?);
+        return text.map(|text| text + "\n").map_err(|error| Failure::local("write JSON", error));
     }
+    let values = values(metric)?;
     let mut head = Table::new(&["ID", "TIMESTAMP"]);
     head.row(vec![metric.id.clone(), rfc3339(metric.timestamp)]);
     let mut body = Table::new(&["METRIC", "VALUE"]);
@@ -24,6 +23,18 @@ pub fn show(metric: &Metric, as_json: bool) -> Result<String> {
         body.row(vec![name.to_owned(), value.to_string()]);
     }
     Ok(format!("{}\n{}", head.render(), body.render()))
+}
+
+fn whole(metric: &Metric) -> Result<Value> {
+    let broken = |error| Failure::local(format!("read the metrics of {}", metric.id), error);
+    let Some(data) = &metric.data else { return Ok(Value::Null) };
+    if let Some(metrics) = proto_containerd::unpack::<v1::Metrics>(data).map_err(broken)? {
+        return Ok(metrics.value());
+    }
+    match proto_containerd::unpack::<v2::Metrics>(data).map_err(broken)? {
+        Some(metrics) => Ok(metrics.value()),
+        None => Err(Failure::Local(format!("metrics of an unknown kind: {}", data.type_url))),
+    }
 }
 
 fn values(metric: &Metric) -> Result<Vec<(&'static str, u64)>> {

@@ -7,9 +7,12 @@ pub mod containers;
 pub mod content;
 pub mod leases;
 mod metrics;
+mod metrics_json;
 pub mod namespaces;
 pub mod plugins;
 pub mod snapshots;
+mod streams;
+mod task_runs;
 pub mod tasks;
 
 use std::collections::BTreeMap;

@@ -6,7 +6,8 @@ use proto_containerd::services::tasks as api;
 use proto_containerd::types::task::{ProcessInfo, Status};
 use tonic::Code;
 
-use super::metrics;
+use super::streams::Fifos;
+use super::{metrics, task_runs};
 use crate::commands::each;
 use crate::context::Context;
 use crate::failure::{Failure, Result, plain};
@@ -24,6 +25,15 @@ pub enum Verb {
         /// Print ids only
         #[arg(short, long)]
         quiet: bool,
+    },
+    /// Make and start the task of a container
+    Start(task_runs::Start),
+    /// Run another process in a container
+    Exec(task_runs::Exec),
+    /// Join the streams of a container that runs
+    Attach {
+        /// The container's id
+        container: String,
     },
     /// List the processes of a container
     Ps {
@@ -86,6 +96,9 @@ pub async fn run(context: &Context, verb: Verb) -> Result<u8> {
         Verb::Ls { quiet } => {
             list(tasks.list(api::ListTasksRequest::default()).await?.into_inner(), quiet);
         }
+        Verb::Start(args) => return task_runs::start(&client, args).await,
+        Verb::Exec(args) => return task_runs::exec(&client, args).await,
+        Verb::Attach { container } => return task_runs::attach(&client, &container).await,
         Verb::Ps { container } => {
             let request = api::ListPidsRequest { container_id: container };
             processes(tasks.list_pids(request).await?.into_inner().processes);
@@ -169,6 +182,8 @@ async fn remove(client: &Client, force: bool, exec_id: &str, containers: &[Strin
             }
             let (container_id, exec_id) = (id, exec_id.to_owned());
             let mut tasks = client.tasks();
+            let asked = api::GetRequest { container_id: container_id.clone(), exec_id: exec_id.clone() };
+            let streams = tasks.get(asked).await.ok().and_then(|answer| answer.into_inner().process);
             let ended = if exec_id.is_empty() {
                 tasks.delete(api::DeleteTaskRequest { container_id }).await
             } else {
@@ -179,6 +194,9 @@ async fn remove(client: &Client, force: bool, exec_id: &str, containers: &[Strin
                 Err(status) if force && status.code() == Code::NotFound => return Ok(()),
                 ended => ended?,
             };
+            if let Some(Ok(fifos)) = streams.as_ref().map(Fifos::of) {
+                fifos.remove();
+            }
             match u8::try_from(ended.into_inner().exit_status).unwrap_or(u8::MAX) {
                 0 => {}
                 code => worst.set(code),

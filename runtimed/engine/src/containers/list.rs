@@ -116,6 +116,7 @@ fn sentence(line: &Line) -> String {
         |at: Option<std::time::SystemTime>| at.map(ago).unwrap_or_else(|| "Less than a second".to_owned());
     match line.phase {
         Phase::Created => "Created".to_owned(),
+        Phase::Running if line.unanswered => format!("Up {} (Not answering)", since(line.state.started_at)),
         Phase::Running => format!("Up {}", since(line.state.started_at)),
         Phase::Paused => format!("Up {} (Paused)", since(line.state.started_at)),
         Phase::Exited => format!("Exited ({}) {} ago", line.state.exit_code, since(line.state.finished_at)),

@@ -43,6 +43,8 @@ impl Actor {
                 Some(self.describe(exec_id).map(Answer::Process))
             }
             _ if self.phase == Phase::Lost => Some(self.answer_lost(call)),
+            // It was asked already, and is listened to for as long as it takes: more would only fill its socket.
+            _ if self.asking && self.conn.as_ref().is_some_and(|conn| conn.hangs()) => Some(self.answer_hung(call)),
             _ if self.calls >= CALLS => {
                 let id = &self.key.1;
                 let text = format!("shim of task {id}: {CALLS} calls are unanswered");
@@ -71,6 +73,16 @@ impl Actor {
             }
         };
         let _ = reply.send(result);
+    }
+
+    /// Answers in place of a shim that hangs.
+    fn answer_hung(&self, call: &Call) -> Result<Answer> {
+        if let Call::State { exec_id } = call {
+            let known = self.describe(exec_id)?;
+            return Ok(Answer::Process(Process { status: Status::Unknown, ..known }));
+        }
+        let text = format!("the shim of task {} does not answer: context deadline exceeded", self.key.1);
+        Err(Error::new(Kind::DeadlineExceeded, text))
     }
 
     /// Asks a shim that has not answered in time once more, for as long as it takes: so it is known when it goes on.

@@ -48,14 +48,17 @@ fn random_verbs_over_many_containers() -> Result<()> {
         let log = scene.log();
         let kept = std::env::temp_dir().join(format!("runtimed-soak-{seed}.log"));
         std::fs::write(&kept, log)?;
-        return Err(error.context(format!("RUNTIMED_SOAK_SEED={seed}; the daemon's log is in {}", kept.display())));
+        return Err(
+            error.context(format!("RUNTIMED_SOAK_SEED={seed}; the daemon's log is in {}", kept.display()))
+        );
     }
     scene.finish()
 }
 
 fn soak(world: &World, seed: u64, round: Duration) -> Result<()> {
-    let mut workers: Vec<Worker> =
-        (0..WORKERS).map(|id| Worker::new(world, Dice::new(seed, id as u64), &format!("w{id}"), BOXES)).collect();
+    let mut workers: Vec<Worker> = (0..WORKERS)
+        .map(|id| Worker::new(world, Dice::new(seed, id as u64), &format!("w{id}"), BOXES))
+        .collect();
     let mut dice = Dice::new(seed, 1000);
     let mut first = None;
     for number in 0..ROUNDS {
@@ -73,11 +76,16 @@ fn soak(world: &World, seed: u64, round: Duration) -> Result<()> {
         workers.iter_mut().try_for_each(Worker::clear)?;
         let used = settled(world)?;
         let done: u64 = workers.iter().map(|worker| worker.done).sum();
-        println!("round {number}: {done} verbs so far, the daemon killed {killed} times; empty, it has {used}");
+        println!(
+            "round {number}: {done} verbs so far, the daemon killed {killed} times; empty, it has {used}"
+        );
         if !kills {
             let first = *first.get_or_insert(used);
             ensure!(used.descriptors <= first.descriptors + 4, "descriptors grow: {first}, then {used}");
-            ensure!(used.memory <= first.memory + first.memory / 4 + (4 << 10), "memory grows: {first}, then {used}");
+            ensure!(
+                used.memory <= first.memory + first.memory / 4 + (4 << 10),
+                "memory grows: {first}, then {used}"
+            );
         }
     }
     Ok(())

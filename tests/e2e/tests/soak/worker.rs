@@ -56,7 +56,11 @@ impl<'a> Worker<'a> {
             if let Err(error) = self.step(index, verb) {
                 let subject = &self.boxes[index];
                 let story: Vec<&str> = subject.story.iter().map(String::as_str).collect();
-                self.world.complain(format!("{}: {error:#}\nits story:\n  {}", subject.name, story.join("\n  ")));
+                self.world.complain(format!(
+                    "{}: {error:#}\nits story:\n  {}",
+                    subject.name,
+                    story.join("\n  ")
+                ));
                 return;
             }
         }
@@ -210,7 +214,9 @@ fn shim_of(world: &World, name: &str) -> Result<Option<u64>> {
     let mut words = outcome.stdout.split_whitespace();
     let (Some(pid), Some(id)) = (words.next(), words.next()) else { return Ok(None) };
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let Some(parent) = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) else { return Ok(None) };
+    let Some(parent) = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) else {
+        return Ok(None);
+    };
     let line = std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap_or_default();
     if !(line.contains("containerd-shim-runtimed-v2") && line.contains(id)) {
         return Ok(None);

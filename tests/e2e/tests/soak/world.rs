@@ -32,7 +32,12 @@ pub struct Call {
 
 impl World {
     pub fn new(scene: Scene) -> World {
-        World { scene: RwLock::new(scene), epoch: AtomicU64::new(0), over: AtomicBool::new(false), broken: Mutex::default() }
+        World {
+            scene: RwLock::new(scene),
+            epoch: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            broken: Mutex::default(),
+        }
     }
 
     pub fn scene(&self) -> RwLockReadGuard<'_, Scene> {
