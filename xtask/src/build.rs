@@ -12,8 +12,10 @@ use crate::root::root;
 
 /// The program that resolves names of users and hosts with the C library's help, and so is linked dynamically.
 const DYNAMIC: &[&str] = &["runtimed"];
-/// Programs that are one file each: package, and the profile that fits it. The shim runs once a container, so its size counts most.
-const STATIC: &[(&str, &str)] = &[("containerd-shim-runtimed-v2", "small"), ("runc-rs", "release"), ("rctl", "release")];
+/// Programs that are one file each: package, and the profile that fits it. Shim and executor run for each container, so their size
+/// counts most.
+const STATIC: &[(&str, &str)] =
+    &[("containerd-shim-runtimed-v2", "small"), ("runc-rs", "small"), ("rctl", "release")];
 /// The target of static builds: naming it keeps their flags from build scripts and macros.
 const TARGET: &str = concat!(env!("XTASK_ARCH"), "-unknown-linux-gnu");
 
@@ -53,6 +55,13 @@ pub fn debug() -> Result<PathBuf> {
     }
     sh::run(&mut command)?;
     Ok(target_folder(&root).join("debug"))
+}
+
+/// Builds one package of the repository as tests use it; returns its program, which is called as the package.
+pub fn debug_of(package: &str) -> Result<PathBuf> {
+    let root = root();
+    sh::run(cargo(&root).args(["build", "-p", package]))?;
+    Ok(target_folder(&root).join("debug").join(package))
 }
 
 /// cargo, in the repository, with the revision for those who ask a program for it.
