@@ -1,5 +1,6 @@
 //! An ordinary user's containers: as units of the user's own service manager, and below a cgroup that was delegated to the user.
 
+use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -25,8 +26,9 @@ fn a_users_container_is_a_unit_of_the_users() -> Result<()> {
     ensure!(property(&unit, "ControlGroup")? == cgroup, "{}", property(&unit, "ControlGroup")?);
     ensure!(property(&unit, "TasksMax")? == "21" && property(&unit, "MemoryMax")? == "67108864");
     ensure!(bundle.file("pids.max")? == "21" && bundle.file("memory.max")? == "67108864");
-    // Neither cgroup is the user's to move processes between: systemd does it.
-    ensure!(bundle.ok(&["exec", "ID", "cat", "/proc/self/cgroup"])?.ends_with(&format!("{unit}\n")));
+    // Neither cgroup is the user's to move processes between: systemd does it. Seen from within, its own cgroup is the top.
+    let within = bundle.ok(&["exec", "ID", "cat", "/proc/self/cgroup"])?;
+    ensure!(within == "0::/\n", "{within}");
     bundle.ok(&["update", "--pids-limit", "12", "ID"])?;
     ensure!(property(&unit, "TasksMax")? == "12" && bundle.file("pids.max")? == "12");
     bundle.ok(&["pause", "ID"])?;
@@ -65,9 +67,12 @@ fn a_delegated_cgroup_is_enough() -> Result<()> {
             .map(|word| word.to_string_lossy().into_owned())
             .collect()
     };
-    // The service's own process has to leave the cgroup that is divided.
-    let script = "own=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); mkdir $own/leaf && echo $$ >$own/leaf/cgroup.procs && \
-        exec \"$@\" </dev/null >out 2>&1";
+    // The service's own process has to leave the cgroup that is divided. A file, as systemd-run replaces dollars.
+    let script = "own=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)\nmkdir $own/leaf && echo $$ >$own/leaf/cgroup.procs && \
+        exec \"$@\" </dev/null >out 2>&1\n";
+    fs::write(path.join("script"), script)?;
+    // Its output is the user's file.
+    sh::run(Command::new("install").args(["-o", "user", "-m", "666", "/dev/null"]).arg(path.join("out")))?;
     let mut run = as_user("systemd-run");
     run.args([
         "--user",
@@ -78,11 +83,13 @@ fn a_delegated_cgroup_is_enough() -> Result<()> {
         "--property=KillMode=process",
     ]);
     run.arg("--property=RuntimeMaxSec=60").arg(format!("--working-directory={}", path.display()));
-    run.args(["--service-type=exec", "/bin/sh", "-c", script, "sh"]).args(&words).arg(&path).arg(&bundle.id);
+    run.args(["--service-type=exec", "/bin/sh", "script"]).args(&words).arg(&path).arg(&bundle.id);
     sh::run(&mut run).with_context(|| format!("{:?}", bundle.output()))?;
     ensure!(bundle.file("pids.max")? == "23", "{}", bundle.file("pids.max")?);
-    until("it has spoken", || Ok(bundle.output()?.contains("/part")))?;
+    until("it has spoken", || Ok(bundle.output()? == "0::/\n"))
+        .with_context(|| format!("{:?}", bundle.output()))?;
     let cgroup = bundle.cgroup("")?;
+    ensure!(cgroup.ends_with("part"), "{}", cgroup.display());
     ensure!(cgroup.to_string_lossy().contains("user@1000.service"), "{}", cgroup.display());
     bundle.ok(&["kill", "ID", "KILL"])?;
     Ok(())
