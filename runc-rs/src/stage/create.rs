@@ -1,14 +1,14 @@
 //! `create` and `run`, from config.json to an init that waits for `start` (or runs).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use nix::sys::stat::Mode as NixMode;
 use oci::runtime::{Hook, LinuxSeccomp, Spec};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::channel::Channel;
+use super::checks;
 use super::fds;
 use super::filter::Slot;
 use super::idmap;
@@ -19,19 +19,18 @@ use super::notify::{self, Notify};
 use super::parent::{self, Answers};
 use super::record;
 use super::spawn::{Birth, Born, spawn};
+use super::trees;
 use crate::cgroup;
 use crate::cli::Global;
 use crate::error::{Context as _, Error, Result};
-use crate::plan::mounts::Source;
-use crate::plan::namespaces::{Kind, Namespaces};
-use crate::plan::options::Propagation;
-use crate::plan::{self, Choices, Plan, Step};
+use crate::plan::namespaces::Kind;
+use crate::plan::{self, Choices, Plan};
 use crate::procfs::Procfs;
 use crate::resctrl;
 use crate::spec;
 use crate::state::{self, Container, FIFO};
 use crate::steps::hooks;
-use crate::steps::{Context, InitHooks, security, site, tree};
+use crate::steps::{Context, InitHooks};
 
 /// What the command line says about a start.
 #[derive(Debug, Default)]
@@ -83,12 +82,12 @@ pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
     let choices = Choices {
         no_pivot: request.no_pivot,
         no_new_keyring: request.no_new_keyring,
-        host_net: joins_own_network(&loaded.spec)?,
+        host_net: checks::joins_own_network(&loaded.spec)?,
         await_start: request.await_start,
         ..Choices::of_this_process()
     };
     let plan = plan::create(request.id, &request.bundle, &loaded.spec, &choices)?;
-    check(&plan, request)?;
+    checks::check(&plan, request)?;
     let slot = seccomp_of(&loaded.spec).map(|_| Slot::new()).transpose()?;
     let dir = Container::reserve(&global.root, request.id)?;
     let annotations = loaded.spec.annotations().clone().unwrap_or_default();
@@ -124,33 +123,6 @@ pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
             Err(e).context("unable to start container process")
         }
     }
-}
-
-/// A network namespace "joined" by path that is the runtime's own is the host's, whatever config.json calls it.
-fn joins_own_network(spec: &Spec) -> Result<bool> {
-    let namespaces = Namespaces::from_spec(spec)?;
-    let Some(path) = namespaces.path(Kind::Net) else { return Ok(false) };
-    let (Ok(there), Ok(here)) = (rustix::fs::stat(path), rustix::fs::stat("/proc/self/ns/net")) else {
-        return Ok(false);
-    };
-    Ok((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino))
-}
-
-fn check(plan: &Plan, request: &Request<'_>) -> Result<()> {
-    let detached = !request.foreground;
-    if plan.process.terminal && detached && request.console_socket.is_none() {
-        return Err(Error::new("cannot allocate tty if runc will detach without setting console socket"));
-    }
-    if request.console_socket.is_some() && !(plan.process.terminal && detached) {
-        return Err(Error::new("cannot use console socket if runc will not detach or allocate tty"));
-    }
-    let meta = std::fs::symlink_metadata(&plan.rootfs)
-        .with_context(|| format!("invalid rootfs: stat {}", plan.rootfs.display()))?;
-    if !meta.is_dir() {
-        return Err(Error::new(format!("invalid rootfs: {} is not a directory", plan.rootfs.display())));
-    }
-    security::check(&plan.process.apparmor, &plan.process.selinux)?;
-    security::check_mount_label(&plan.mount_label)
 }
 
 /// A creation under way.
@@ -266,7 +238,7 @@ impl Creation<'_> {
 
     fn spawn(&self, fifo: Option<OwnedFd>, console: Option<OwnedFd>) -> Result<Born> {
         let birth = self.birth()?;
-        let trees = self.trees()?;
+        let trees = trees::of(self.plan)?;
         let namespaces = &self.plan.namespaces;
         let setting = Setting {
             new_cgroup_namespace: namespaces.is_new(Kind::Cgroup),
@@ -307,55 +279,6 @@ impl Creation<'_> {
             channel: Some(channel),
             program: None,
         })
-    }
-
-    /// Sources of bind mounts that init, in a user namespace, may have no right to reach; and those that are id-mapped,
-    /// which takes rights over the file system.
-    fn trees(&self) -> Result<Vec<(PathBuf, OwnedFd)>> {
-        // A user cannot take trees out of the host's namespace of mounts, but reaches what init reaches.
-        let all = self.plan.namespaces.is_new(Kind::User) && nix::unistd::geteuid().is_root();
-        let mut trees = Vec::new();
-        for step in &self.plan.steps {
-            let Step::Mount(m) = step else { continue };
-            let Source::Bind { path, recursive } = &m.source else { continue };
-            if !all && m.id_maps.is_none() {
-                continue;
-            }
-            if !sys::mount::has_descriptor_calls() {
-                if m.id_maps.is_some() {
-                    let at = m.destination.display();
-                    return Err(Error::new(format!(
-                        "mount {at}: id-mapped mounts need mount_setattr (Linux 5.12)"
-                    )));
-                }
-                continue;
-            }
-            let tree = tree::open_source(path, *recursive)
-                .with_context(|| format!("error mounting {path:?} to rootfs at {:?}", m.destination))?;
-            self.cut_off(&tree)?;
-            if let Some((uids, gids)) = &m.id_maps {
-                let recursive = m.options.idmap.unwrap_or(false);
-                idmap::apply(&tree, recursive, uids, gids)
-                    .with_context(|| format!("id-map {path:?} for {:?}", m.destination))?;
-            }
-            trees.push((m.destination.clone(), tree));
-        }
-        Ok(trees)
-    }
-
-    /// A tree taken from the host's namespace is a peer of the host's mounts, unlike one taken from init's: without this,
-    /// what the container mounts there would show up on the host.
-    fn cut_off(&self, tree: &OwnedFd) -> Result<()> {
-        let asked = self.plan.steps.iter().find_map(|step| match step {
-            Step::BindRoot { propagation } => Some(*propagation),
-            _ => None,
-        });
-        match asked {
-            Some(propagation) => {
-                site::propagate_detached(tree, Propagation { recursive: true, ..propagation })
-            }
-            None => Ok(()),
-        }
     }
 
     fn hooks(&self, of: impl Fn(&oci::runtime::Hooks) -> &Option<Vec<Hook>>) -> Vec<Hook> {
@@ -418,7 +341,7 @@ impl Answers for Creation<'_> {
         record::started(&mut self.container.state, self.pid);
         self.container.save()?;
         if let Some(path) = self.request.pidfd_socket {
-            send_pidfd(path, "standard", self.pid)?;
+            fds::send_pidfd(path, "standard", self.pid)?;
         }
         step.next("runc-rs.create.pid-file")?;
         if let Some(path) = self.request.pid_file {
@@ -426,13 +349,6 @@ impl Answers for Creation<'_> {
         }
         Ok(())
     }
-}
-
-/// Sends a descriptor of the process to `--pidfd-socket`.
-pub fn send_pidfd(socket: &str, name: &str, pid: i32) -> Result<()> {
-    let pid = Pid::from_raw(pid).ok_or_else(|| Error::new("no process"))?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| Error::call("pidfd_open", e))?;
-    fds::send(fds::connect(socket)?, name.as_bytes(), pidfd.as_fd()).context("send pidfd")
 }
 
 /// `linux.seccomp`.

@@ -8,7 +8,6 @@ use oci::runtime::LinuxSeccomp;
 use rustix::fs::{Mode, OFlags};
 
 use super::channel::{Channel, Message};
-use super::create::send_pidfd;
 use super::fds;
 use super::filter::Slot;
 use super::init::{self, Setting};
@@ -213,7 +212,7 @@ impl Answers for Exec<'_> {
     fn ready(&mut self) -> Result<()> {
         parent::set_rlimits(self.pid, &self.process.rlimits)?;
         if let Some(path) = self.request.pidfd_socket {
-            send_pidfd(path, "setns", self.pid)?;
+            fds::send_pidfd(path, "setns", self.pid)?;
         }
         if let Some(path) = self.request.pid_file {
             parent::write_pid_file(path, self.pid)?;

@@ -9,6 +9,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::error::{Context, Error, Result};
 
@@ -57,6 +58,13 @@ pub fn console(terminal: bool, socket: Option<&str>) -> Result<(Option<OwnedFd>,
 /// Connects to a socket of the command line.
 pub fn connect(path: &str) -> Result<OwnedFd> {
     UnixStream::connect(path).map(OwnedFd::from).with_context(|| format!("connect {path}"))
+}
+
+/// Sends a descriptor of the process to `--pidfd-socket`.
+pub fn send_pidfd(socket: &str, name: &str, pid: i32) -> Result<()> {
+    let pid = Pid::from_raw(pid).ok_or_else(|| Error::new("no process"))?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| Error::call("pidfd_open", e))?;
+    send(connect(socket)?, name.as_bytes(), pidfd.as_fd()).context("send pidfd")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! each other.
 
 pub mod channel;
+pub mod checks;
 pub mod create;
 pub mod exec;
 pub mod fds;
@@ -17,3 +18,4 @@ pub mod parent;
 pub mod record;
 pub mod spawn;
 pub mod streams;
+pub mod trees;

@@ -196,7 +196,8 @@ fn id_mapped_mounts() {
 
 #[test]
 fn id_mapped_mounts_by_the_container_s_own_mapping() {
-    let mut bundle = Bundle::script("stat -c %u /data/file /data/sub/file /plain/file; touch /data/new; echo $?");
+    let mut bundle =
+        Bundle::script("stat -c %u /data/file /data/sub/file /plain/file; touch /data/new; echo $?");
     crate::namespaces::mapped(&mut bundle);
     let data = bundle.dir.path().join("data");
     fs::create_dir_all(data.join("sub")).unwrap();
