@@ -2,7 +2,7 @@
 
 use proto_engine::v1;
 
-use super::each;
+use super::each_at_once;
 use crate::context::Context;
 use crate::failure::Result;
 
@@ -24,13 +24,12 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> Result<u8> {
     let client = context.client().await?;
     let args = &args;
-    each(&args.containers, |id| {
+    each_at_once(&args.containers, |id| {
         let mut containers = client.engine_containers();
         async move {
             containers
                 .remove(v1::RemoveRequest { id: id.clone(), force: args.force, volumes: args.volumes })
                 .await?;
-            outln!("{id}");
             Ok(())
         }
     })

@@ -8,8 +8,12 @@ use proto_shim::task::v3::KillRequest;
 use runc_client::KillOptions;
 
 use super::Service;
-use crate::state::{self, Verb};
+use crate::container::Container;
+use crate::process::Process;
+use crate::state::{self, Status, Verb};
 
+/// The signal that no process survives.
+const SIGKILL: u32 = 9;
 /// The highest real-time signal.
 const HIGHEST: u32 = 64;
 
@@ -22,7 +26,8 @@ impl Service {
             return Err(Error::invalid(format!("there is no signal {}", request.signal)));
         }
         process.allows(Verb::Kill)?;
-        if !process.is_init() {
+        if !process.is_init() || reached_by_init(&container, &process, &request) {
+            let _step = marks::step("shim.kill.send")?;
             process.signal(request.signal)?;
             return Ok(Empty::default());
         }
@@ -31,6 +36,14 @@ impl Service {
         container.runc.kill(&container.id, request.signal, options).await.map_err(told)?;
         Ok(Empty::default())
     }
+}
+
+/// Does it do to signal init, which is this shim's own child? With it the kernel ends all of its pid namespace. A frozen one
+/// must be thawed to die, which the executor does.
+fn reached_by_init(container: &Container, init: &Process, request: &KillRequest) -> bool {
+    let frozen = matches!(init.status(), Status::Pausing | Status::Paused);
+    let all = request.all && !(request.signal == SIGKILL && container.has_own_pid_namespace);
+    !frozen && !all
 }
 
 /// Callers stop containers that are about to stop: they look for these texts and codes.
