@@ -1,8 +1,10 @@
 //! `cargo xtask test`: everything a change has to pass.
 
-use anyhow::Result;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
 
-use harness::sh;
+use anyhow::{Context, Result, bail};
 
 use crate::root::root;
 use crate::{build, check, packages, tidy, vm};
@@ -16,20 +18,13 @@ pub fn test(args: &[String]) -> Result<()> {
     check::dependencies()?;
     check::lints()?;
     let programs = build::debug()?;
-    let root = root();
-    let tests = || {
-        let mut command = build::cargo(&root);
-        // Tests that drive whole daemons compete for the processors: one test program after the other, as cargo runs them.
-        command.args(["test", "--workspace", "--no-fail-fast"]).args(args).env("RUNTIMED_BIN_DIR", &programs);
-        sh::run(&mut command)
-    };
-    twice("tests", tests)?;
+    tests(&programs, args)?;
     // Arguments choose some of cargo's tests.
     if args.is_empty() { twice("tests in the virtual machine", || vm::vm_test(&[])) } else { Ok(()) }
 }
 
-/// What fails twice is broken. What fails once is a race, most of them between a test and the kernel: it is said here, by name above,
-/// and is to be mended all the same.
+/// What fails twice is broken. What fails once is a race, most of them between a test and the kernel: it is said here, by name, and
+/// is to be mended all the same.
 fn twice(what: &str, run: impl Fn() -> Result<()>) -> Result<()> {
     run().or_else(|error| {
         println!(
@@ -37,4 +32,53 @@ fn twice(what: &str, run: impl Fn() -> Result<()>) -> Result<()> {
         );
         run()
     })
+}
+
+/// Runs every test program, and those that failed once more.
+fn tests(programs: &Path, args: &[String]) -> Result<()> {
+    let failed = match cargo_test(programs, &["--workspace".to_owned()], args)? {
+        None => return Ok(()),
+        Some(failed) if failed.is_empty() => bail!("cargo test failed"),
+        Some(failed) => failed,
+    };
+    for program in failed {
+        println!("RETRY: {} failed and is run once more; it has a race to be mended", program.join(" "));
+        if cargo_test(programs, &program, args)?.is_some() {
+            bail!("failed twice: cargo test {}", program.join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// Runs some tests; `None` when all passed, else the choices of those test programs that did not, as cargo lists them at the end.
+fn cargo_test(programs: &Path, choice: &[String], args: &[String]) -> Result<Option<Vec<Vec<String>>>> {
+    let mut command = build::cargo(&root());
+    // Tests that drive whole daemons compete for the processors: one test program after the other, as cargo runs them.
+    command.arg("test").args(choice).arg("--no-fail-fast").args(args).env("RUNTIMED_BIN_DIR", programs);
+    println!("$ cargo test {} --no-fail-fast {}", choice.join(" "), args.join(" "));
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("start cargo")?;
+    let mut failed = Vec::new();
+    for line in child.stderr.take().map(BufReader::new).into_iter().flat_map(BufRead::lines) {
+        let line = line.context("read what cargo says")?;
+        eprintln!("{line}");
+        failed.extend(choice_in(&line));
+    }
+    let status = child.wait().context("wait for cargo")?;
+    Ok(if status.success() { None } else { Some(failed) })
+}
+
+/// A line such as "    `-p e2e --test run`".
+fn choice_in(line: &str) -> Option<Vec<String>> {
+    let choice = line.trim().strip_prefix('`')?.strip_suffix('`')?;
+    choice.starts_with("-p ").then(|| choice.split(' ').map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn failed_programs_are_told_by_cargo() {
+        assert_eq!(super::choice_in("    `-p e2e --test run`").unwrap(), ["-p", "e2e", "--test", "run"]);
+        assert_eq!(super::choice_in("error: 2 targets failed:"), None);
+        assert_eq!(super::choice_in("note: `x` is not used"), None);
+    }
 }
