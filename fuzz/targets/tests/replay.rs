@@ -19,9 +19,9 @@ fn fuzz() -> PathBuf {
 fn files(kind: &str, target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = fuzz().join(kind).join(target);
     let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("read a folder").path()).collect();
     paths.sort();
-    paths.into_iter().map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+    paths.into_iter().map(|path| (path.clone(), std::fs::read(&path).expect("read an input"))).collect()
 }
 
 /// Runs a target; says which input it was that it did not survive.
@@ -29,7 +29,7 @@ fn run(target: &Target, input: &[u8], origin: &str) {
     let outcome = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
     if outcome.is_err() {
         let kept = std::env::temp_dir().join(format!("fuzz-{}-failed", target.name));
-        std::fs::write(&kept, input).unwrap();
+        std::fs::write(&kept, input).expect("keep the input");
         panic!("{} failed on {origin}, which is kept in {}", target.name, kept.display());
     }
 }
