@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use super::idmap;
 use crate::error::{Context, Error, Result};
 use crate::plan::mounts::Source;
@@ -32,8 +34,13 @@ pub fn of(plan: &Plan) -> Result<Vec<(PathBuf, OwnedFd)>> {
             }
             continue;
         }
-        let tree = tree::open_source(path, *recursive)
-            .with_context(|| format!("error mounting {path:?} to rootfs at {:?}", m.destination))?;
+        let tree = match tree::try_open(path, *recursive) {
+            // Root of a user namespace that does not own these mounts; init reaches what it may.
+            Err(Errno::PERM) if m.id_maps.is_none() => continue,
+            opened => opened
+                .map_err(|e| Error::call(format_args!("open_tree {}", path.display()), e))
+                .with_context(|| format!("error mounting {path:?} to rootfs at {:?}", m.destination))?,
+        };
         cut_off(plan, &tree)?;
         if let Some((uids, gids)) = &m.id_maps {
             let recursive = m.options.idmap.unwrap_or(false);

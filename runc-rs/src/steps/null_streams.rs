@@ -14,7 +14,7 @@ use crate::root::Root;
 pub fn reopen(root: &Root) -> Result<()> {
     let streams: [BorrowedFd<'_>; 3] =
         [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
-    let null: Vec<bool> = streams.iter().map(|stream| is_null(stream)).collect();
+    let null: Vec<bool> = streams.iter().map(is_null).collect();
     if !null.contains(&true) {
         return Ok(());
     }

@@ -104,9 +104,14 @@ impl Tree {
 
 /// Opens the source of a bind mount as a tree that is attached nowhere.
 pub fn open_source(path: &Path, recursive: bool) -> Result<OwnedFd> {
+    try_open(path, recursive).map_err(|e| Error::call(format_args!("open_tree {}", path.display()), e))
+}
+
+/// The same, with the kernel's answer as it is.
+pub fn try_open(path: &Path, recursive: bool) -> std::result::Result<OwnedFd, Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    open_tree(CWD, path, flags).map_err(|e| Error::call(format_args!("open_tree {}", path.display()), e))
+    open_tree(CWD, path, flags)
 }
 
 /// Makes a file system and a mount of it that is attached nowhere (fsopen(2)).

@@ -187,6 +187,36 @@ fn inside_a_user_namespace() {
     assert!(said.err.contains("invalid --rootless value"), "{}", said.err);
 }
 
+/// A user namespace in a user namespace, whose root does not own the mounts that it sees.
+#[test]
+fn a_user_namespace_of_its_own_inside_one() {
+    let mut bundle = Bundle::script("id -u; cat /data/file");
+    unprivileged_mounts(&mut bundle.config);
+    bundle.without_namespace("network");
+    bundle.namespace("user", None);
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    bundle.config["linux"]["uidMappings"] = map.clone();
+    bundle.config["linux"]["gidMappings"] = map;
+    bundle.config["linux"].as_object_mut().unwrap().remove("resources");
+    let data = bundle.dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("file"), "inside\n").unwrap();
+    bundle.mount(json!({"destination": "/data", "source": "data", "options": ["rbind", "ro"]}));
+    drop(bundle.command(&[]));
+    let mut command = Command::new("unshare");
+    command.args([
+        "--user",
+        "--map-root-user",
+        env!("CARGO_BIN_EXE_runc-rs"),
+        "--root",
+        "state",
+        "run",
+        &bundle.id,
+    ]);
+    let said = Said::of(&command.current_dir(bundle.dir.path()).stdin(Stdio::null()).output().unwrap());
+    assert_eq!(said.out, "0\ninside\n", "{}", said.err);
+}
+
 /// A part of the host's cgroups that is the user's own.
 #[test]
 fn in_a_delegated_cgroup() {

@@ -29,9 +29,13 @@ fn the_default_profile_lets_a_shell_run() {
 }
 
 #[test]
-fn what_is_not_carried_out_is_named() {
-    let Some(mut b) = Bundle::new(&["echo"]) else { return };
-    b.config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x" });
+fn what_cannot_be_carried_out_is_named() {
+    let Some(mut b) = Bundle::new(&["echo", "fine"]) else { return };
+    b.config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/run/x" });
     let (_, err, code) = b.run();
-    assert!(code == 1 && err.contains("linux.seccomp.listenerPath is not supported yet"), "{err}");
+    assert!(code == 1 && err.contains("SCMP_ACT_NOTIFY cannot be used as default action"), "{err}");
+    // A supervisor that is asked nothing need not be there.
+    b.config["linux"]["seccomp"]["defaultAction"] = json!("SCMP_ACT_ALLOW");
+    let (out, err, code) = b.run();
+    assert!(code == 0 && out == "fine\n", "{err}");
 }
