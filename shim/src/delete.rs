@@ -32,7 +32,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let runc = executor::runc(&binary, &options, &args.namespace, &bundle);
     // In the process group of this command, which the daemon ends as a whole when it takes too long.
     let runc = runc.limit(None);
-    let deleted = serve::runtime()?.block_on(runc.delete(&args.id, true));
+    let deleting = async {
+        let deleted = runc.delete(&args.id, true).await;
+        match &deleted {
+            // Killed half way, it has left the id taken.
+            Err(error) if error.kind() != runc_client::Kind::NotFound => runc.delete(&args.id, true).await,
+            _ => deleted,
+        }
+    };
+    let deleted = serve::runtime()?.block_on(deleting);
     if let Err(error) = deleted
         && error.kind() != runc_client::Kind::NotFound
     {

@@ -31,7 +31,12 @@ pub(crate) async fn delete(
     id: &ContainerId,
     bundle: &Bundle,
 ) -> Result<Exit> {
-    let told = command_delete(config, namespace, id, bundle).await;
+    let mut told = command_delete(config, namespace, id, bundle).await;
+    let cut = told.as_ref().is_err_and(|error| error.kind() != Kind::DeadlineExceeded);
+    if cut && bundle.path().exists() {
+        // Killed half way, it has left the executor's state, and the id taken.
+        told = command_delete(config, namespace, id, bundle).await;
+    }
     let (path, name) = (bundle.path().to_owned(), id.clone());
     match (blocking(move || cgroup::clear(&path, &name)).await, told) {
         (Ok(0), told) => told,

@@ -147,6 +147,11 @@ impl Walk {
                 let text = format!("{thing}: {round:?}: {error:#}{tail}");
                 println!("BROKEN {text}");
                 self.shared().failures.push(text);
+                // Without a daemon nobody could remove what is left.
+                world.faults.disarm();
+                if world.scene.daemon_ended()?.is_some() {
+                    world.start()?;
+                }
                 drop(world);
                 (world, before) = self.new_world(WORKERS)?;
             }
