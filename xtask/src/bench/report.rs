@@ -16,6 +16,7 @@ pub struct Report {
     goals: Vec<Goal>,
     missing: Vec<String>,
     samples: Vec<Value>,
+    failed: usize,
 }
 
 /// A number that should not be above another.
@@ -43,6 +44,19 @@ impl Report {
         let why = why.to_string();
         self.missing.push(format!("{what}: {}", why.split_whitespace().collect::<Vec<_>>().join(" ")));
         eprintln!("not measured: {what}: {why}");
+    }
+
+    /// Notes a part that failed, and goes on.
+    pub fn attempt(&mut self, what: &str, measured: Result<()>) {
+        if let Err(error) = measured {
+            self.failed += 1;
+            self.missing(&format!("{what} FAILED"), format!("{error:#}"));
+        }
+    }
+
+    /// How many parts failed.
+    pub fn failed(&self) -> usize {
+        self.failed
     }
 
     /// A table of times, each with its ratios to those of `against`.

@@ -101,6 +101,15 @@ impl Tree {
     }
 }
 
+impl Drop for Tree {
+    /// What failed in the middle leaves no cgroup.
+    fn drop(&mut self) {
+        if self.top.exists() {
+            let _ = self.dissolve();
+        }
+    }
+}
+
 /// Where CPU time is accounted, and whether that is version 2.
 fn hierarchy(mountinfo: &str) -> Option<(PathBuf, bool)> {
     let mounts = mountinfo.lines().filter_map(|line| {

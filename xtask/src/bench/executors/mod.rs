@@ -55,14 +55,12 @@ pub fn section(plan: &Plan, programs: &Path, report: &mut Report) -> Result<()> 
         }
     }
     report.part("Executors alone");
-    let measured = rows(plan, &executors, report);
-    for executor in executors {
-        executor.end()?;
-    }
-    measured
+    rows(plan, &executors, report);
+    executors.into_iter().try_for_each(Executor::end)
 }
 
-fn rows(plan: &Plan, executors: &[Executor], report: &mut Report) -> Result<()> {
+/// A row that fails does not keep others from being measured.
+fn rows(plan: &Plan, executors: &[Executor], report: &mut Report) {
     let rounds = plan.rounds.max(plan.executor_rounds);
     let shapes = [
         (Row::RuncRun, "`run` of `/bin/true`", Shape::Plain, 0.6),
@@ -70,27 +68,22 @@ fn rows(plan: &Plan, executors: &[Executor], report: &mut Report) -> Result<()> 
         (Row::RuncSeccomp, "`run` with docker's default seccomp profile", Shape::Seccomp, 1.0),
         (Row::RuncMasked, "`run` with 20 masked paths", Shape::Masked, 1.0),
     ];
-    for (row, title, shape, goal) in shapes {
-        if plan.wants(row) {
-            run(rounds, executors, report, title, shape, goal)?;
-        }
+    for (row, title, shape, goal) in shapes.into_iter().filter(|(row, ..)| plan.wants(*row)) {
+        let measured = run(rounds, executors, report, title, shape, goal);
+        report.attempt(&super::name(row), measured);
     }
-    if plan.wants(Row::RuncLifecycle) {
-        lifecycle(rounds, executors, report)?;
+    type Section = fn(&Plan, usize, &[Executor], &mut Report) -> Result<()>;
+    let sections: [(Row, Section); 5] = [
+        (Row::RuncLifecycle, |_, rounds, executors, report| lifecycle(rounds, executors, report)),
+        (Row::RuncExec, |_, rounds, executors, report| exec(rounds, executors, report)),
+        (Row::RuncMemory, |plan, _, executors, report| limits::peak(plan, executors, report)),
+        (Row::RuncLimit, |_, _, executors, report| limits::smallest(executors, report)),
+        (Row::RuncBurst, |plan, _, executors, report| burst(plan, executors, report)),
+    ];
+    for (row, section) in sections.into_iter().filter(|(row, _)| plan.wants(*row)) {
+        let measured = section(plan, rounds, executors, report);
+        report.attempt(&super::name(row), measured);
     }
-    if plan.wants(Row::RuncExec) {
-        exec(rounds, executors, report)?;
-    }
-    if plan.wants(Row::RuncMemory) {
-        limits::peak(plan, executors, report)?;
-    }
-    if plan.wants(Row::RuncLimit) {
-        limits::smallest(executors, report)?;
-    }
-    if plan.wants(Row::RuncBurst) {
-        burst(plan, executors, report)?;
-    }
-    Ok(())
 }
 
 fn run(
