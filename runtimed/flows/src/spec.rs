@@ -8,6 +8,7 @@ mod devices;
 pub(crate) mod limits;
 mod mounts;
 pub(crate) mod security;
+mod stranger;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -91,7 +92,7 @@ impl ImageDefaults {
         let document: Document =
             serde_json::from_slice(raw).kind(Kind::InvalidArgument, || "read the image's config")?;
         let section = document.config.unwrap_or_default();
-        Ok(ImageDefaults {
+        let defaults = ImageDefaults {
             user: section.user.unwrap_or_default(),
             env: section.env.unwrap_or_default(),
             entrypoint: section.entrypoint.unwrap_or_default(),
@@ -99,7 +100,8 @@ impl ImageDefaults {
             working_dir: section.working_dir.unwrap_or_default(),
             labels: section.labels.unwrap_or_default(),
             stop_signal: section.stop_signal.unwrap_or_default(),
-        })
+        };
+        stranger::check(defaults)
     }
 }
 

@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::descriptor::media_type;
 use crate::{Descriptor, Platform};
 
+/// The most layers of an image: overlayfs takes no more lower folders (`OVL_MAX_STACK`).
+const MAX_LAYERS: usize = 500;
+/// The most documents that one index lists. Each becomes a label of its blob.
+const MAX_MANIFESTS: usize = 4096;
+
 /// A manifest: one config, and layers from the base up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -82,6 +87,7 @@ pub(crate) fn parse_manifest(bytes: &[u8], digest: &Digest) -> Result<Manifest> 
     expect_shape(bytes, digest, false)?;
     let manifest: Manifest =
         serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse manifest {digest}"))?;
+    at_most(manifest.layers.len(), MAX_LAYERS, || format!("manifest {digest}"), "layers")?;
     manifest.config.length()?;
     manifest.layers.iter().try_for_each(|layer| layer.length().map(drop))?;
     Ok(manifest)
@@ -92,8 +98,17 @@ pub(crate) fn parse_index(bytes: &[u8], digest: &Digest) -> Result<Index> {
     expect_shape(bytes, digest, true)?;
     let index: Index =
         serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse index {digest}"))?;
+    at_most(index.manifests.len(), MAX_MANIFESTS, || format!("index {digest}"), "manifests")?;
     index.manifests.iter().try_for_each(|manifest| manifest.length().map(drop))?;
     Ok(index)
+}
+
+fn at_most(count: usize, limit: usize, document: impl Fn() -> String, what: &str) -> Result<()> {
+    if count <= limit {
+        return Ok(());
+    }
+    let text = format!("{} has {count} {what}, more than the limit of {limit}", document());
+    Err(Error::new(Kind::ResourceExhausted, text))
 }
 
 /// Parses the config `digest`.
@@ -108,7 +123,7 @@ fn expect_shape(bytes: &[u8], digest: &Digest, index: bool) -> Result<()> {
         serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse manifest {digest}"))?;
     let _ = shape.config;
     let wanted = if index { "index" } else { "manifest" };
-    let refuse = |why: &str| Err(Error::invalid(format!("{digest} is not no {wanted}: {why}")));
+    let refuse = |why: &str| Err(Error::invalid(format!("{digest} is no {wanted}: {why}")));
     if shape.fs_layers.is_some() || shape.schema_version == 1 {
         return refuse("docker's schema 1 is not supported");
     }
@@ -182,8 +197,38 @@ mod tests {
             digest()
         );
         assert!(parse_manifest(negative.as_bytes(), &digest()).unwrap_err().to_string().contains("negative"));
-        let deep = format!("{}{}", "[".repeat(4000), "]".repeat(4000));
-        assert_eq!(parse_index(deep.as_bytes(), &digest()).unwrap_err().kind(), Kind::InvalidArgument);
+        for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+            let deep = format!("{}1{}", open.repeat(10_000), close.repeat(10_000));
+            for inside in [deep.clone(), format!(r#"{{"schemaVersion":2,"annotations":{deep}}}"#)] {
+                let read = [
+                    parse_index(inside.as_bytes(), &digest()).map(drop),
+                    parse_manifest(inside.as_bytes(), &digest()).map(drop),
+                    parse_config(inside.as_bytes(), &digest()).map(drop),
+                ];
+                for error in read.map(Result::unwrap_err) {
+                    assert_eq!(error.kind(), Kind::InvalidArgument);
+                    assert!(error.chain().contains(&digest().to_string()), "{}", error.chain());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn layers_and_manifests_are_counted() {
+        let child = format!(r#"{{"mediaType":"x","digest":"{}","size":1}}"#, digest());
+        let many = |count: usize| vec![child.as_str(); count].join(",");
+        let manifest = |layers: usize| {
+            let text = format!(r#"{{"schemaVersion":2,"config":{child},"layers":[{}]}}"#, many(layers));
+            parse_manifest(text.as_bytes(), &digest())
+        };
+        assert_eq!(manifest(500).unwrap().layers.len(), 500);
+        assert!(manifest(501).unwrap_err().to_string().contains("501 layers, more than the limit of 500"));
+        let index = |manifests: usize| {
+            let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, many(manifests));
+            parse_index(text.as_bytes(), &digest())
+        };
+        assert_eq!(index(4096).unwrap().manifests.len(), 4096);
+        assert_eq!(index(4097).unwrap_err().kind(), Kind::ResourceExhausted);
     }
 
     #[test]

@@ -387,3 +387,186 @@ fn a_layer_may_end_behind_its_last_byte_of_data() {
     let cut = Tree::plain();
     assert!(cut.apply(&whole[..data + 9]).unwrap_err().to_string().contains("truncated"));
 }
+
+/// What `limits` make of a layer in an empty tree.
+fn under(limits: Limits, entries: &[(Entry, Vec<u8>)]) -> (Tree, errors::Result<Applied>) {
+    let tree = Tree::plain();
+    let bytes = layer(entries);
+    let applied = apply(&tree.mounts, &bytes[..], Compression::None, &limits, tree.folder.path());
+    (tree, applied)
+}
+
+#[test]
+fn names_and_extra_headers_have_limits() {
+    let name = Limits { name: 300, ..ROOMY };
+    let long = "n/".repeat(200);
+    for entry in [file(&long, ""), thing("link", Kind::Symlink, &long)] {
+        let error = under(name.clone(), &[entry]).1.unwrap_err();
+        assert!(error.to_string().contains("tar name of 400 bytes, \"n/n/"), "{error}");
+        assert!(error.to_string().contains("longer than the limit of 300"), "{error}");
+    }
+    let headers = Limits { headers: 4096, ..ROOMY };
+    let mut entry = file("a", "").0;
+    entry.xattrs.insert(b"user.x".to_vec(), vec![b'x'; 5000]);
+    let error = under(headers.clone(), &[(entry.clone(), Vec::new())]).1.unwrap_err();
+    assert!(error.to_string().contains("limit of 4096 bytes"), "{error}");
+    // Headers that say nothing cost their own room.
+    entry.xattrs = [(b"user.x".to_vec(), b"1".to_vec())].into();
+    let once = layer(&[(entry, Vec::new())]);
+    let extra = &once[..once.len() - 3 * 512];
+    let many = [extra.repeat(20), once.clone()].concat();
+    let tree = Tree::plain();
+    let error = apply(&tree.mounts, &many[..], Compression::None, &headers, tree.folder.path()).unwrap_err();
+    assert!(error.to_string().contains("limit of 4096 bytes"), "{error}");
+    tree.apply(&once).unwrap();
+}
+
+#[test]
+fn a_policy_refuses_devices_by_name() {
+    let refuse = Limits { devices: crate::Devices::Refuse, ..ROOMY };
+    for (kind, words) in [
+        (Kind::CharDevice { major: 1, minor: 3 }, "character device 1:3 \"dev/x\""),
+        (Kind::BlockDevice { major: 8, minor: 0 }, "block device 8:0 \"dev/x\""),
+    ] {
+        let (tree, applied) = under(refuse.clone(), &[thing("dev/x", kind, "")]);
+        let error = applied.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(!tree.path("dev").exists());
+        under(ROOMY, &[thing("dev/x", kind, "")]).1.unwrap();
+    }
+    under(refuse, &[thing("fifo", Kind::Fifo, "")]).1.unwrap();
+}
+
+#[test]
+fn a_policy_strips_or_refuses_lent_rights() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lent = || {
+        let (mut both, mut capable, mut shared) =
+            (file("su", "x").0, file("ping", "x").0, folder("shared/").0);
+        both.mode = 0o6755;
+        capable.xattrs.insert(b"security.capability".to_vec(), CAPABILITY.to_vec());
+        shared.mode = 0o2775;
+        [(both, b"x".to_vec()), (capable, b"x".to_vec()), (shared, Vec::new())]
+    };
+    let mode =
+        |tree: &Tree, name: &str| std::fs::metadata(tree.path(name)).unwrap().permissions().mode() & 0o7777;
+    let capable =
+        |tree: &Tree| rustix::fs::getxattr(tree.path("ping"), "security.capability", &mut [0u8; 64][..]);
+    let (tree, applied) = under(ROOMY, &lent());
+    let allowed = applied.unwrap();
+    assert_eq!((mode(&tree, "su"), mode(&tree, "shared")), (0o6755, 0o2775));
+    assert!(capable(&tree).is_ok());
+    let (tree, applied) = under(Limits { setuid: crate::Setuid::Strip, ..ROOMY }, &lent());
+    assert_eq!(applied.unwrap(), allowed, "the diff id is the layer's, not the tree's");
+    assert_eq!((mode(&tree, "su"), mode(&tree, "shared")), (0o755, 0o2775));
+    assert!(capable(&tree).is_err());
+    for entry in lent().into_iter().take(2) {
+        let error = under(Limits { setuid: crate::Setuid::Refuse, ..ROOMY }, &[entry]).1.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("layer.setuid forbids"), "{error}");
+    }
+    let shared = lent().into_iter().nth(2).unwrap();
+    under(Limits { setuid: crate::Setuid::Refuse, ..ROOMY }, &[shared]).1.unwrap();
+}
+
+/// cap_net_raw+ep, as setcap(8) writes it.
+const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn attributes_that_cannot_be_are_named() {
+    let with = |key: &[u8], length: usize| {
+        let mut entry = file("a", "").0;
+        entry.xattrs.insert(key.to_vec(), vec![b'x'; length]);
+        under(ROOMY, &[(entry, Vec::new())]).1.unwrap_err().to_string()
+    };
+    assert!(with(b"", 1).contains("attribute \"\" of \"a\""));
+    assert!(with(b"user.a\0b", 1).contains("has no name that is possible"));
+    assert!(with(&[b"user.", &[b'x'; 300][..]].concat(), 1).contains("1 to 255 bytes"));
+    assert!(with(b"user.big", 70_000).contains("\"user.big\" of \"a\" of the layer has 70000 bytes"));
+    let mut entry = file("a", "").0;
+    for number in 0..9000 {
+        entry.xattrs.insert(format!("user.{number}").into_bytes(), b"1".to_vec());
+    }
+    let error = under(ROOMY, &[(entry, Vec::new())]).1.unwrap_err().to_string();
+    assert!(error.contains("is one too many"), "{error}");
+}
+
+#[test]
+fn times_beyond_the_file_systems_are_cut_off_and_owners_beyond_the_kernels_refused() {
+    let mut entries = Vec::new();
+    for (at, seconds) in [0, -1, i64::MIN + 1, i64::MAX, -62_135_596_800].into_iter().enumerate() {
+        let mut entry = file(&format!("f{at}"), "").0;
+        entry.mtime.seconds = seconds;
+        entries.push((entry, Vec::new()));
+    }
+    let (tree, applied) = contained(&entries);
+    applied.unwrap();
+    use std::os::unix::fs::MetadataExt as _;
+    assert_eq!(std::fs::metadata(tree.path("f1")).unwrap().mtime(), -1);
+    let mut entry = file("f", "").0;
+    entry.uid = u32::MAX;
+    let error = contained(&[(entry, Vec::new())]).1.unwrap_err();
+    assert!(error.to_string().contains("uid 4294967295 is out of range"), "{error}");
+}
+
+#[test]
+fn a_zstd_frame_that_asks_for_much_memory_is_refused() {
+    // Magic, no single segment, a window of 2^30 bytes, one last raw block of a byte (RFC 8878).
+    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 20 << 3, 0b1001, 0, 0, b'x'];
+    let tree = Tree::plain();
+    let error = apply(&tree.mounts, &frame[..], Compression::Zstd, &ROOMY, tree.folder.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.chain().contains("requires too much memory"), "{}", error.chain());
+    let wide = Limits { window: 1 << 30, ..ROOMY };
+    let error = apply(&tree.mounts, &frame[..], Compression::Zstd, &wide, tree.folder.path()).unwrap_err();
+    assert!(error.chain().contains("truncated"), "{}", error.chain());
+}
+
+#[test]
+fn a_scan_says_what_an_application_says() {
+    let good = layer(&[file("a", "xyz"), folder("d/"), file("d/b", "1")]);
+    let scanned = crate::scan(&good[..], Compression::None, &ROOMY).unwrap();
+    assert_eq!(scanned, crate::Scanned { entries: 3, bytes: 4 });
+    let few = Limits { entries: 2, ..ROOMY };
+    assert_eq!(
+        crate::scan(&good[..], Compression::None, &few).unwrap_err().kind(),
+        ErrorKind::ResourceExhausted
+    );
+    assert!(crate::scan(&good[..514], Compression::None, &ROOMY).is_err());
+}
+
+#[test]
+fn a_layer_applied_before_its_parents_is_settled_afterwards() {
+    use std::os::unix::fs::PermissionsExt;
+    let tree = Tree::overlay();
+    let mut apart = tree.mounts[0].clone();
+    apart.options.retain(|option| option.starts_with("upperdir="));
+    let mut stated = folder("stated/").0;
+    stated.mode = 0o750;
+    let bytes = layer(&[
+        file("implied/deep/f", "x"),
+        file("stated/f", "x"),
+        (stated, Vec::new()),
+        file("gone/f", "x"),
+        file("gone", "a file after all"),
+        file("implied/.wh.removed", ""),
+    ]);
+    let (applied, unsettled) = crate::apply_apart(&apart, &bytes[..], Compression::None, &ROOMY).unwrap();
+    assert_eq!(applied.size, bytes.len() as u64);
+    // Only now do the layers below come about.
+    for (name, mode) in [("implied", 0o1777), ("implied/deep", 0o700), ("stated", 0o777), ("gone", 0o711)] {
+        std::fs::create_dir(tree.lower(name)).unwrap();
+        std::fs::set_permissions(tree.lower(name), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::chown(tree.lower("implied"), Some(5), Some(6)).unwrap();
+    unsettled.settle(&[tree.folder.path().join("lower")]).unwrap();
+    let found = |name: &str| std::fs::symlink_metadata(tree.path(name)).unwrap();
+    assert_eq!((found("implied").uid(), found("implied").gid()), (5, 6));
+    assert_eq!(found("implied").mode() & 0o7777, 0o1777);
+    assert_eq!(found("implied/deep").mode() & 0o7777, 0o700);
+    assert_eq!(found("stated").mode() & 0o7777, 0o750, "what the layer says itself counts");
+    assert!(found("gone").is_file() && is_whiteout(&tree.path("implied/removed")));
+    let below = std::fs::metadata(tree.lower("implied")).unwrap();
+    assert_eq!(found("implied").mtime(), below.mtime());
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use errors::{Error, Kind, Result, WithKind};
-use ids::Labels;
+use ids::{Labels, Reference};
 
 use super::{Import, NameRule};
 use crate::descriptor::media_type;
@@ -18,8 +18,8 @@ use crate::{Descriptor, Image};
 const MAX_DEPTH: usize = 4;
 
 impl Import {
-    /// Makes the names of the archive's `index`.
-    pub(crate) async fn link(&self, index: Index) -> Result<Vec<Image>> {
+    /// Checks what the archive's `index` lists, and says which names are to point where.
+    pub(crate) async fn link(&self, index: Index) -> Result<Vec<(String, Descriptor)>> {
         let mut wanted: Vec<(String, Descriptor)> = Vec::new();
         for manifest in &index.manifests {
             if !(manifest.is_index() || manifest.is_manifest()) {
@@ -31,6 +31,11 @@ impl Import {
         if let Some(name) = &self.options.index_name {
             wanted.push((name.clone(), self.keep_index(&index).await?));
         }
+        Ok(wanted)
+    }
+
+    /// Makes the names.
+    pub(crate) async fn name_all(&self, wanted: Vec<(String, Descriptor)>) -> Result<Vec<Image>> {
         let mut images = Vec::with_capacity(wanted.len());
         for (name, target) in wanted {
             images.push(self.name(name, target).await?);
@@ -133,6 +138,7 @@ impl NameRule {
     pub(crate) fn apply(&self, short: &str) -> Option<String> {
         let (prefix, only) = match self {
             NameRule::Keep => return Some(short.to_owned()),
+            NameRule::Familiar => return Reference::parse(short).ok().map(|full| full.to_string()),
             NameRule::Prefix(prefix) => (prefix, false),
             NameRule::OnlyPrefix(prefix) => (prefix, true),
         };

@@ -18,7 +18,7 @@ use ids::{Labels, Namespace};
 
 use crate::images::{Hold, Shared};
 use crate::progress::{ProgressSink, tell_name};
-use crate::{Image, Platform, unpack};
+use crate::{Descriptor, Image, Platform, unpack};
 use take::Taken;
 
 /// What becomes of names in an archive that are no full references (`latest` in `org.opencontainers.image.ref.name`).
@@ -27,6 +27,9 @@ pub enum NameRule {
     /// They are taken as they are.
     #[default]
     Keep,
+    /// They are read as a person's word for an image, as docker reads them when it says what it has loaded: `app:1` is
+    /// `docker.io/library/app:1`, `v1` is `docker.io/library/v1:latest`. What is no reference makes no name.
+    Familiar,
     /// `PREFIX:NAME`.
     Prefix(String),
     /// `PREFIX:NAME`; and full references that do not begin with the prefix make no name.
@@ -94,10 +97,12 @@ pub(crate) async fn import(
         }
     };
     step.next("image.load.link")?;
-    let images = import.link(index).await?;
+    let wanted = import.link(index).await?;
     step.next("image.load.unpack")?;
-    import.unpack(&images).await?;
-    Ok(images)
+    // A name must not point to what turns out not to be what it says.
+    import.unpack(&wanted).await?;
+    step.next("image.load.name")?;
+    import.name_all(wanted).await
 }
 
 impl Import {
@@ -112,13 +117,13 @@ impl Import {
         reading.await.kind(Kind::Internal, || "the thread that read the archive ended")?
     }
 
-    async fn unpack(&self, images: &[Image]) -> Result<()> {
+    async fn unpack(&self, wanted: &[(String, Descriptor)]) -> Result<()> {
         let Some(snapshotter) = &self.options.unpack else { return Ok(()) };
         let platform = self.options.platform.clone().unwrap_or_else(Platform::host);
         let mut done = std::collections::BTreeSet::new();
-        for image in images.iter().filter(|image| done.insert(image.target.digest.clone())) {
-            tell_name(&self.progress, &image.name, "extracting");
-            let config = self.shared.image_config(&self.namespace, &image.target, &platform).await?;
+        for (name, target) in wanted.iter().filter(|(_, target)| done.insert(target.digest.clone())) {
+            tell_name(&self.progress, name, "extracting");
+            let config = self.shared.image_config(&self.namespace, target, &platform).await?;
             let (hold, progress) = (self.options.hold.as_ref(), self.progress.clone());
             unpack::unpack_stored(&self.shared, &self.namespace, &config, snapshotter, hold, progress)
                 .await?;

@@ -1,7 +1,9 @@
 //! The small half of a pull: index, manifest, config.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use errors::{Error, Result};
+use errors::{Error, Kind, Result};
 use ids::{Algorithm, Digest, Labels};
 
 use super::Pull;
@@ -12,6 +14,9 @@ use crate::{Descriptor, Platform};
 
 /// How deep an index may hold indexes.
 const MAX_DEPTH: usize = 4;
+
+/// The most documents that are asked for in search of them.
+const MAX_DOCUMENTS: usize = 1024;
 
 /// The most manifests of one image.
 const MAX_MANIFESTS: usize = 256;
@@ -32,8 +37,22 @@ impl Pull {
         platform: Option<&Platform>,
     ) -> Result<Vec<Found>> {
         let mut found = Vec::new();
+        // Indexes may name each other over and over: each is read once.
+        let mut seen = BTreeSet::new();
         let mut pending = vec![(target.clone(), document, 0)];
         while let Some((descriptor, document, depth)) = pending.pop() {
+            if !seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
+            if depth > MAX_DEPTH || seen.len() > MAX_DOCUMENTS {
+                return Err(Error::new(
+                    Kind::ResourceExhausted,
+                    format!(
+                        "index {} holds indexes more than {MAX_DEPTH} deep, or more than {MAX_DOCUMENTS} documents",
+                        target.digest
+                    ),
+                ));
+            }
             let bytes = self.document(&descriptor, document).await?;
             if descriptor.is_index() {
                 let index = parse_index(&bytes, &descriptor.digest)?;
@@ -42,9 +61,7 @@ impl Pull {
                     Some(platform) => index.ranked(platform),
                     None => index.manifests.iter().collect(),
                 };
-                let wanted = children
-                    .into_iter()
-                    .filter(|child| child.is_manifest() || (child.is_index() && depth < MAX_DEPTH));
+                let wanted = children.into_iter().filter(|child| child.is_manifest() || child.is_index());
                 pending.extend(wanted.rev().map(|child| (child.clone(), None, depth + 1)));
                 continue;
             }
@@ -88,7 +105,8 @@ impl Pull {
                 tell(&self.progress, descriptor, "exists", bytes.len() as u64);
                 Ok(bytes)
             }
-            Err(error) if error.is_not_found() => {
+            // Damaged is as good as absent: what is fetched takes its place.
+            Err(error) if error.is_not_found() || error.kind() == Kind::DataLoss => {
                 tell(&self.progress, descriptor, "downloading", 0);
                 self.session.small(descriptor).await
             }
@@ -99,10 +117,9 @@ impl Pull {
     /// Makes a document a blob, with its labels.
     async fn keep(&self, descriptor: &Descriptor, bytes: &Bytes, mut labels: Labels) -> Result<()> {
         self.add_source(&descriptor.digest, &mut labels);
-        match self.shared.content.info(&self.namespace, &descriptor.digest) {
-            Ok(_) => self.shared.label(&self.namespace, &descriptor.digest, labels).await?,
-            Err(error) if error.is_not_found() => self.write(descriptor, bytes, labels).await?,
-            Err(error) => return Err(error),
+        match self.shared.content.is_whole(&self.namespace, &descriptor.digest)? {
+            true => self.shared.label(&self.namespace, &descriptor.digest, labels).await?,
+            false => self.write(descriptor, bytes, labels).await?,
         }
         tell(&self.progress, descriptor, "done", bytes.len() as u64);
         Ok(())

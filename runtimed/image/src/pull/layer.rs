@@ -56,7 +56,7 @@ impl Pull {
         Shared::hold(self.hold.as_ref(), "ingests", &layer.ingest()).await?;
         let Some(writer) = self.writer(layer).await? else { return self.exists(layer, tap).await };
         let resumed = writer.status().offset > 0;
-        match self.copy(layer, writer, tap).await {
+        let copied = match self.copy(layer, writer, tap).await {
             Err(error) if resumed && error.kind() == Kind::FailedPrecondition => {
                 // What an earlier fetch left may have been damaged: once more, from the beginning.
                 tracing::warn!(digest = %layer.digest, "resumed layer is damaged: {}", error.chain());
@@ -66,6 +66,21 @@ impl Pull {
                 }
             }
             result => result,
+        };
+        if let Err(error) = &copied
+            && !matches!(error.kind(), Kind::Unavailable | Kind::DeadlineExceeded)
+        {
+            // Only what the network broke off may be gone on with: not lies, and not what fills a disk.
+            self.abort(layer).await;
+        }
+        copied
+    }
+
+    async fn abort(&self, layer: &Descriptor) {
+        if let Err(left) = self.shared.content.abort(&self.namespace, &layer.ingest()).await
+            && !left.is_not_found()
+        {
+            tracing::warn!(digest = %layer.digest, "ingest left behind: {}", left.chain());
         }
     }
 
@@ -149,9 +164,7 @@ impl Pull {
             Err(error) if error.is_already_exists() => {}
             Err(error) => {
                 // Wrong bytes must not be resumed.
-                if let Err(left) = self.shared.content.abort(&self.namespace, &layer.ingest()).await {
-                    tracing::warn!(digest = %layer.digest, "ingest left behind: {}", left.chain());
-                }
+                self.abort(layer).await;
                 return Err(error);
             }
         }

@@ -208,7 +208,8 @@ impl Http {
             if !redirected || !matches!(sent.method, Method::GET | Method::HEAD) {
                 return Ok(response);
             }
-            let next = target(&sent.url, &response)?;
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let next = target(&sent.url, location).map_err(Failure::final_)?;
             if next.origin() != sent.url.origin() {
                 sent.headers = public_fields(&sent.headers);
             }
@@ -337,12 +338,9 @@ fn is_out_of_reach(error: &reqwest::Error) -> bool {
 }
 
 /// Where a redirect leads.
-fn target(from: &Url, response: &Response) -> Result<Url, Failure> {
+fn target(from: &Url, location: Option<&str>) -> Result<Url> {
     let host = host_of(from);
-    let refuse = |why: String| {
-        Failure::final_(Error::unavailable(format!("registry {host}: redirect refused: {why}")))
-    };
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let refuse = |why: String| Error::unavailable(format!("registry {host}: redirect refused: {why}"));
     let location = location.ok_or_else(|| refuse("it names no location".to_owned()))?;
     let next = from.join(location).map_err(|error| refuse(error.to_string()))?;
     if !matches!(next.scheme(), "http" | "https") || next.host_str().is_none() {
@@ -418,4 +416,42 @@ pub(crate) async fn server_message(response: Response) -> String {
     }
     // A stranger's words go into a terminal or a log: one line, no control characters.
     text.chars().filter(|c| !c.is_control()).take(512).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_lead_nowhere_worse() {
+        let from = Url::parse("https://registry.example/v2/a/blobs/x?secret=1").unwrap();
+        let to =
+            |location| target(&from, location).map(|url| url.to_string()).map_err(|error| error.to_string());
+        assert_eq!(to(Some("/y")).unwrap(), "https://registry.example/y");
+        assert_eq!(to(Some("https://cdn.example/y?sig=2")).unwrap(), "https://cdn.example/y?sig=2");
+        for (location, words) in [
+            (None, "it names no location"),
+            (Some("http://registry.example/y?sig=2"), "from https to http at registry.example"),
+            (Some("file:///etc/shadow"), "scheme \"file\""),
+            (Some("https://"), "redirect refused"),
+        ] {
+            let error = to(location).unwrap_err();
+            assert!(error.contains(words), "{error}");
+            assert!(
+                !error.contains("sig=") && !error.contains("secret="),
+                "signatures stay out of the text: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_any_host_may_see_holds_no_secret() {
+        let mut fields = HeaderMap::new();
+        for name in ["authorization", "x-mine", "cookie", "range", "accept"] {
+            fields.insert(name, HeaderValue::from_static("x"));
+        }
+        let mut left: Vec<String> = public_fields(&fields).keys().map(|name| name.to_string()).collect();
+        left.sort();
+        assert_eq!(left, ["accept", "range"]);
+    }
 }

@@ -294,3 +294,45 @@ async fn an_archive_may_come_from_an_async_source() {
     sending.await.unwrap();
     assert_eq!(images[0].name, "docker.io/library/x:1");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_names_are_read_as_a_persons_word() {
+    let named = |name: &str| {
+        let sample = Sample::new(name.as_bytes());
+        let mut archive = Archive::of(&sample);
+        let index = json!({ "schemaVersion": 2, "manifests": [{
+            "mediaType": sample.manifest_type, "digest": digest(&sample.manifest), "size": sample.manifest.len(),
+            "annotations": { "org.opencontainers.image.ref.name": name } }] });
+        archive.add("index.json", index.to_string().as_bytes());
+        archive.take()
+    };
+    let local = Local::new();
+    for (name, full) in [
+        ("v1", "docker.io/library/v1:latest"),
+        ("app:1", "docker.io/library/app:1"),
+        ("team/app", "docker.io/team/app:latest"),
+        ("r.example:5000/app:1", "r.example:5000/app:1"),
+    ] {
+        let options = ImportOptions { names: NameRule::Familiar, ..unpacking() };
+        let reader = std::io::Cursor::new(named(name));
+        let images = local.images.import(&local.space, reader, &options, image::silent()).await.unwrap();
+        assert_eq!(images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>(), [full]);
+    }
+    let options = ImportOptions {
+        names: NameRule::Familiar,
+        digest_prefix: Some("import".into()),
+        digest_only_unnamed: true,
+        ..unpacking()
+    };
+    let reader = std::io::Cursor::new(named("NOT A NAME"));
+    let images = local.images.import(&local.space, reader, &options, image::silent()).await.unwrap();
+    assert_eq!(images[0].name, format!("import@{}", images[0].target.digest));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_unpack_gets_no_name() {
+    let local = Local::new();
+    let mut archive = docker_archive("other.json", &["wrong.tar"], json!(["x"]));
+    import_bytes(&local, archive.take()).await.unwrap_err();
+    assert!(local.names.list(&local.space, &[]).unwrap().is_empty());
+}

@@ -122,3 +122,34 @@ async fn a_token_server_that_refuses_or_rambles_is_an_error() {
         assert!(error.chain().contains(words), "{words}: {error:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn realms_beside_us_and_in_the_clear_are_refused() {
+    let sample = sample();
+    for (realm, words) in [
+        ("http://169.254.169.254/latest", "realm out of reach: \"169.254.169.254\" is a link-local address"),
+        ("https://[fe80::1]/token", "realm out of reach"),
+        ("http://auth.example/token", "would send credentials in the clear"),
+        ("https://ann:pw@auth.example/token", "no usable realm"),
+    ] {
+        let registry = token_registry(&sample, realm.to_owned()).await;
+        let options = PullOptions { credentials: credentials("ann", "secret"), ..unpacking() };
+        let local = Local::hasty();
+        let error = local.pull(&format!("{}/a:v1", registry.host), &options).await.unwrap_err();
+        assert!(error.chain().contains(words), "{words}: {error:?}");
+        assert!(!error.chain().contains("secret"), "{error:?}");
+        assert_eq!(registry.asked("/").len(), 1, "refused at once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_here_leads_to_no_neighbour() {
+    let (local, sample) = (Local::hasty(), sample());
+    for to in ["http://169.254.169.254/x", "https://[::ffff:169.254.169.254]/x", "http://[fd00:ec2::254]/x"] {
+        let layer = sample.clone();
+        let stub = stub(&sample, move |request| layer.is_layer(request).then(|| Reply::redirect(to))).await;
+        let error = refused(&local, &stub, &sample).await;
+        assert_eq!(error.kind(), Kind::PermissionDenied, "{error:?}");
+        assert!(error.chain().contains("a registry elsewhere must not send us"), "{error:?}");
+    }
+}

@@ -90,3 +90,52 @@ async fn the_platform_is_chosen_from_an_index_and_only_it_is_fetched() {
     assert_eq!(error.kind(), Kind::NotFound);
     assert!(error.chain().contains("no match for platform linux/s390x in manifest"), "{error:?}");
 }
+
+/// An index that lists `child` over and over.
+fn index_of(child: &str, size: usize, kind: &str, times: usize) -> Bytes {
+    let entry = serde_json::json!({ "mediaType": kind, "digest": child, "size": size });
+    serde_json::json!({ "schemaVersion": 2, "mediaType": image::media_type::OCI_INDEX, "manifests": vec![entry; times] })
+        .to_string()
+        .into()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn indexes_that_name_each_other_over_and_over_are_read_once() {
+    let (local, sample) = (Local::hasty(), sample());
+    let manifest =
+        (digest(&sample.manifest).to_string(), sample.manifest.len(), image::media_type::OCI_MANIFEST);
+    let mut indexes = vec![index_of(&manifest.0, manifest.1, manifest.2, 2000)];
+    for _ in 0..3 {
+        let last = indexes.last().unwrap();
+        indexes.push(index_of(&digest(last).to_string(), last.len(), image::media_type::OCI_INDEX, 2000));
+    }
+    for (depth, works) in [(3, true), (4, false)] {
+        let mut nested = indexes.clone();
+        if depth == 4 {
+            for _ in 0..2 {
+                let last = nested.last().unwrap();
+                nested.push(index_of(&digest(last).to_string(), last.len(), image::media_type::OCI_INDEX, 1));
+            }
+        }
+        let stub = stub(&sample, move |request| {
+            let top = request.path.ends_with("/v1").then(|| nested.last().unwrap());
+            let by_digest = || nested.iter().find(|index| request.path.ends_with(&digest(index).to_string()));
+            top.or_else(by_digest).map(|index| {
+                Reply::new(200, index.clone())
+                    .with("content-type", image::media_type::OCI_INDEX)
+                    .with("docker-content-digest", digest(index).to_string())
+            })
+        });
+        let stub = stub.await;
+        let pulled = local.pull(&format!("{}/a:v1", stub.host), &unpacking()).await;
+        match works {
+            true => assert!(local.images.config(&local.space, &pulled.unwrap().target, None).await.is_ok()),
+            false => {
+                let error = pulled.unwrap_err();
+                assert_eq!(error.kind(), Kind::ResourceExhausted);
+                assert!(error.chain().contains("indexes more than 4 deep"), "{error:?}");
+            }
+        }
+        assert!(stub.asked("manifests").len() < 20, "{}", stub.asked("manifests").len());
+    }
+}
