@@ -41,7 +41,11 @@ impl Salvage {
     pub(crate) fn on(places: &[(&Path, &dyn Medium)]) -> Result<Salvage> {
         let mut findings = Vec::new();
         let mut sources = Vec::new();
-        for (place, medium) in places {
+        for (number, (place, medium)) in places.iter().enumerate() {
+            // Where the first is whole nothing else is needed.
+            if number > 0 && findings.is_empty() {
+                break;
+            }
             let mut find = |text: String| findings.push(format!("{}: {text}", place.display()));
             match Source::open(*medium, &mut find) {
                 Ok(source) => sources.push(source),
