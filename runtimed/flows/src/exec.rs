@@ -78,7 +78,15 @@ impl Flows {
         request: ExecRequest,
     ) -> Result<Running> {
         let (flows, namespace, id) = (self.clone(), namespace.clone(), id.clone());
-        self.to_the_end(async move { flows.exec_now(&namespace, &id, request).await }).await
+        self.to_the_end(async move {
+            match flows.exec_now(&namespace, &id, request).await {
+                Err(error) if flows.ends_with_its_shim(&namespace, &id, &error).await? => {
+                    Err(Error::precondition(format!("container {id} is not running")))
+                }
+                ran => ran,
+            }
+        })
+        .await
     }
 
     async fn exec_now(
