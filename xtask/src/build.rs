@@ -57,11 +57,9 @@ pub fn debug() -> Result<PathBuf> {
     Ok(target_folder(&root).join("debug"))
 }
 
-/// Builds one package of the repository as tests use it; returns its program, which is called as the package.
-pub fn debug_of(package: &str) -> Result<PathBuf> {
-    let root = root();
-    sh::run(cargo(&root).args(["build", "-p", package]))?;
-    Ok(target_folder(&root).join("debug").join(package))
+/// Builds one more package as tests use it; its program is beside those of [`debug`].
+pub fn debug_of(package: &str) -> Result<()> {
+    sh::run(cargo(&root()).args(["build", "-p", package]))
 }
 
 /// cargo, in the repository, with the revision for those who ask a program for it.

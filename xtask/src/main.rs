@@ -51,6 +51,9 @@ enum Task {
         /// Write docs/counts.toml
         #[arg(long)]
         update: bool,
+        /// Count the programs in this folder, instead of building those of the tests
+        #[arg(long, value_name = "FOLDER")]
+        programs: Option<PathBuf>,
     },
     /// Run commands in a cgroup and time them; `bench` starts it
     #[command(hide = true)]
@@ -165,7 +168,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { args } => test::test(&args),
         Task::VmTest { suites } => vm::vm_test(&suites),
         Task::Bench(args) => bench::bench(&args.plan()),
-        Task::Counts { update } => counts::counts(update),
+        Task::Counts { update, programs } => counts::counts(update, programs.as_deref()),
         Task::BenchWorker { cgroup, one_version } => bench::work(&cgroup, one_version),
         Task::Fuzz { seconds, targets } => fuzz::fuzz(seconds, &targets),
         Task::Soak { minutes, seed } => soak::soak(minutes, seed),

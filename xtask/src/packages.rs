@@ -40,6 +40,9 @@ pub const VM: &[&str] =
 /// What the benchmark needs besides: more peers, and who tells a peak of memory.
 pub const BENCH: &[&str] = &["docker.io", "podman", "time"];
 
+/// Who counts instructions.
+pub const COUNTS: &[&str] = &["valgrind"];
+
 /// What libFuzzer is built with.
 pub const FUZZ: &[&str] = &["g++"];
 
