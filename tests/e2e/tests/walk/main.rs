@@ -351,6 +351,9 @@ impl Walk {
             shared.seen.len(),
             took.as_secs_f32()
         );
+        let unseen: Vec<&str> =
+            self.points.keys().filter(|name| !shared.seen.contains(*name)).map(String::as_str).collect();
+        println!("walk: marks that nothing passed: {unseen:?}");
         let seed = self.seed;
         ensure!(
             shared.failures.is_empty(),
@@ -358,8 +361,6 @@ impl Walk {
             shared.failures.len(),
             shared.failures.join("\n")
         );
-        let unseen: Vec<&str> =
-            self.points.keys().filter(|name| !shared.seen.contains(*name)).map(String::as_str).collect();
         ensure!(unseen.is_empty(), "nothing passes these marks: {}", unseen.join(" "));
         Ok(())
     }
