@@ -14,10 +14,10 @@ pub struct Args {
     #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Durable files.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, global = true, value_name = "FOLDER")]
     pub root: Option<PathBuf>,
     /// Files that may vanish with a reboot.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, global = true, value_name = "FOLDER")]
     pub state: Option<PathBuf>,
     /// The socket of the gRPC server.
     #[arg(short, long, value_name = "SOCKET")]
@@ -43,6 +43,11 @@ pub enum Command {
         #[command(subcommand)]
         verb: ConfigVerb,
     },
+    /// The store of records: looked at, written out, made anew.
+    Metadata {
+        #[command(subcommand)]
+        verb: MetadataVerb,
+    },
     /// Publishes an event for a shim that cannot reach the daemon over ttrpc.
     #[command(hide = true)]
     Publish {
@@ -64,6 +69,26 @@ pub enum ConfigVerb {
     Check,
     /// Print what is in force: the file, and the command line over it.
     Dump,
+}
+
+/// What can be done with the store.
+#[derive(Debug, Subcommand)]
+pub enum MetadataVerb {
+    /// Say what is wrong with the store, and what records name that is not there. No daemon may run.
+    Check {
+        /// Also read every blob.
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Write every record as a line of JSON, as far as the store can be read. A daemon may run.
+    Export,
+    /// Move the store aside, and make a new one of all that can be read of it, of its copy, and of what lies on disk and runs. No
+    /// daemon may run.
+    Rebuild {
+        /// Also when nothing is wrong.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 impl Args {

@@ -13,11 +13,12 @@ mod publish;
 mod rest;
 mod serve;
 mod tracing_layer;
+mod upkeep;
 mod wiring;
 
 use std::process::ExitCode;
 
-use args::{Args, Command, ConfigVerb};
+use args::{Args, Command, ConfigVerb, MetadataVerb};
 use clap::Parser;
 use errors::{Context, Error, Kind, Result, WithKind};
 
@@ -46,13 +47,45 @@ fn run(args: &Args) -> Result<()> {
                 toml::to_string(&args.configuration()?).kind(Kind::Internal, || "write the configuration")?;
             print(&text)
         }
+        Some(Command::Metadata { verb }) => runtime()?.block_on(metadata(&args.configuration()?, verb)),
         Some(Command::Publish { namespace, topic }) => {
             runtime()?.block_on(publish::publish(&args.configuration()?.grpc.address, namespace, topic))
         }
     }
 }
 
+/// Sentences go to standard output; whether something is wrong is the exit status.
+async fn metadata(config: &config::Config, verb: &MetadataVerb) -> Result<()> {
+    let _lock = match verb {
+        MetadataVerb::Export => return upkeep::export(&config.root, &mut std::io::stdout().lock()),
+        _ => wiring::lock(&config.root).await?,
+    };
+    match verb {
+        MetadataVerb::Rebuild { force } => {
+            for sentence in upkeep::rebuild(config, *force).await? {
+                print(&format!("{sentence}\n"))?;
+            }
+            Ok(())
+        }
+        MetadataVerb::Check { deep } => {
+            let findings = upkeep::check(&config.root, *deep)?;
+            for finding in &findings {
+                print(&format!("{finding}\n"))?;
+            }
+            match findings.len() {
+                0 => print("the store is whole, and agrees with the disk\n"),
+                _ => Err(Error::new(
+                    Kind::DataLoss,
+                    "the store is not as it should be; see `runtimed metadata rebuild`",
+                )),
+            }
+        }
+        MetadataVerb::Export => Ok(()),
+    }
+}
+
 fn daemon(args: &Args) -> Result<()> {
+    sys::malloc::few_arenas();
     let config = args.configuration()?;
     let faults = marks::init("runtimed");
     telemetry::init(&config.log.level, &config.log.format)

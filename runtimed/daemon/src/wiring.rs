@@ -35,7 +35,7 @@ pub async fn open(config: &Config) -> Result<House> {
     let lock = lock(&config.root).await?;
     let uuid = uuid(&config.root)?;
     let scratch = scratch(&config.root)?;
-    let store = metadata::Store::open(&config.root.join("metadata"))?;
+    let store = crate::upkeep::open(&config.root)?;
     let events = events::Bus::new();
     let content = content::Content::open(&config.root, store.clone(), events.clone())?;
     let snapshotters = snapshot::Snapshotters::open(&config.root, store.clone(), events.clone())?;
@@ -117,7 +117,7 @@ fn shims(config: &Config) -> task::Config {
 
 /// One daemon a root folder: two would each sweep away what the other makes. A child that a killed daemon had forked holds the lock
 /// until it execs, so a refusal counts only once it lasts.
-async fn lock(root: &Path) -> Result<Flock<std::fs::File>> {
+pub async fn lock(root: &Path) -> Result<Flock<std::fs::File>> {
     let path = root.join("lock");
     let mut file = std::fs::File::options()
         .create(true)
