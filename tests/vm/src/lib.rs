@@ -124,7 +124,7 @@ impl Bundle {
 
     /// The executor with a verb.
     pub fn command(&self, args: &[&str]) -> Command {
-        let program = Path::new(&std::env::var_os("RUNTIMED_BIN_DIR").unwrap_or_default()).join("runc-rs");
+        let program = program("runc-rs");
         let mut command = if self.user { as_user(program) } else { Command::new(program) };
         command.arg("--root").arg(self.dir.path().join("state")).args(&self.flags).args(args);
         command.stdin(Stdio::null());
@@ -228,6 +228,11 @@ impl Drop for Bundle {
             assert!(cgroup.is_err() || cgroup.is_ok_and(|dir| !dir.exists()));
         }
     }
+}
+
+/// Where a program of this project is.
+pub fn program(name: &str) -> PathBuf {
+    Path::new(&std::env::var_os("RUNTIMED_BIN_DIR").unwrap_or_default()).join(name)
 }
 
 /// A program that an ordinary user runs, with the way to the user's service manager.

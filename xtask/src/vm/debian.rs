@@ -14,23 +14,26 @@ use super::disk;
 const KERNEL: &str = "linux-image-cloud-amd64";
 /// What the root has besides Debian's smallest set.
 const PACKAGES: &str =
-    "busybox-static,dbus,dbus-user-session,libpam-systemd,procps,systemd,systemd-sysv,uidmap";
+    "busybox-static,dbus,dbus-user-session,libpam-systemd,netavark,podman,procps,systemd,systemd-sysv,uidmap";
 /// Folders that are of no use in it.
 const LEFT_OUT: [&str; 5] =
     ["usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists"];
 /// Units that a machine of a minute's life does not need.
-const MASKED: [&str; 6] = [
+const MASKED: [&str; 9] = [
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",
     "e2scrub_reap.service",
     "fstrim.timer",
+    "podman-auto-update.service",
+    "podman-restart.service",
+    "podman.service",
     "systemd-tmpfiles-clean.timer",
 ];
 /// The user that rootless tests run as.
 const USER: &str = "user";
 /// Size of the disk, most of which is a hole.
-const DISK: &str = "1G";
+const DISK: &str = "2G";
 
 const UNIT: &str = include_str!("../../../tests/vm/guest/vm-test.service");
 const DELEGATION: &str = include_str!("../../../tests/vm/guest/delegate.conf");

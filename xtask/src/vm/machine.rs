@@ -29,11 +29,11 @@ pub enum Hierarchy {
 }
 
 impl Hierarchy {
-    /// What the kernel's command line says of it: the systemd option, and the word that the suites are chosen by.
-    fn words(self) -> &'static str {
+    /// The word that suites are chosen by.
+    pub fn name(self) -> &'static str {
         match self {
-            Hierarchy::Unified => "systemd.unified_cgroup_hierarchy=1 vm.suites=unified",
-            Hierarchy::Legacy => "systemd.unified_cgroup_hierarchy=0 vm.suites=legacy",
+            Hierarchy::Unified => "unified",
+            Hierarchy::Legacy => "legacy",
         }
     }
 }
@@ -140,8 +140,9 @@ fn command(parts: &Parts, hierarchy: Hierarchy, console: &Path) -> Command {
 
 /// The kernel's command line.
 fn words(hierarchy: Hierarchy) -> String {
-    let fixed = "console=ttyS0 panic=-1 rw systemd.show_status=false systemd.log_level=notice hugepages=8 swapaccount=1";
-    format!("{fixed} {}", hierarchy.words())
+    let fixed = "console=ttyS0 panic=-1 rw systemd.show_status=false systemd.log_level=notice hugepages=8";
+    let unified = u8::from(hierarchy == Hierarchy::Unified);
+    format!("{fixed} systemd.unified_cgroup_hierarchy={unified} vm.suites={}", hierarchy.name())
 }
 
 /// The end of the kernel's log.

@@ -27,6 +27,8 @@ pub struct Parts {
     pub root: std::path::PathBuf,
     /// The programs and tests.
     pub payload: std::path::PathBuf,
+    /// The control groups that any of the tests is for.
+    pub under: std::collections::BTreeSet<&'static str>,
 }
 
 /// Boots the machine, runs the tests in it and prints their results; an error says what failed.
@@ -48,6 +50,9 @@ pub fn vm_test(only: &[String]) -> Result<()> {
     let parts = parts(&folder, only)?;
     let mut failed = Vec::new();
     for hierarchy in [machine::Hierarchy::Unified, machine::Hierarchy::Legacy] {
+        if !parts.under.contains(hierarchy.name()) {
+            continue;
+        }
         if let Err(error) = machine::run(&parts, hierarchy, &folder) {
             failed.push(format!("{hierarchy:?}: {error:#}"));
         }
@@ -63,6 +68,7 @@ fn parts(folder: &Path, only: &[String]) -> Result<Parts> {
     Ok(Parts {
         initramfs: initramfs::make(&kernel, folder)?,
         payload: payload::make(&suites, &programs, &kernel, folder)?,
+        under: suites.iter().flat_map(payload::Suite::under).copied().collect(),
         kernel: kernel.image,
         root,
     })

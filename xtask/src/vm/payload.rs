@@ -114,6 +114,15 @@ const RECIPES: &[Recipe] = &[
         programs: &["runc-rs"],
     },
     Recipe {
+        name: "podman",
+        package: "vm",
+        folder: "tests/vm",
+        target: "podman",
+        under: &["unified"],
+        args: &["--ignored"],
+        programs: &["runc-rs"],
+    },
+    Recipe {
         name: "version-2",
         package: "vm",
         folder: "tests/vm",
@@ -164,6 +173,11 @@ pub fn gather(only: &[String]) -> Result<(Vec<Suite>, PathBuf)> {
 }
 
 impl Suite {
+    /// The control groups that it runs under.
+    pub fn under(&self) -> &'static [&'static str] {
+        self.recipe.under
+    }
+
     fn of(recipe: &'static Recipe, built: &[Value], root: &Path) -> Result<Self> {
         let manifest = root.join(recipe.folder).join("Cargo.toml");
         let program = program(built, &manifest, recipe.target)
