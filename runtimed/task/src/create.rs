@@ -143,11 +143,11 @@ impl Made<'_> {
 
     /// The bundle, and in it whatever shim it is, by its `start` command.
     async fn start(&self, launch: Launch<'_>, create: Arc<Create>) -> Result<(Serving, ShimLog)> {
-        let mut step = marks::step("task.start_command.bundle")?;
+        let mut step = marks::step("task.start-command.bundle")?;
         let (place, binary, from) = (self.bundle.clone(), launch.binary.to_owned(), create.clone());
         blocking(move || place.create(&from.spec, &binary)).await?;
         let log = ShimLog::open(&self.bundle.log(), launch.namespace, launch.id)?;
-        step.next("task.start_command.shim")?;
+        step.next("task.start-command.shim")?;
         let place = self.bundle.clone();
         // The shim needs its work folder only once it is asked to create.
         let (bootstrap, work) = tokio::join!(
