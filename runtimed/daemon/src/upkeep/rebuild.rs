@@ -123,7 +123,10 @@ async fn take_tasks(
         if containers.get(&task.namespace, &task.id).is_ok() {
             continue;
         }
-        said.push(format!("container {} of namespace {} has a task, and got a record", task.id, task.namespace));
+        said.push(format!(
+            "container {} of namespace {} has a task, and got a record",
+            task.id, task.namespace
+        ));
         let now = SystemTime::now();
         let container = Container {
             labels: Labels::new(),
