@@ -71,6 +71,9 @@ async fn serve(
     tokio::spawn(reaper.run().context(|| "listen for SIGCHLD")?);
     let mut terminate = signal(SignalKind::terminate()).context(|| "listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context(|| "listen for SIGINT")?;
+    // A shim that is stopped when the daemon, its parent, dies gets one (setpgid(2): orphaned process groups), and must not end by it.
+    // Heard rather than ignored, since containers would inherit that.
+    let _hangup = signal(SignalKind::hangup()).context(|| "listen for SIGHUP")?;
 
     let publisher = Publisher::new(&args.namespace);
     if let Some(address) = events_address(&args) {

@@ -77,7 +77,8 @@ impl Flows {
     /// Notes how the last run ended, and tells those who wait.
     pub(crate) async fn note_end(&self, namespace: &Namespace, id: &ContainerId, exit: Exit) -> Result<()> {
         let noted = tables::change_state(&self.rooms().store, namespace, id, move |state| {
-            state.finished_at = Some(exit.at);
+            // A short one may have ended before its start was noted; an end never lies before the start.
+            state.finished_at = Some(state.started_at.map_or(exit.at, |started| started.max(exit.at)));
             state.exit_code = exit.status;
         })
         .await;

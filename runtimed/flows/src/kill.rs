@@ -61,7 +61,7 @@ impl Flows {
         marks::passed("flows.kill.sent");
         // Nothing frozen can die.
         if process.status == Status::Paused && number == Signal::SIGKILL as u32 {
-            tasks.resume(namespace, id).await?;
+            self.thaw(namespace, id).await?;
         }
         Ok(())
     }

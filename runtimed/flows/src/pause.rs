@@ -1,12 +1,20 @@
 //! Freezing and thawing, with docker's refusals.
 
-use errors::{Error, Result};
+use errors::{Error, Kind, Result};
 use ids::{ContainerId, Namespace};
 use task::Status;
 
 use crate::Flows;
 
 impl Flows {
+    /// Thaws a container that is to end by a signal. One that has ended by it already, or was thawed by somebody else, is as it should be.
+    pub(crate) async fn thaw(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
+        match self.rooms().tasks.resume(namespace, id).await {
+            Err(error) if error.is_not_found() || error.kind() == Kind::FailedPrecondition => Ok(()),
+            other => other,
+        }
+    }
+
     /// Freezes a running container.
     pub async fn pause(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
         match self.status(namespace, id).await? {

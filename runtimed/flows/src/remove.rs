@@ -104,7 +104,7 @@ impl Flows {
             other => other.context(|| format!("kill container {id}"))?,
         }
         if process.status == Status::Paused {
-            tasks.resume(namespace, id).await?;
+            self.thaw(namespace, id).await?;
         }
         match tasks.wait(namespace, id, "").await {
             Err(error) if error.is_not_found() => Ok(()),

@@ -1,6 +1,6 @@
 //! Starting a container: mounts, task, streams, record.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use container::Container;
@@ -268,6 +268,11 @@ impl Flows {
 /// mount").
 fn volatile(mut mount: task::Mount) -> task::Mount {
     if mount.kind == "overlay" && mount.options.iter().any(|option| option.starts_with("upperdir=")) {
+        // A run before this one has left its mark, which forbids another mount. The machine has not gone down since: the container would
+        // have gone with it.
+        if let Some(work) = mount.options.iter().find_map(|option| option.strip_prefix("workdir=")) {
+            let _ = std::fs::remove_dir_all(Path::new(work).join("work/incompat/volatile"));
+        }
         mount.options.push("volatile".to_owned());
     }
     mount

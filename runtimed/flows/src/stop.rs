@@ -61,7 +61,7 @@ impl Flows {
         self.signal(namespace, id, number).await?;
         step.next("flows.stop.wait")?;
         if process.status == Status::Paused {
-            tasks.resume(namespace, id).await?;
+            self.thaw(namespace, id).await?;
         }
         if self.ended_within(namespace, id, timeout).await? {
             marks::passed("flows.stop.stopped");

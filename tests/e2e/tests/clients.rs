@@ -113,7 +113,7 @@ fn clients_that_vanish_leave_nothing_behind() -> Result<()> {
     scene.ok(&["run", "-d", "-i", "--name", "quiet", "busybox", "sleep", "1000"])?;
     scene.ok(&["logs", "box"])?;
     let before = descriptors(&scene)?;
-    let verbs: [&[&str]; 8] = [
+    let verbs: [&[&str]; 7] = [
         &["attach", "box"],
         &["attach", "quiet"],
         &["logs", "-f", "box"],
@@ -121,7 +121,6 @@ fn clients_that_vanish_leave_nothing_behind() -> Result<()> {
         &["exec", "-i", "quiet", "cat"],
         &["stats", "box"],
         &["wait", "box"],
-        &["exec", "box", "sh", "-c", "while :; do echo on and on; done"],
     ];
     for _ in 0..3 {
         let mut clients = Vec::new();
@@ -134,7 +133,7 @@ fn clients_that_vanish_leave_nothing_behind() -> Result<()> {
             client.wait()?;
         }
     }
-    // An exec ends with its client only when it reads or writes: the one that writes gets a broken pipe, the one that reads an end.
+    // An exec goes on without its client, as docker's does; one that reads finds the end of its input.
     until("an end of everything that was open", &scene, || Ok(descriptors(&scene)? <= before))?;
     ensure!(scene.ok(&["exec", "quiet", "echo", "here"])? == "here\n");
     scene.ok(&["rm", "--force", "box", "quiet"])?;

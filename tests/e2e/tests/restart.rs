@@ -118,3 +118,29 @@ fn execs_of_an_earlier_daemon_are_cleared_away() -> Result<()> {
     scene.ok(&["rm", "--force", "ticker"])?;
     scene.finish()
 }
+
+#[test]
+fn an_end_that_came_before_its_start_was_noted_stays_noted() -> Result<()> {
+    let mut scene = scene()?;
+    for number in 0..5 {
+        scene.ok(&["run", "--name", &format!("short{number}"), "busybox", "true"])?;
+    }
+    scene.kill_daemon()?;
+    scene.start_daemon()?;
+    for number in 0..5 {
+        let name = format!("short{number}");
+        ensure!(inspect_of(&scene, &name, "/0/State/ExitCode")? == "0", "{name} is said to be lost");
+        scene.ok(&["rm", &name])?;
+    }
+    scene.finish()
+}
+
+#[test]
+fn a_container_that_is_to_be_removed_can_be_restarted() -> Result<()> {
+    let scene = scene()?;
+    scene.ok(&["run", "-d", "--rm", "--name", "again", "busybox", "sleep", "1000"])?;
+    scene.ok(&["restart", "--time", "0", "again"])?;
+    ensure!(scene.ok(&["exec", "again", "echo", "here"])? == "here\n");
+    scene.ok(&["rm", "--force", "again"])?;
+    scene.finish()
+}

@@ -44,7 +44,9 @@ impl Actor {
             }
             _ if self.phase == Phase::Lost => Some(self.answer_lost(call)),
             // It was asked already, and is listened to for as long as it takes: more would only fill its socket.
-            _ if self.asking && self.conn.as_ref().is_some_and(|conn| conn.hangs()) => Some(self.answer_hung(call)),
+            _ if self.asking && self.conn.as_ref().is_some_and(|conn| conn.hangs()) => {
+                Some(self.answer_hung(call))
+            }
             _ if self.calls >= CALLS => {
                 let id = &self.key.1;
                 let text = format!("shim of task {id}: {CALLS} calls are unanswered");
