@@ -12,6 +12,8 @@ pub struct Report {
     /// Whether the machine came to the end of its list.
     pub finished: bool,
     suite: String,
+    /// Tests of the suite that runs.
+    ran: usize,
     broken: Vec<String>,
 }
 
@@ -20,10 +22,12 @@ impl Report {
     pub fn line(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
-            ["==", "suite", name] => self.suite = (*name).to_owned(),
+            ["==", "suite", name] => (self.suite, self.ran) = ((*name).to_owned(), 0),
             ["==", "end", name, code] if *code != "0" => {
                 self.broken.push(format!("{name} ended with {code}"))
             }
+            // A name that no test has any more.
+            ["==", "end", name, _] if self.ran == 0 => self.broken.push(format!("{name} ran no test")),
             ["==", "done"] => self.finished = true,
             ["test", name, "...", "ok"] => {
                 self.passed += 1;
@@ -38,6 +42,7 @@ impl Report {
     }
 
     fn note(&mut self, name: &str, failed: bool) {
+        self.ran += 1;
         if failed {
             self.broken.push(format!("{} {name}", self.suite));
         }
@@ -82,6 +87,8 @@ mod tests {
     fn an_early_end_and_an_empty_run_are_failures() {
         let died = report("== suite a\ntest x ... ok").verdict().unwrap_err().to_string();
         assert!(died.contains("died in the suite \"a\""), "{died}");
+        let none = report("== suite a\n== end a 0\n== suite b\ntest x ... ok\n== end b 0\n== done");
+        assert!(none.verdict().unwrap_err().to_string().contains("a ran no test"));
         assert!(report("== done").verdict().unwrap_err().to_string().contains("no test ran"));
     }
 }
