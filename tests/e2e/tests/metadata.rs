@@ -122,6 +122,7 @@ fn without_any_record_containers_that_run_are_taken_up() -> Result<()> {
     ensure!(scene.ok(&["exec", &id, "cat", "/proc/1/cmdline"])?.contains("sleep"));
     scene.ok(&["stop", "-t", "1", &id])?;
     scene.ok(&["rm", &id])?;
+    std::fs::remove_dir_all(scene.root().join("scratch"))?;
     e2e::load(&scene)?;
     ensure!(scene.ok(&["run", "--rm", "busybox", "echo", "new"])? == "new\n");
     scene.finish()
