@@ -4,7 +4,8 @@ use std::ffi::{CStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use errors::{Context, Error, Result};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -12,10 +13,15 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// When to look again without being told.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// A watch on one log. What happens between two questions is not lost.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    inotify: AsyncFd<OwnedFd>,
+    /// None when the user has as many as the kernel gives (fs.inotify.max_user_instances): then it is looked at now and then.
+    inotify: Option<AsyncFd<OwnedFd>>,
+    folder: PathBuf,
     /// The file's name; those of rotated files begin with it.
     name: OsString,
 }
@@ -29,7 +35,12 @@ impl Watch {
         };
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let flags = CreateFlags::NONBLOCK | CreateFlags::CLOEXEC;
-        let fd = inotify::init(flags).map_err(std::io::Error::from).context(shown)?;
+        let fd = match inotify::init(flags) {
+            Err(Errno::MFILE) => {
+                return Ok(Watch { inotify: None, folder: folder.to_owned(), name: name.to_owned() });
+            }
+            fd => fd.map_err(std::io::Error::from).context(shown)?,
+        };
         let events = WatchFlags::MODIFY
             | WatchFlags::CREATE
             | WatchFlags::MOVED_TO
@@ -44,16 +55,20 @@ impl Watch {
             reason = "its successor is unsafe for types that may close their descriptor; this one cannot"
         )]
         let inotify = AsyncFd::with_interest(fd, Interest::READABLE).context(shown)?;
-        Ok(Watch { inotify, name: name.to_owned() })
+        Ok(Watch { inotify: Some(inotify), folder: folder.to_owned(), name: name.to_owned() })
     }
 
     /// Resolves when something has happened since the last time. False when the log was deleted, or its
     /// folder is gone: nothing more will.
     pub(crate) async fn changed(&self) -> Result<bool> {
+        let Some(inotify) = &self.inotify else {
+            tokio::time::sleep(PAUSE).await;
+            return Ok(self.folder.exists());
+        };
         loop {
-            let mut ready = self.inotify.readable().await.context(|| "wait for a log to change")?;
+            let mut ready = inotify.readable().await.context(|| "wait for a log to change")?;
             let (changed, gone) =
-                self.drain().map_err(std::io::Error::from).context(|| "read inotify events")?;
+                self.drain(inotify).map_err(std::io::Error::from).context(|| "read inotify events")?;
             ready.clear_ready();
             if changed || gone {
                 return Ok(!gone);
@@ -62,9 +77,9 @@ impl Watch {
     }
 
     /// Takes all events there are; says whether one is of this log, and whether it is gone.
-    fn drain(&self) -> rustix::io::Result<(bool, bool)> {
+    fn drain(&self, inotify: &AsyncFd<OwnedFd>) -> rustix::io::Result<(bool, bool)> {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
-        let mut events = inotify::Reader::new(self.inotify.get_ref(), &mut buffer);
+        let mut events = inotify::Reader::new(inotify.get_ref(), &mut buffer);
         let (mut changed, mut gone) = (false, false);
         loop {
             match events.next() {
