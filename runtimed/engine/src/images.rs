@@ -146,7 +146,8 @@ async fn save(
     sender: mpsc::Sender<Result<v1::SaveResponse, Status>>,
 ) {
     let (mut reader, writer) = tokio::io::duplex(CHUNK);
-    let saving = tokio::spawn(marks::carry(async move { flows.save(&namespace, &images, platform, writer).await }));
+    let saving =
+        tokio::spawn(marks::carry(async move { flows.save(&namespace, &images, platform, writer).await }));
     let mut buffer = vec![0; CHUNK];
     loop {
         match reader.read(&mut buffer).await {

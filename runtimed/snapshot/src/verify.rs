@@ -65,7 +65,7 @@ pub fn check(root: &Path, store: &Store) -> Result<Vec<String>> {
 pub async fn rebuild(root: &Path, store: &Store, mounted: &[Mounted], labels: &Labels) -> Result<Rebuilt> {
     let mut records = records(store)?;
     let mut rebuilt = Rebuilt::default();
-    let dropped: Vec<Key> = broken(root, &records).into_iter().map(|(key, _)| key).collect();
+    let dropped: Vec<Key> = broken(root, &records).into_keys().collect();
     for key in &dropped {
         records.remove(key);
         rebuilt.dropped.push(key.join("/"));

@@ -134,7 +134,8 @@ fn clients_that_vanish_leave_nothing_behind() -> Result<()> {
         }
     }
     // An exec goes on without its client, as docker's does; one that reads finds the end of its input.
-    until("an end of everything that was open", &scene, || Ok(descriptors(&scene)? <= before))?;
+    // Some are opened once, whoever comes first; far fewer than clients have come.
+    until("an end of everything that was open", &scene, || Ok(descriptors(&scene)? <= before + 4))?;
     ensure!(scene.ok(&["exec", "quiet", "echo", "here"])? == "here\n");
     scene.ok(&["rm", "--force", "box", "quiet"])?;
     scene.finish()
@@ -265,7 +266,7 @@ fn many_clients_at_once_are_all_served() -> Result<()> {
         client.kill()?;
         client.wait()?;
     }
-    until("an end of all sessions", &scene, || Ok(descriptors(&scene)? <= before))?;
+    until("an end of all sessions", &scene, || Ok(descriptors(&scene)? <= before + 4))?;
     println!("the daemon has {} KiB after them", Use::of(daemon)?.memory);
     scene.ok(&["rm", "--force", "box"])?;
     scene.finish()

@@ -25,7 +25,7 @@ pub(crate) const NEW: &str = "log.new";
 
 /// Room that only deletions may use: on a full disk things can still be removed.
 const RESERVE: u64 = 32 << 10;
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A log open for appending.
 pub(crate) struct Log {
