@@ -1,10 +1,10 @@
-//! config.json and state.json.
+//! config.json.
 
 use std::hint::black_box;
 
 use anyhow::Result;
 use oci::seccomp::Target;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A config.json from `runc spec`'s proposal, docker's profile in it.
 pub fn write(times: u32) -> Result<()> {
@@ -28,19 +28,6 @@ pub fn plan_with_seccomp(times: u32) -> Result<()> {
     let document = config(true)?;
     for _ in 0..times {
         runc_rs::doors::config(black_box(&document));
-    }
-    Ok(())
-}
-
-/// What each command of an executor reads first.
-pub fn state(times: u32) -> Result<()> {
-    let document = serde_json::to_vec(&json!({
-        "oci_version": "1.2.0", "id": "c1", "init_process_pid": 4711, "init_process_start": 123_456,
-        "bundle": "/run/bundle", "rootfs": "/run/bundle/rootfs", "created": "2024-05-06T07:08:09.123456789Z",
-        "annotations": {"a": "b"}, "config": serde_json::from_slice::<Value>(&config(false)?)?,
-    }))?;
-    for _ in 0..times {
-        runc_rs::doors::state(black_box(&document));
     }
     Ok(())
 }

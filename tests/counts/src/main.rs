@@ -17,7 +17,6 @@ const WAYS: &[Way] = &[
     ("write a container's config.json", 20, documents::write),
     ("plan a container from config.json", 20, documents::plan),
     ("plan a container and compile docker's seccomp profile", 2, documents::plan_with_seccomp),
-    ("read and write a container's state.json", 50, documents::state),
     ("parse a filter and match 100 records", 50, texts::filter),
     ("parse an image reference", 200, texts::reference),
     ("read a layer of 200 files", 5, layers::read),
