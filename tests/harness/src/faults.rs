@@ -60,12 +60,12 @@ impl Faults {
         let _ = std::fs::remove_file(self.file("armed"));
     }
 
-    /// The fault at `mark` that happened since it was armed.
-    pub fn fired_at(&self, mark: &str) -> Option<Fired> {
+    /// The fault `action` at `mark` that happened since it was armed.
+    pub fn fired_at(&self, mark: &str, action: &str) -> Option<Fired> {
         let text = std::fs::read_to_string(self.file("fired")).ok()?;
         text.lines().find_map(|line| {
             let mut words = line.split_whitespace();
-            let (program, pid, name) = (words.next()?, words.next()?, words.next()?);
+            let (program, pid, name, what) = (words.next()?, words.next()?, words.next()?, words.next()?);
             (name == mark)
                 .then(|| Fired { program: program.to_owned(), pid: pid.parse().unwrap_or_default() })
         })

@@ -157,7 +157,7 @@ impl Walk {
         }
         things::clear(&world)?;
         world.ok(&["rm", "--force", "bystander"])?;
-        world.scene.finish()
+        world.finish()
     }
 
     /// Is there a thing of which nobody knows yet what it passes?
@@ -285,7 +285,7 @@ impl Walk {
     fn come_back(&self, world: &mut World, round: &Round) -> Result<Harm> {
         let began = Instant::now();
         let fired = loop {
-            if let Some(fired) = world.faults.fired_at(&round.point) {
+            if let Some(fired) = world.faults.fired_at(&round.point, round.action) {
                 break Some(fired);
             }
             if began.elapsed() > LATE {
@@ -331,7 +331,7 @@ impl Walk {
             world.faults.arm_line(&format!("{then} kill"))?;
             let served = world.try_start()?;
             world.faults.disarm();
-            if let Some(fired) = world.faults.fired_at(then) {
+            if let Some(fired) = world.faults.fired_at(then, "kill") {
                 *self.shared().kills.entry(fired.program.clone()).or_default() += 1;
                 while fired.program == "runtimed" && world.scene.daemon_ended()?.is_none() {
                     std::thread::sleep(Duration::from_millis(1));

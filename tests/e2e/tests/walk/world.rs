@@ -27,7 +27,7 @@ pub struct World {
     /// The container that is watched over a restart.
     pub target: RefCell<Target>,
     runtime: Runtime,
-    _registry: Registry,
+    registry: Registry,
 }
 
 /// A container by its id, and its first process.
@@ -64,11 +64,17 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let archive = archive.display().to_string();
         let target = RefCell::default();
-        let mut world = World { scene, faults, remote, archive, target, runtime, _registry: registry };
+        let mut world = World { scene, faults, remote, archive, target, runtime, registry };
         world.start()?;
         world.ok(&["load", "--quiet", "--input", &busybox.display().to_string()])?;
         world.ok(&["run", "-d", "--name", "bystander", "busybox", "sleep", "100000"])?;
         Ok(world)
+    }
+
+    /// Ends it all, and says what stayed if anything did.
+    pub fn finish(self) -> Result<()> {
+        drop(self.registry);
+        self.scene.finish()
     }
 
     /// Starts the daemon and waits until it serves. An error if it ends before, unless that is for a fault.
