@@ -66,7 +66,7 @@ impl Faults {
         text.lines().find_map(|line| {
             let mut words = line.split_whitespace();
             let (program, pid, name, what) = (words.next()?, words.next()?, words.next()?, words.next()?);
-            (name == mark)
+            (name == mark && what == action)
                 .then(|| Fired { program: program.to_owned(), pid: pid.parse().unwrap_or_default() })
         })
     }
