@@ -81,7 +81,16 @@ mod tests {
         let lines = "runtimed 2 b.c.d 1000000 3000000\nrctl 1 a.b.c 0 4000000\nrunc-rs 3 c.d.e 1500000 2000000\n\
                      runtimed 2 b.c.e 3000000 3500000\nno line\nx 1 y 5 4\n";
         let text = draw(lines);
-        let begins: Vec<&str> = text.lines().skip(1).map(|line| line.split("   ").next().unwrap()).collect();
+        // The name ends at the first blank behind what it is indented by.
+        let begins: Vec<&str> = text
+            .lines()
+            .skip(1)
+            .map(|line| {
+                let indent = line.len() - line.trim_start().len();
+                let end = line[indent..].find(' ').map_or(line.len(), |at| indent + at);
+                &line[..end]
+            })
+            .collect();
         assert_eq!(begins, ["a.b.c", "  b.c.d", "    c.d.e", "  b.c.e"]);
         assert!(text.lines().nth(3).unwrap().ends_with("runc-rs 3"), "{text}");
         assert!(text.contains("    1.500     0.500"), "{text}");

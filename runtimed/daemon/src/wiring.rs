@@ -97,7 +97,6 @@ fn registry(config: &Config, scratch: &Path) -> RegistryConfig {
         attempts: config.registry.attempts,
         layer: config.layer.limits(),
         scratch: Some(scratch.to_owned()),
-        ..RegistryConfig::default()
     }
 }
 

@@ -340,9 +340,12 @@ fn configs_that_mean_harm_make_no_container() -> Result<()> {
 /// Settings under which a test does not wait long.
 const HASTY: &str = "[registry]\nconnect_timeout = 2\nidle_timeout = 1\nattempts = 2\n";
 
+/// What the registry answers to each request; nothing: what is usual.
+type Script = dyn Fn(&Asked) -> Option<Reply> + Send + Sync;
+
 struct Trick {
     what: &'static str,
-    script: Box<dyn Fn(&Asked) -> Option<Reply> + Send + Sync>,
+    script: Box<Script>,
     words: &'static str,
 }
 

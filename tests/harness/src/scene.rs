@@ -237,7 +237,8 @@ impl Scene {
         let parent = format!("/{}", self.namespace);
         let own = |trace: &String| {
             let is_daemon = !daemon.is_empty() && trace.starts_with(&daemon);
-            !is_daemon && !(trace.starts_with("cgroup ") && trace.ends_with(&parent))
+            let holds_others = trace.starts_with("cgroup ") && trace.ends_with(&parent);
+            !is_daemon && !holds_others
         };
         Ok(traces::of_scene(self.root(), &self.namespace)?.into_iter().filter(own).collect())
     }

@@ -41,7 +41,9 @@ pub fn parse(text: &str) -> Result<Vec<Node>, String> {
     let tokens = tokens(text)?;
     let opens = |token: &&Token| match token {
         Token::Text(_) => false,
-        Token::Action(action) => ["range", "with", "if", "else if"].iter().any(|word| action.starts_with(word)),
+        Token::Action(action) => {
+            ["range", "with", "if", "else if"].iter().any(|word| action.starts_with(word))
+        }
     };
     if tokens.iter().filter(opens).count() > MOST {
         return Err(format!("template parsing error: more than {MOST} ranges and branches"));

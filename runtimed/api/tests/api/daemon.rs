@@ -136,6 +136,7 @@ fn tasks(root: &Path) -> task::Config {
         binary: "/bin/false".into(),
         runtimes: Default::default(),
         shim_timeout: Duration::from_secs(20),
+        timeouts: task::Timeouts::default(),
         debug: false,
     }
 }

@@ -87,7 +87,7 @@ impl World {
         let begun = Instant::now();
         loop {
             let epoch = self.epoch.load(Ordering::SeqCst);
-            if epoch % 2 == 0 {
+            if epoch.is_multiple_of(2) {
                 return Ok(epoch);
             }
             ensure!(begun.elapsed() < PATIENCE, "no daemon comes up");
