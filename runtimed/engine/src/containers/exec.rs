@@ -27,13 +27,17 @@ pub async fn exec(
     let (sender, answers) = answers();
     tokio::spawn(async move {
         let started = v1::ExecStarted { exec_id: running.exec_id.to_string(), pid: running.pid };
+        let session = Session::new();
+        let streams = running.streams.take().map(|streams| {
+            target.listen(requests, streams.input, &session);
+            streams.output
+        });
+        // A client that has gone by now has its process's stdin ended all the same.
         if sender.send(Ok(wrap(Answer::Started(started)))).await.is_err() {
             return;
         }
-        let Some(streams) = running.streams.take() else { return };
-        let session = Session::new();
-        target.listen(requests, streams.input, &session);
-        if send_output(streams.output, &sender, (true, true), |output| wrap(Answer::Output(output))).await {
+        let Some(output) = streams else { return };
+        if send_output(output, &sender, (true, true), |output| wrap(Answer::Output(output))).await {
             send_exit(running.ended(), &sender, |exit| wrap(Answer::Exit(exit))).await;
         }
     });
