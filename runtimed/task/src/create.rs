@@ -12,6 +12,7 @@ use crate::bundle::{Bootstrap, Bundle};
 use crate::call::Call;
 use crate::ledger::Ledger;
 use crate::shim_conn::ShimConn;
+use crate::shim_end::Held;
 use crate::shim_log::ShimLog;
 use crate::shim_serve::{self, Serving};
 use crate::shim_start::Launch;
@@ -58,7 +59,7 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wis
     let bundle = Bundle::of(config, &key.0, &key.1);
     let launch = Launch { config, namespace: &key.0, id: &key.1, binary: &binary, bundle: bundle.path() };
     let io = create.io.clone();
-    let mut made = Made { table, key, bundle: &bundle, conn: None };
+    let mut made = Made { table, key, bundle: &bundle, conn: None, held: None };
     match made.launch_and_create(launch, Arc::new(create), wish).await {
         Ok(Launched { pid, log, shim, ours }) => {
             let conn = made.conn.take();
@@ -81,6 +82,8 @@ struct Made<'a> {
     key: &'a Key,
     bundle: &'a Bundle,
     conn: Option<ShimConn>,
+    /// The shim's process, if the daemon started it itself.
+    held: Option<Held>,
 }
 
 /// A shim with a task.
@@ -102,10 +105,11 @@ impl Made<'_> {
         let (namespace, id) = (launch.namespace, launch.id);
         let socket = shim_serve::socket(launch, create.options.as_ref(), &create.spec);
         let ours = socket.is_some();
-        let (shim, log) = match socket {
+        let (mut shim, log) = match socket {
             Some(socket) => self.serve(launch, socket, create.clone(), wish.attach).await?,
             None => self.start(launch, create.clone()).await?,
         };
+        self.held = shim.held.take();
         let limits = self.table.shared.config.timeouts;
         let Bootstrap { address, version, .. } = &shim.bootstrap;
         let conn = ShimConn::connect(address, *version, namespace, id, limits).await?;
@@ -158,7 +162,7 @@ impl Made<'_> {
         work?;
         let (place, noted) = (self.bundle.clone(), bootstrap.clone());
         blocking(move || place.write_bootstrap(&noted)).await?;
-        Ok((Serving { bootstrap, pid: None, client: None }, log))
+        Ok((Serving { bootstrap, pid: None, held: None, client: None }, log))
     }
 
     /// Takes everything down again; goes on past errors, which only the log hears of, since the caller is
@@ -190,10 +194,14 @@ impl Made<'_> {
                 }
                 shim_end::end(conn, None, alone).await;
             }
-            Some(conn) if alone => shim_end::force(conn, None).await,
+            Some(conn) if alone && self.held.is_none() => shim_end::force(conn, None).await,
             _ => {}
         }
         if alone {
+            // A process that is being killed closes its connection before its socket; only when it has ended both are closed.
+            if let Some(held) = &self.held {
+                shim_end::kill(Some(held)).await;
+            }
             shim_end::clear_strays(self.bundle.path(), &self.key.1).await;
             match &self.conn {
                 Some(conn) => shim_end::remove_socket(conn.address()),

@@ -58,7 +58,7 @@ pub(crate) async fn force(conn: &ShimConn, shim_pid: Option<u32>) {
     kill(held.as_ref()).await;
 }
 
-async fn kill(held: Option<&Held>) {
+pub(crate) async fn kill(held: Option<&Held>) {
     let Some(held) = held else {
         tracing::warn!("a shim neither leaves nor tells its pid; it is left behind");
         return;

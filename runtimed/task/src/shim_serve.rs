@@ -23,7 +23,7 @@ use tokio::process::Command;
 
 use crate::bundle::Bootstrap;
 use crate::shim_conn::convert::theirs;
-use crate::shim_end;
+use crate::shim_end::{self, Held};
 use crate::shim_start::{self, Launch};
 use crate::types::Config;
 
@@ -37,6 +37,8 @@ const GROUPS: [&[u8]; 2] = [b"io.containerd.runc.v2.group", b"io.kubernetes.cri.
 pub(crate) struct Serving {
     pub(crate) bootstrap: Bootstrap,
     pub(crate) pid: Option<u32>,
+    /// The process, if the daemon has started it itself.
+    pub(crate) held: Option<Held>,
     /// The other end of what the shim takes for a client of the container's streams.
     pub(crate) client: Option<tokio::net::UnixStream>,
 }
@@ -88,10 +90,10 @@ pub(crate) fn start(launch: Launch<'_>, path: &Path, attach: bool) -> Result<Ser
         // The error in hand says more.
         let _ = std::fs::remove_file(path);
     });
-    let (pid, client) = started?;
+    let (pid, held, client) = started?;
     let address = format!("unix://{}", path.display());
     let bootstrap = Bootstrap { version: VERSION, address, protocol: "ttrpc".to_owned() };
-    Ok(Serving { bootstrap, pid, client })
+    Ok(Serving { bootstrap, pid, held, client })
 }
 
 /// Listens at `path`; a socket that nobody answers is replaced.
@@ -119,11 +121,10 @@ fn bind(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-fn spawn(
-    launch: Launch<'_>,
-    listener: UnixListener,
-    attach: bool,
-) -> Result<(Option<u32>, Option<tokio::net::UnixStream>)> {
+/// The shim's pid, its process, and the daemon's end of the streams.
+type Spawned = (Option<u32>, Option<Held>, Option<tokio::net::UnixStream>);
+
+fn spawn(launch: Launch<'_>, listener: UnixListener, attach: bool) -> Result<Spawned> {
     let (client, stdout) = match attach {
         true => {
             let (ours, theirs) = UnixStream::pair().context(|| "socketpair")?;
@@ -138,10 +139,12 @@ fn spawn(
     // Reaped by the runtime; its life is watched through its connection.
     let child = command.spawn().context(|| format!("start {}", launch.binary.display()))?;
     let pid = child.id();
+    // Not reaped before the child is let go: the pid is its own.
+    let held = pid.and_then(Held::open);
     if let Some(pid) = pid {
         yield_first(pid);
     }
-    Ok((pid, client))
+    Ok((pid, held, client))
 }
 
 /// When memory runs out, a shim goes a little before the daemon.
