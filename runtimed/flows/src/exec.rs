@@ -70,7 +70,7 @@ impl Running {
 }
 
 impl Flows {
-    /// Runs another process in a running container.
+    /// Runs another process in a running container. If the caller does not wait for it, its stdin is ended: nobody will ever type.
     pub async fn exec(
         &self,
         namespace: &Namespace,
@@ -78,15 +78,26 @@ impl Flows {
         request: ExecRequest,
     ) -> Result<Running> {
         let (flows, namespace, id) = (self.clone(), namespace.clone(), id.clone());
+        let (tell, told) = oneshot::channel();
         self.to_the_end(async move {
-            match flows.exec_now(&namespace, &id, request).await {
+            let ran = match flows.exec_now(&namespace, &id, request).await {
                 Err(error) if flows.ends_with_its_shim(&namespace, &id, &error).await? => {
                     Err(Error::precondition(format!("container {id} is not running")))
                 }
                 ran => ran,
+            };
+            if let Err(Ok(unheard)) = tell.send(ran) {
+                let exec_id = unheard.exec_id.to_string();
+                // Our end of the pipe goes first: what is left is the shim's.
+                drop(unheard);
+                if let Err(error) = flows.rooms().tasks.close_io(&namespace, &id, &exec_id).await {
+                    tracing::debug!(container = %id, error = %error.chain(), "end the stdin of an exec that nobody waits for");
+                }
             }
+            Ok(())
         })
-        .await
+        .await?;
+        told.await.unwrap_or_else(|_| Err(Error::internal("an exec was broken off")))
     }
 
     async fn exec_now(

@@ -19,6 +19,13 @@ fn piped(scene: &Scene, args: &[&str]) -> Result<Child> {
 }
 
 /// Waits until `done` says so.
+/// What the daemon has open.
+fn open_files(scene: &Scene) -> Vec<String> {
+    let folder = format!("/proc/{}/fd", scene.pid().unwrap_or_default());
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some(std::fs::read_link(entry.path()).ok()?.display().to_string())).collect()
+}
+
 fn until(what: &str, scene: &Scene, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let began = Instant::now();
     while !done()? {
@@ -135,7 +142,9 @@ fn clients_that_vanish_leave_nothing_behind() -> Result<()> {
     }
     // An exec goes on without its client, as docker's does; one that reads finds the end of its input.
     // Some are opened once, whoever comes first; far fewer than clients have come.
-    until("an end of everything that was open", &scene, || Ok(descriptors(&scene)? <= before + 4))?;
+    let closed =
+        until("an end of everything that was open", &scene, || Ok(descriptors(&scene)? <= before + 4));
+    closed.with_context(|| format!("{before} descriptors before, now {:?}", open_files(&scene)))?;
     ensure!(scene.ok(&["exec", "quiet", "echo", "here"])? == "here\n");
     scene.ok(&["rm", "--force", "box", "quiet"])?;
     scene.finish()
