@@ -243,7 +243,8 @@ fn many_clients_at_once_are_all_served() -> Result<()> {
         "busybox",
         "sh",
         "-c",
-        "read go; echo to all; sleep 1000",
+        // More than once: who comes late hears it, too.
+        "read go; while sleep 0.1; do echo to all; done",
     ])?;
     let before = descriptors(&scene)?;
     let mut attached = Vec::new();
