@@ -42,14 +42,25 @@ impl Salvage {
         let mut findings = Vec::new();
         let mut sources = Vec::new();
         for (number, (place, medium)) in places.iter().enumerate() {
-            // Where the first is whole nothing else is needed.
+            let mut found = Vec::new();
+            let source =
+                Source::open(*medium, &mut |text| found.push(format!("{}: {text}", place.display())));
+            // Beside a log that looks whole a copy matters only if it goes on where the log seems cut by a crash: damage to all of
+            // the end looks like that.
             if number > 0 && findings.is_empty() {
-                break;
+                let known = sources.iter().map(|source: &Source| source.commit).max().unwrap_or_default();
+                if let Ok(source) = source
+                    && source.commit > known
+                {
+                    findings.push(format!("{}: goes on where the log ends", place.display()));
+                    sources.push(source);
+                }
+                continue;
             }
-            let mut find = |text: String| findings.push(format!("{}: {text}", place.display()));
-            match Source::open(*medium, &mut find) {
+            findings.append(&mut found);
+            match source {
                 Ok(source) => sources.push(source),
-                Err(error) => find(error.chain()),
+                Err(error) => findings.push(format!("{}: {}", place.display(), error.chain())),
             }
         }
         // The last of those that are equal: so the first place has it.
