@@ -25,7 +25,11 @@ impl Flows {
             self.end(namespace, id).await?;
         }
         let _guard = self.live().lock(namespace, id).await;
-        let container = self.rooms().containers.get(namespace, id)?;
+        let container = match self.rooms().containers.get(namespace, id) {
+            // Somebody else was quicker, a moment ago: who insists has what he asked for.
+            Err(error) if error.is_not_found() && force => return Ok(()),
+            container => container?,
+        };
         let config = ContainerConfig::of(&container)?;
         let name = config.as_ref().map_or(id.as_str(), |config| config.name.as_str());
         step.next("flows.remove.task")?;
