@@ -180,10 +180,22 @@ impl Content {
         let reference = format!("{}put-{digest}-{}", crate::ONCE, NEXT.fetch_add(1, Ordering::Relaxed));
         let size = bytes.len() as u64;
         let mut writer = self.open_writer(namespace, &reference, size, None).await?;
-        writer.write(0, bytes).await?;
-        match writer.commit(size, Some(&digest), labels.clone()).await {
+        let written = async {
+            writer.write(0, bytes).await?;
+            writer.commit(size, Some(&digest), labels.clone()).await
+        };
+        match written.await {
             Err(error) if error.is_already_exists() => self.merge_labels(namespace, digest, labels).await,
-            result => result.map(|info| info.digest),
+            Err(error) => {
+                // Nobody knows the reference, to go on with it.
+                if let Err(left) = self.abort(namespace, &reference).await
+                    && !left.is_not_found()
+                {
+                    tracing::warn!(%digest, error = %left.chain(), "an ingest is left behind");
+                }
+                Err(error)
+            }
+            Ok(info) => Ok(info.digest),
         }
     }
 
