@@ -9,6 +9,8 @@
 //! shim ...           is that server, with the socket as descriptor 3
 //! ```
 //!
+//! This project's own daemon starts the server itself, with the socket as standard input (`serve`).
+//!
 //! A request's way: `rpc` (ttrpc, v2 and v3) -> `service` (a file a verb) -> `container`, `process` -> the executor,
 //! through `runc-client`. An exit's way back: `reaper` -> `service::exit` -> `publisher`.
 
