@@ -27,7 +27,10 @@ impl Flows {
         let _guard = self.live().lock(namespace, id).await;
         let container = match self.rooms().containers.get(namespace, id) {
             // Somebody else was quicker, a moment ago: who insists has what he asked for.
-            Err(error) if error.is_not_found() && force => return Ok(()),
+            Err(error) if error.is_not_found() && force => {
+                self.live().forget(namespace, id);
+                return Ok(());
+            }
             container => container?,
         };
         let config = ContainerConfig::of(&container)?;
