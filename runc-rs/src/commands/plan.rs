@@ -7,6 +7,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::mounts::IdMap;
 use crate::plan::namespaces::Kind;
 use crate::plan::{self, Choices, Plan};
+use crate::stage::joined;
 use crate::{out, spec};
 
 /// The verb.
@@ -34,7 +35,9 @@ fn run(_: &Global, matches: &Matches) -> Result<i32> {
         ..Choices::of_this_process()
     };
     let id = matches.args().first().map_or("ID", String::as_str);
-    let plan = plan::create(id, &bundle, &spec::load(&config)?.spec, &choices)?;
+    let mut spec = spec::load(&config)?.spec;
+    joined::fill_in(&mut spec)?;
+    let plan = plan::create(id, &bundle, &spec, &choices)?;
     out::line(text(&plan).trim_end())?;
     Ok(0)
 }

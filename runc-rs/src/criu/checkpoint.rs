@@ -9,7 +9,7 @@ use super::{check_feature, check_version, config_file, explain, external, open_d
 use crate::error::{Context, Error, Result};
 use crate::log;
 use crate::plan::{self, Choices, Plan};
-use crate::stage::notify;
+use crate::stage::{joined, notify};
 use crate::state::Container;
 
 const LOG: &str = "dump.log";
@@ -76,6 +76,7 @@ pub fn checkpoint(container: &Container, options: &mut Options, place: &Place) -
 /// The container as it was created.
 fn plan_of(container: &Container) -> Result<Plan> {
     let mut spec = container.spec()?;
+    joined::fill_in(&mut spec)?;
     if container.dir.join("notify").is_dir() {
         notify::set_up(&mut spec, &container.dir)?;
     }

@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::{self, Choices, Plan};
 use crate::procfs::Procfs;
 use crate::stage::create::hook_list;
-use crate::stage::{fds, parent, record};
+use crate::stage::{fds, joined, parent, record};
 use crate::state::{self, Container};
 use crate::steps::hooks;
 use crate::{log, spec};
@@ -59,7 +59,8 @@ pub fn restore(global: &Global, request: &Request<'_>, options: &mut Options) ->
     if relabelled && version < RELABELS {
         return Err(Error::new("--lsm-profile and --lsm-mount-context require at least CRIU 3.16"));
     }
-    let loaded = spec::load(&request.bundle.join("config.json"))?;
+    let mut loaded = spec::load(&request.bundle.join("config.json"))?;
+    joined::fill_in(&mut loaded.spec)?;
     let plan = plan::create(request.id, &request.bundle, &loaded.spec, &Choices::of_this_process())?;
     check_terminal(&plan, request)?;
     let annotations = loaded.spec.annotations().clone().unwrap_or_default();

@@ -17,7 +17,7 @@ impl Plan {
             return None;
         }
         let uid = self.process.uid;
-        if !self.namespaces.is_new(Kind::User) {
+        if !self.namespaces.has(Kind::User) {
             return Some(uid);
         }
         let range =

@@ -72,6 +72,18 @@ impl IdMap {
     pub fn lines(all: &[IdMap]) -> String {
         all.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect()
     }
+
+    /// Reads such lines.
+    pub fn parse(lines: &str) -> Result<Vec<IdMap>> {
+        let one = |line: &str| {
+            let numbers: Vec<u32> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+            match *numbers.as_slice() {
+                [container, host, size] => Ok(IdMap { container, host, size }),
+                _ => Err(Error::new(format!("no id mapping: {line:?}"))),
+            }
+        };
+        lines.lines().map(one).collect()
+    }
 }
 
 /// Files below /proc that may be mounted over: what lxcfs provides, and two that sandboxes fake.
@@ -189,7 +201,7 @@ fn fill_id_maps(all: &mut [Mount], spec: &Spec) -> Result<()> {
         }
         if uids.is_empty() || gids.is_empty() {
             return Err(Error::new(format!(
-                "mount {}: id-mapping needs mappings of the mount, or a new user namespace of the container's",
+                "mount {}: id-mapping needs mappings of the mount, or a user namespace of the container's",
                 mount.destination.display()
             )));
         }
@@ -285,5 +297,8 @@ mod tests {
         let maps =
             [IdMap { container: 0, host: 1000, size: 10 }, IdMap { container: 10, host: 5000, size: 1 }];
         assert_eq!(IdMap::lines(&maps), "0 1000 10\n10 5000 1\n");
+        let text = "         0       1000         10\n        10       5000          1\n";
+        assert_eq!(IdMap::parse(text).unwrap(), maps);
+        assert!(IdMap::parse("0 1\n").unwrap_err().to_string().contains("0 1"));
     }
 }

@@ -13,6 +13,7 @@ use super::fds;
 use super::filter::Slot;
 use super::idmap;
 use super::init::{self, Setting};
+use super::joined;
 use super::listener;
 use super::net_devices;
 use super::notify::{self, Notify};
@@ -76,6 +77,7 @@ pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
         return Err(Error::new(format!("JSON specification file {} not found", config.display())));
     }
     let mut loaded = spec::load(&config)?;
+    joined::fill_in(&mut loaded.spec)?;
     if notify::is_wanted() {
         notify::set_up(&mut loaded.spec, &global.root.join(request.id))?;
     }

@@ -11,6 +11,7 @@ mod filter_cache;
 pub mod foreground;
 pub mod idmap;
 pub mod init;
+pub mod joined;
 pub mod listener;
 pub mod net_devices;
 pub mod notify;

@@ -213,6 +213,40 @@ fn id_mapped_mounts_by_the_container_s_own_mapping() {
 }
 
 #[test]
+fn id_mapped_mounts_by_the_mapping_of_a_joined_namespace() {
+    let mut first = Bundle::new(&["sleep", "1000"]);
+    crate::namespaces::mapped(&mut first);
+    let first = first.started();
+    let mut bundle = Bundle::script("stat -c %u /data/file /plain/file; touch /data/new; echo $?");
+    crate::namespaces::mapped(&mut bundle);
+    bundle.without_namespace("user");
+    bundle.namespace("user", Some(&format!("/proc/{}/ns/user", first.pid())));
+    let mapping = bundle.config["linux"]["uidMappings"].clone();
+    for name in ["uidMappings", "gidMappings"] {
+        bundle.config["linux"].as_object_mut().unwrap().remove(name);
+    }
+    let data = bundle.dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("file"), "").unwrap();
+    bundle.config["root"]["readonly"] = json!(false);
+    bundle.mount(json!({"destination": "/data", "source": data, "options": ["rbind", "ridmap"]}));
+    bundle.mount(json!({"destination": "/plain", "source": data, "options": ["rbind"]}));
+    let said = bundle.run();
+    assert_eq!(said.out, "0\n65534\n0\n", "{}", said.err);
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&data.join("new").metadata().unwrap()), 0);
+    // containerd hands over both, which is borne with; a mapping that is another one is not.
+    for name in ["uidMappings", "gidMappings"] {
+        bundle.config["linux"][name] = mapping.clone();
+    }
+    let said = bundle.run();
+    assert_eq!(said.out, "0\n65534\n0\n", "{}", said.err);
+    assert!(said.err.contains("matching userns mapping specified"), "{}", said.err);
+    bundle.config["linux"]["uidMappings"][0]["hostID"] = json!(7);
+    let said = bundle.run();
+    assert!(said.code == 1 && said.err.contains("both namespace path and non-matching"), "{}", said.err);
+}
+
+#[test]
 fn the_container_cannot_write_to_the_executor() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     bundle.create().ok();
