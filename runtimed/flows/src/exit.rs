@@ -86,6 +86,23 @@ impl Flows {
         noted
     }
 
+    /// Keeps how an ended task ended, unless that is noted, before the task is deleted: it alone knows, and a daemon that dies in between
+    /// leaves nobody to ask. A power cut takes the task along anyway, so that this need not be on disk.
+    pub(crate) async fn keep_end(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        exit: Option<Exit>,
+    ) -> Result<()> {
+        let state = tables::state(&self.rooms().store, namespace, id)?;
+        match exit {
+            Some(exit) if state.is_some_and(|state| state.is_started()) => {
+                metadata::lazily(self.note_end(namespace, id, exit)).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Nothing is kept in memory of a container without a record.
     fn forget_removed(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
         match self.rooms().containers.get(namespace, id) {

@@ -148,6 +148,7 @@ impl Flows {
                 return refuse("running", "stop the container before removing or force remove");
             }
         }
+        self.keep_end(namespace, id, process.exit).await?;
         match tasks.delete(namespace, id).await {
             Err(error) if error.is_not_found() => Ok(None),
             other => other.map(Some),

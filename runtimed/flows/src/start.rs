@@ -124,6 +124,7 @@ impl Flows {
             }
             Status::Stopped => {
                 let _step = marks::step("flows.start.clear")?;
+                self.keep_end(namespace, id, process.exit).await?;
                 let cleared = self.rooms().tasks.delete(namespace, id).await;
                 let exit = cleared.context(|| format!("clear the ended task of {id}"))?;
                 self.note_end(namespace, id, exit).await?;
