@@ -1,5 +1,5 @@
-//! Clients' connections: as many as there is room for, so that what the daemon does for one client never lacks a descriptor for the sake of
-//! another.
+//! Connections of clients, and of shims: as many of each as there is room for, so that what the daemon does for one never lacks a descriptor
+//! for the sake of another.
 
 use std::io;
 use std::pin::Pin;
@@ -14,34 +14,44 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
-/// Seats when the limit of open files is not known.
-const FEW: u64 = 512;
-/// More clients than anybody has.
+/// The limit of open files when it is not known: the kernel's for who asks for none.
+const FEW: u64 = 1024;
+/// More clients, and more containers, than anybody has.
 const MANY: u64 = 65_536;
 /// When to try again after the kernel could not hand a connection out: it tells nobody when it can.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A client's connection. It has a seat, which is free again when it is dropped.
+/// A client's or a shim's connection. It has a seat, which is free again when it is dropped.
 pub struct Guest {
     stream: UnixStream,
     _seat: OwnedSemaphorePermit,
 }
 
-/// How many connections there may be at once: half of the files that may be open. The rest is for containers, each of which takes three,
+/// How many clients there may be at once: half of the files that may be open. The rest is for containers, each of which takes three,
 /// and for work.
 pub fn seats() -> usize {
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(2 * FEW, |(soft, _)| soft);
-    usize::try_from((files / 2).clamp(8, MANY)).unwrap_or(usize::MAX)
+    share(2)
 }
 
-/// Those who connect, one after the other. While all seats are taken nobody is let in: whoever comes waits in the kernel's queue, and when
-/// that is full, is told so (EAGAIN) and tries again.
-pub fn guests(listener: UnixListener, seats: usize) -> ReceiverStream<io::Result<Guest>> {
+/// How many connections of shims: one for each container that there may be, since of a container's three descriptors one is this.
+pub fn shim_seats() -> usize {
+    share(3)
+}
+
+/// A part of the files that may be open.
+fn share(parts: u64) -> usize {
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(FEW, |(soft, _)| soft);
+    usize::try_from((files / parts).clamp(8, MANY)).unwrap_or(usize::MAX)
+}
+
+/// Those who connect, one after the other; `who` they are is for the log. While all seats are taken nobody is let in: whoever comes waits
+/// in the kernel's queue, and when that is full, is told so (EAGAIN) and tries again.
+pub fn guests(listener: UnixListener, seats: usize, who: &'static str) -> ReceiverStream<io::Result<Guest>> {
     let (sender, receiver) = mpsc::channel(1);
     let seats = Arc::new(Semaphore::new(seats));
     tokio::spawn(async move {
         tokio::select! {
-            () = let_in(&listener, &seats, &sender) => {}
+            () = let_in(&listener, &seats, &sender, who) => {}
             // Nobody serves any more.
             () = sender.closed() => {}
         }
@@ -49,17 +59,22 @@ pub fn guests(listener: UnixListener, seats: usize) -> ReceiverStream<io::Result
     ReceiverStream::new(receiver)
 }
 
-async fn let_in(listener: &UnixListener, seats: &Arc<Semaphore>, sender: &mpsc::Sender<io::Result<Guest>>) {
+async fn let_in(
+    listener: &UnixListener,
+    seats: &Arc<Semaphore>,
+    sender: &mpsc::Sender<io::Result<Guest>>,
+    who: &str,
+) {
     loop {
         if seats.available_permits() == 0 {
-            tracing::warn!("as many clients are connected as the limit of open files allows: others wait");
+            tracing::warn!("as many {who} are connected as the limit of open files allows: others wait");
         }
         let Ok(seat) = seats.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             // Out of descriptors or memory, or a client that has left the queue: none of it ends the daemon.
             Err(error) => {
-                tracing::warn!(%error, "a client could not be let in");
+                tracing::warn!(%error, who, "a connection could not be let in");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
@@ -126,7 +141,7 @@ mod tests {
     async fn whoever_finds_no_seat_waits_for_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
-        let mut guests = guests(UnixListener::bind(&path).unwrap(), 2);
+        let mut guests = guests(UnixListener::bind(&path).unwrap(), 2, "clients");
         let mut clients = Vec::new();
         for _ in 0..3 {
             clients.push(UnixStream::connect(&path).await.unwrap());
@@ -137,6 +152,6 @@ mod tests {
         assert!(third.is_err(), "there was no seat");
         drop(first);
         guests.next().await.unwrap().unwrap();
-        assert!(seats() >= 8);
+        assert!(seats() >= 8 && shim_seats() >= 8);
     }
 }

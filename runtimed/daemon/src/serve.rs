@@ -59,8 +59,9 @@ pub async fn serve(config: &Config) -> Result<()> {
 }
 
 async fn serve_ttrpc(house: &House, listener: UnixListener) -> Result<ttrpc::asynchronous::Server> {
+    let shims = guests::guests(listener, guests::shim_seats(), "shims");
     let mut server = ttrpc::asynchronous::Server::new()
-        .add_listener(listener.into())
+        .add_listener(ttrpc::asynchronous::transport::Listener::new(shims))
         .register_service(api::ttrpc_services(&house.rooms));
     server.start().await.kind(Kind::Internal, || "serve the events' socket")?;
     Ok(server)
@@ -84,7 +85,7 @@ async fn serve_grpc(
         0 => guests::seats(),
         seats => seats,
     };
-    let guests = guests::guests(listener, seats);
+    let guests = guests::guests(listener, seats, "clients");
     let patience = Duration::from_secs(config.grpc.greeting_timeout);
     let serving = tonic::transport::Server::builder()
         .http2_max_header_list_size(64 << 10)

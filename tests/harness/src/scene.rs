@@ -24,6 +24,7 @@ pub struct Scene {
     shim: PathBuf,
     settings: String,
     environment: Vec<(String, PathBuf)>,
+    launcher: Vec<String>,
     daemon: Option<Child>,
 }
 
@@ -52,6 +53,7 @@ impl Scene {
             programs: programs.to_owned(),
             settings: String::new(),
             environment: Vec::new(),
+            launcher: Vec::new(),
             daemon: None,
         })
     }
@@ -59,6 +61,11 @@ impl Scene {
     /// Sets a variable for daemons that are started from here on.
     pub fn set_environment(&mut self, name: &str, value: &Path) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Has daemons that are started from here on executed by a program that becomes them: `prlimit`, say.
+    pub fn launch_with(&mut self, words: &[&str]) {
+        self.launcher = words.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// Adds tables to the configuration of daemons that are started from here on.
@@ -123,7 +130,15 @@ impl Scene {
             self.settings,
         );
         std::fs::write(&config, text).context("write the daemon's configuration")?;
-        let mut command = Command::new(self.programs.join("runtimed"));
+        let program = self.programs.join("runtimed");
+        let mut command = match self.launcher.split_first() {
+            None => Command::new(&program),
+            Some((launcher, words)) => {
+                let mut command = Command::new(launcher);
+                command.args(words).arg(&program);
+                command
+            }
+        };
         command.arg("--config").arg(config).stdin(Stdio::null());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)

@@ -2,9 +2,10 @@
 
 use anyhow::{Result, ensure};
 use harness::Scene;
+use proto_containerd::services::events::SubscribeRequest;
 
 use crate::wire::{self, DATA, END_STREAM, HEADERS, PREFACE, Wire};
-use crate::{bundles, connect, is_well};
+use crate::{PATIENCE, bundles, connect, is_well};
 
 const CREATE: &str = "/containerd.services.containers.v1.Containers/Create";
 const SUBSCRIBE: &str = "/containerd.services.events.v1.Events/Subscribe";
@@ -171,6 +172,48 @@ async fn frames_on_the_shims_socket_are_checked() -> Result<()> {
     ensure!(scene.ok(&["run", "--rm", "busybox", "echo", "heard"])? == "heard\n");
     is_well(&scene)?;
     drop(waiting);
+    scene.finish()
+}
+
+#[tokio::test]
+async fn connections_that_are_no_shims_take_no_clients_place() -> Result<()> {
+    if !harness::needs("connections_that_are_no_shims_take_no_clients_place", &["prlimit"]) {
+        return Ok(());
+    }
+    let mut scene = Scene::with_programs(&harness::programs::folder()?)?;
+    // A third of it is for shims, half of it for clients.
+    scene.launch_with(&["prlimit", "--nofile=300:300"]);
+    scene.start_daemon()?;
+    e2e::load(&scene)?;
+    let mut events =
+        connect(&scene).await?.events().subscribe(SubscribeRequest::default()).await?.into_inner();
+    let socket = scene.root().join("runtimed.sock.ttrpc");
+    let crowd: Vec<Wire> = (0..200).map(|_| Wire::silent(&socket)).collect::<Result<_>>()?;
+    let full = std::time::Instant::now();
+    while !scene.log().contains("as many shims are connected") {
+        ensure!(full.elapsed() < PATIENCE, "all of them are let in\n{}", scene.log());
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    // Clients are served, and containers run: what a shim has to tell is asked for, too.
+    is_well(&scene)?;
+    scene.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"])?;
+    ensure!(scene.ok(&["exec", "box", "echo", "here"])? == "here\n");
+    ensure!(scene.ok(&["run", "--rm", "busybox", "echo", "there"])? == "there\n");
+    ensure!(scene.ok(&["kill", "box"])?.contains("box"));
+    ensure!(scene.ok(&["wait", "box"])? == "137\n");
+    scene.ok(&["start", "box"])?;
+    // When there is room again, it is heard.
+    drop(crowd);
+    let started = async {
+        while let Some(envelope) = events.message().await? {
+            if envelope.topic == "/tasks/start" {
+                return Ok(true);
+            }
+        }
+        anyhow::Ok(false)
+    };
+    ensure!(tokio::time::timeout(PATIENCE, started).await??, "no start was told of\n{}", scene.log());
+    scene.ok(&["rm", "--force", "box"])?;
     scene.finish()
 }
 
