@@ -1,6 +1,5 @@
 //! One snapshotter's calls: the records, and the backend's files in step with them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use errors::{Error, Kind as ErrorKind, Result};
@@ -40,10 +39,11 @@ impl Snapshotter {
             .chain(records.iter().map(|(_, _, record)| record.id))
             .max();
         let remover = Remover::start()?;
-        for folder in sweep::leftovers(&*backend, found, &BTreeSet::new(), &records) {
+        // What is in the way of one that is made anew goes first, and not in the background.
+        let lost = sweep::restore(&*backend, &store, &records)?;
+        for folder in sweep::leftovers(&*backend, found, &lost, &records) {
             remover.remove(folder);
         }
-        sweep::restore(&*backend, &store, &records)?;
         let numbers = Arc::new(Numbers::after(highest.unwrap_or(0)));
         Ok(Snapshotter { backend, store, events, remover, numbers })
     }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use errors::{Context, Result};
 
-use crate::Kind;
 use crate::backend::Backend;
 use crate::record::{self, Record, SNAPSHOTS};
+use crate::{Kind, tree};
 
 /// All records of one snapshotter, over all namespaces, with namespace and key.
 pub(crate) fn records(store: &metadata::Store, snapshotter: &str) -> Result<Vec<(String, String, Record)>> {
@@ -54,12 +54,14 @@ pub(crate) fn leftovers(
 }
 
 /// A folder may be missing after a power cut, since making one is not synced. An active snapshot then had nothing that
-/// was ever synced either, and gets an empty folder; a committed one was synced, so its loss is damage.
+/// was ever synced either, and is made anew, whatever lies there of the first time; a committed one was synced, so its loss
+/// is damage. Says which were made anew.
 pub(crate) fn restore(
     backend: &dyn Backend,
     store: &metadata::Store,
     records: &[(String, String, Record)],
-) -> Result<()> {
+) -> Result<BTreeSet<u64>> {
+    let mut lost = BTreeSet::new();
     for (namespace, key, record) in records {
         if backend.tree(record.id).exists() {
             continue;
@@ -74,13 +76,11 @@ pub(crate) fn restore(
         }
         tracing::warn!(namespace, key, "the folder of a snapshot was lost before it was synced; made anew");
         let parents = record::parents(&store.read(), namespace, backend.name(), &record.parent)?;
-        let folder = backend.folder().join(record.id.to_string());
-        match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).context(|| format!("remove {}", folder.display()));
-            }
-            _ => backend.create(record.id, record.kind, &parents)?,
+        for part in [record.id.to_string(), format!("new-{}", record.id)] {
+            tree::remove(&backend.folder().join(part))?;
         }
+        backend.create(record.id, record.kind, &parents)?;
+        lost.insert(record.id);
     }
-    Ok(())
+    Ok(lost)
 }

@@ -5,38 +5,62 @@ use std::process::Command;
 use super::*;
 
 const CHILD: &str = "SNAPSHOT_POWER_ROOT";
+const NAME: &str = "SNAPSHOT_POWER_NAME";
 
-/// Not a test of its own: run by the one below, under strace.
+/// Not a test of its own: run by those below, under strace.
 #[tokio::test]
 async fn child() {
-    let Some(root) = std::env::var_os(CHILD) else { return };
+    let (Some(root), Ok(name)) = (std::env::var_os(CHILD), std::env::var(NAME)) else { return };
     let store = metadata::Store::open(&Path::new(&root).join("metadata")).unwrap();
     let all = Snapshotters::open(Path::new(&root), store, Bus::new()).unwrap();
-    let (snapshotter, ns) = (all.get("native").unwrap(), Namespace::parse("default").unwrap());
-    let mounts = snapshotter.prepare(&ns, "key", "", Labels::new()).await.unwrap();
-    std::fs::write(Path::new(&mounts[0].source).join("file"), "data").unwrap();
+    let (snapshotter, ns) = (all.get(&name).unwrap(), Namespace::parse("default").unwrap());
+    snapshotter.prepare(&ns, "key", "", Labels::new()).await.unwrap();
+    std::fs::write(snapshotter.tree(&ns, "key").unwrap().join("file"), "data").unwrap();
     println!("before the commit");
     snapshotter.commit(&ns, "name", "key", Labels::new()).await.unwrap();
+    println!("before the child");
+    snapshotter.prepare(&ns, "on it", "name", Labels::new()).await.unwrap();
+}
+
+/// The calls of such a child that bring something to disk, or name it.
+fn calls(name: &str) -> String {
+    let root = tempfile::tempdir().unwrap();
+    let traced = Command::new("strace")
+        .args(["-f", "-y", "-qq", "-e", "trace=syncfs,fdatasync,pwrite64,write,rename,renameat,renameat2"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["tests::power::child", "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, root.path())
+        .env(NAME, name)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&traced.stderr).into_owned()
 }
 
 #[test]
 fn files_go_to_disk_before_the_record_that_says_so() {
-    let root = tempfile::tempdir().unwrap();
-    let traced = Command::new("strace")
-        .args(["-f", "-y", "-qq", "-e", "trace=syncfs,fdatasync,pwrite64,write"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["tests::power::child", "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD, root.path())
-        .output()
-        .unwrap();
-    let trace = String::from_utf8_lossy(&traced.stderr);
-    let commit: Vec<&str> = trace.lines().skip_while(|line| !line.contains("before the commit")).collect();
+    for (name, tree) in [("overlayfs", "/snapshots/1/fs>"), ("native", "/snapshots/1>")] {
+        let trace = calls(name);
+        let commit: Vec<&str> =
+            trace.lines().skip_while(|line| !line.contains("before the commit")).collect();
+        let at = |call: &str, place: &str| {
+            commit.iter().position(|line| line.contains(call) && line.contains(place))
+        };
+        let files = at("syncfs(", tree);
+        let record = at("pwrite64(", "/metadata/log>");
+        assert!(files.is_some() && record.is_some() && files < record, "{name}: {trace}");
+        assert!(at("fdatasync(", "/metadata/log>") > record, "{name}: {trace}");
+    }
+}
+
+#[test]
+fn a_copy_is_on_disk_before_it_has_its_name() {
+    let trace = calls("native");
+    let made: Vec<&str> = trace.lines().skip_while(|line| !line.contains("before the child")).collect();
     let at =
-        |call: &str, place: &str| commit.iter().position(|line| line.contains(call) && line.contains(place));
-    let files = at("syncfs(", "/snapshots/1>");
-    let record = at("pwrite64(", "/metadata/log>");
-    assert!(files.is_some() && record.is_some() && files < record, "{trace}");
-    assert!(at("fdatasync(", "/metadata/log>") > record, "{trace}");
+        |call: &str, place: &str| made.iter().position(|line| line.contains(call) && line.contains(place));
+    let (copied, named) = (at("syncfs(", "/snapshots/new-2>"), at("rename", "/snapshots/new-2"));
+    assert!(copied.is_some() && named.is_some() && copied < named, "{trace}");
+    assert!(at("pwrite64(", "/metadata/log>") > named, "{trace}");
 }
 
 #[tokio::test]
