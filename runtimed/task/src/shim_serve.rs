@@ -27,6 +27,9 @@ use crate::shim_end::{self, Held};
 use crate::shim_start::{self, Launch};
 use crate::types::Config;
 
+/// Where shims make their sockets that are not told where.
+const SHIMS: &str = "/run/containerd/s";
+
 /// The task service that our shim speaks.
 const VERSION: u32 = 3;
 
@@ -55,14 +58,19 @@ pub(crate) fn socket(launch: Launch<'_>, options: Option<&Any>, spec: &[u8]) -> 
 /// Where the shim of a task serves: the same for the same task, so that who finds a half made one knows it.
 fn path(config: &Config, namespace: &Namespace, id: &ContainerId) -> Option<PathBuf> {
     let folder = PathBuf::from(shim_start::socket_dir(config)?);
-    let name = format!("{}/{namespace}/{id}", config.address.display());
-    let hash = Sha256::digest(name.as_bytes());
-    Some(folder.join(hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+    Some(folder.join(name(config, namespace, id)))
 }
 
-/// Removes the socket of a shim that was never reached, once nobody listens there.
+/// As containerd's shims name theirs.
+fn name(config: &Config, namespace: &Namespace, id: &ContainerId) -> String {
+    let name = format!("{}/{namespace}/{id}", config.address.display());
+    Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Removes the socket of a shim that was never reached, once nobody listens there: where the daemon makes one, and where shims do.
 pub(crate) fn remove_socket(config: &Config, namespace: &Namespace, id: &ContainerId) {
-    if let Some(path) = path(config, namespace, id).filter(|path| path.exists()) {
+    let usual = Path::new(SHIMS).join(name(config, namespace, id));
+    for path in path(config, namespace, id).into_iter().chain([usual]).filter(|path| path.exists()) {
         shim_end::remove_socket(&format!("unix://{}", path.display()));
     }
 }

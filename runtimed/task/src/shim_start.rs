@@ -29,6 +29,7 @@ use tokio::process::{Child, Command};
 
 use crate::bundle::Bootstrap;
 use crate::shim_conn::convert::theirs;
+use crate::shim_end;
 use crate::types::Config;
 
 /// The file name of our own shim.
@@ -85,6 +86,8 @@ pub(crate) async fn start(launch: Launch<'_>, options: Option<&Any>, forms: &For
         Err(error) if forms.known(launch.binary) || error.kind() != Kind::Unknown => return Err(error),
         Err(error) => error,
     };
+    // It may have failed with a shim behind it.
+    shim_end::clear_strays(launch.bundle, launch.id).await;
     let second = first.other();
     match attempt(launch, options, second).await {
         Ok(bootstrap) => {
@@ -97,7 +100,7 @@ pub(crate) async fn start(launch: Launch<'_>, options: Option<&Any>, forms: &For
     }
 }
 
-/// Starts the shim with standard input in `form`. Kind `Unknown` means that the shim itself refused.
+/// Starts the shim with standard input in `form`. Kind `Unknown` means that the shim itself refused; one that was killed has not.
 async fn attempt(launch: Launch<'_>, options: Option<&Any>, form: Form) -> Result<Bootstrap> {
     let input = match form {
         Form::Options => match options {
@@ -115,7 +118,8 @@ async fn attempt(launch: Launch<'_>, options: Option<&Any>, form: Form) -> Resul
         .context(|| format!("failed to start shim: start {}", launch.binary.display()))?;
     if !output.success {
         let text = format!("failed to start shim: start failed: {}: {}", output.complaint(), output.status);
-        return Err(Error::new(Kind::Unknown, text));
+        let kind = if output.status.code().is_some() { Kind::Unknown } else { Kind::Internal };
+        return Err(Error::new(kind, text));
     }
     answer::parse(&output.stdout)
 }

@@ -88,6 +88,27 @@ async fn a_refused_form_is_followed_by_the_other_and_remembered() {
 }
 
 #[tokio::test]
+async fn one_that_fails_with_a_shim_behind_it_is_cleared_before_the_other_form_is_tried() {
+    let place = Place::new();
+    let script = "[ $(wc -c) -gt 0 ] && { printf unix:///s; exit; }; mkfifo wait
+sh -c 'read line <wait' sh -id c >/dev/null 2>&1 & echo $! >log; exit 1";
+    let shim = place.shim("shim", script);
+    place.start(&shim, None, &Forms::default()).await.unwrap();
+    let left = format!("/proc/{}/cmdline", place.log().trim());
+    // Whoever inherits it may take a moment; a zombie has no command line.
+    assert_eq!(std::fs::read(left).unwrap_or_default(), b"");
+}
+
+#[tokio::test]
+async fn one_that_is_killed_has_refused_nothing() {
+    let place = Place::new();
+    let shim = place.shim("shim", "echo x >>log; kill -9 $$");
+    let error = place.start(&shim, None, &Forms::default()).await.unwrap_err();
+    assert!(error.message().contains("signal: 9"), "{error:?}");
+    assert_eq!(place.log(), "x\n");
+}
+
+#[tokio::test]
 async fn our_own_shim_is_offered_the_new_form() {
     let place = Place::new();
     let shim = place.shim(OURS, "cat >log; printf unix:///s");
