@@ -1,5 +1,7 @@
 //! What a container runtime leaves behind when it is careless.
 
+mod namespaces;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -56,8 +58,8 @@ impl Traces {
     }
 }
 
-/// What belongs to one scene alone: mounts below its root, processes that name it, cgroups of its namespace. Other scenes may run
-/// beside it.
+/// What belongs to one scene alone: mounts below its root, processes that name it, cgroups of its namespace, and kernel namespaces that
+/// processes of it keep. Other scenes may run beside it.
 pub fn of_scene(root: &Path, namespace: &str) -> Result<Vec<String>> {
     let root = root.display().to_string();
     let mut left: Vec<String> = mounts()?
@@ -71,6 +73,7 @@ pub fn of_scene(root: &Path, namespace: &str) -> Result<Vec<String>> {
             left.push(format!("process {pid} {command}"));
         }
     }
+    left.extend(namespaces::of_scene(&root, namespace)?);
     for controller in std::fs::read_dir("/sys/fs/cgroup")?.flatten() {
         let folder = controller.path().join(namespace);
         let mut found = BTreeSet::new();

@@ -5,9 +5,6 @@ pub const ASKED: u32 = 3;
 /// The code of one that is killed.
 pub const KILLED: u32 = 137;
 
-/// The code of one whose end went with its task, in a removal that was cut.
-pub const UNKNOWN: u32 = 255;
-
 /// How a container fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -126,7 +123,7 @@ impl Verb {
             // Stopped, and not started yet.
             Verb::Restart => found.push(State::Exited(ASKED)),
             // Stopped, and not removed yet.
-            Verb::RmForce => found.extend([State::Exited(KILLED), State::Exited(UNKNOWN)]),
+            Verb::RmForce => found.push(State::Exited(KILLED)),
             _ => {}
         }
         found

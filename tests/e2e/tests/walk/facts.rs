@@ -49,11 +49,17 @@ fn records(world: &World, facts: &mut Facts) -> Result<()> {
         while let Some(part) = blobs.message().await? {
             found.extend(part.info.into_iter().map(|blob| format!("blob {} {}", blob.digest, blob.size)));
         }
-        let request =
-            services::snapshots::ListSnapshotsRequest { snapshotter: "overlayfs".into(), filters: vec![] };
-        let mut snapshots = client.snapshots().list(request).await?.into_inner();
-        while let Some(part) = snapshots.message().await? {
-            found.extend(part.info.into_iter().map(|snapshot| format!("snapshot {}", snapshot.name)));
+        for snapshotter in ["overlayfs", "native"] {
+            let request = services::snapshots::ListSnapshotsRequest {
+                snapshotter: snapshotter.into(),
+                filters: vec![],
+            };
+            let mut snapshots = client.snapshots().list(request).await?.into_inner();
+            while let Some(part) = snapshots.message().await? {
+                let named =
+                    |snapshot: services::snapshots::Info| format!("{snapshotter} snapshot {}", snapshot.name);
+                found.extend(part.info.into_iter().map(named));
+            }
         }
         Ok(found)
     })?;

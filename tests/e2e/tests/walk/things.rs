@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use harness::Outcome;
+use proto_containerd::services::content::{
+    AbortRequest, ListStatusesRequest, WriteAction, WriteContentRequest,
+};
 use proto_containerd::services::snapshots::{ListSnapshotsRequest, RemoveSnapshotRequest};
 
-use crate::world::{PATIENCE, Target, World};
+use crate::world::{PATIENCE, STEPWISE, Target, World};
 
 /// The container of every thing.
 const NAME: &str = "subject";
@@ -19,12 +22,30 @@ const POLITE: &[&str] =
 const HELLO: &[&str] =
     &["--trace", "run", "--rm", "--name", NAME, "busybox", "sh", "-c", "echo hello; exit 7"];
 
+/// The same by a shim that has another name.
+const HELLO_STEPWISE: &[&str] = &[
+    "--trace",
+    "run",
+    "--rm",
+    "--name",
+    NAME,
+    "--runtime",
+    STEPWISE,
+    "busybox",
+    "sh",
+    "-c",
+    "echo hello; exit 7",
+];
+
+/// A container whose layers are unpacked as whole copies.
+const NATIVE: &[&str] = &["create", "--name", NAME, "--snapshotter", "native", "small:loaded", "true"];
+
 /// Something that is done, with faults armed.
 pub struct Thing {
     /// Its name.
     pub name: &'static str,
     /// Makes what it is done to. Nothing is armed yet.
-    pub prepare: fn(&World) -> Result<()>,
+    pub prepare: fn(&mut World) -> Result<()>,
     /// A line that is armed beside the fault: something slow that makes the thing possible.
     pub beside: Option<&'static str>,
     /// Does it. The daemon may be dead afterwards.
@@ -46,10 +67,10 @@ pub enum Harm {
 
 /// All of them.
 pub fn all() -> Vec<Thing> {
-    let nothing: fn(&World) -> Result<()> = |_| Ok(());
-    let sleeping: fn(&World) -> Result<()> = |world| world.ok(SLEEP).map(drop);
-    let watched: fn(&World) -> Result<()> = |world| world.ok(SLEEP).and_then(|_| watch(world));
-    let small: fn(&World) -> Result<()> = |world| load(world).and_then(Outcome::ok).map(drop);
+    let nothing: fn(&mut World) -> Result<()> = |_| Ok(());
+    let sleeping: fn(&mut World) -> Result<()> = |world| world.ok(SLEEP).map(drop);
+    let watched: fn(&mut World) -> Result<()> = |world| world.ok(SLEEP).and_then(|_| watch(world));
+    let small: fn(&mut World) -> Result<()> = |world| load(world).and_then(Outcome::ok).map(drop);
     let thing = |name, prepare, act, check, again| Thing { name, prepare, beside: None, act, check, again };
     vec![
         thing("run", nothing, |world| world.rctl(HELLO), ran, |world| fresh(world, HELLO).and_then(hello)),
@@ -67,6 +88,13 @@ pub fn all() -> Vec<Thing> {
             fresh(world, &["create", "--name", NAME, "busybox", "true"])?.ok()?;
             world.ok(&["start", "--attach", NAME]).map(drop)
         }),
+        thing(
+            "create-native",
+            small,
+            |world| world.rctl(NATIVE),
+            created,
+            |world| fresh(world, NATIVE)?.ok().map(drop),
+        ),
         thing("create-unpack", unpacked_no_more, create_small, created, |world| {
             fresh(world, &["create", "--name", NAME, "small:loaded", "true"])?.ok().map(drop)
         }),
@@ -80,6 +108,18 @@ pub fn all() -> Vec<Thing> {
                 becomes(world, &["running"])
             },
         ),
+        // By a shim that is not known to be ours: it is started, told to create, and told to start.
+        thing(
+            "run-stepwise",
+            nothing,
+            |world| world.rctl(HELLO_STEPWISE),
+            ran,
+            |world| fresh(world, HELLO_STEPWISE).and_then(hello),
+        ),
+        thing("start-stepwise", stepwise, start, runs_or_stays, |world| {
+            start(world)?.ok()?;
+            becomes(world, &["running"])
+        }),
         Thing {
             name: "start-ended",
             prepare: |world| world.ok(&["create", "--name", NAME, "busybox", "true"]).map(drop),
@@ -126,14 +166,14 @@ pub fn all() -> Vec<Thing> {
             "rm",
             |world| world.ok(&["run", "--name", NAME, "busybox", "true"]).map(drop),
             |world| world.rctl(&["rm", NAME]),
-            removed,
+            |world, outcome, _| removed(world, outcome, "(0)"),
             |world| done_or(world.rctl(&["rm", NAME])?, "No such container"),
         ),
         thing(
             "rm-force",
             sleeping,
             |world| world.rctl(&["rm", "--force", NAME]),
-            removed,
+            |world, outcome, _| removed(world, outcome, "(137)"),
             |world| done_or(world.rctl(&["rm", "--force", NAME])?, "No such container"),
         ),
         thing(
@@ -144,7 +184,7 @@ pub fn all() -> Vec<Thing> {
                     .map(drop)
             },
             |world| world.rctl(&["rm", "--force", NAME]),
-            removed,
+            |world, outcome, _| removed(world, outcome, "(137)"),
             |world| done_or(world.rctl(&["rm", "--force", NAME])?, "No such container"),
         ),
         thing(
@@ -207,9 +247,28 @@ pub fn all() -> Vec<Thing> {
                 Ok(())
             },
         ),
+        thing("ingest-abort", ingesting, abort, aborted, |world| {
+            let outcome = abort(world)?;
+            // Nobody holds it: a collection may have been quicker.
+            ensure!(outcome.code == 0 || outcome.stderr.contains("not found"), "{outcome:?}");
+            aborted(world, &outcome, Harm::None)
+        }),
         thing("restart", watched, |world| restart(world, Loss::Nothing), survives, again_alive),
         thing("restart-exited", watched, |world| restart(world, Loss::Process), is_over, again_over),
         thing("restart-lost", watched, |world| restart(world, Loss::Shim), is_over, again_over),
+        thing(
+            "restart-half-started",
+            half_started,
+            |world| restart(world, Loss::Nothing),
+            |world, outcome, harm| {
+                stays(world, outcome, harm)?;
+                becomes(world, &["created", "exited"])
+            },
+            |world| {
+                start(world)?.ok()?;
+                becomes(world, &["running"])
+            },
+        ),
         thing("restart-machine", watched, |world| restart(world, Loss::Machine), is_over, again_over),
     ]
 }
@@ -325,7 +384,7 @@ fn created(world: &World, outcome: &Outcome, _: Harm) -> Result<()> {
 }
 
 /// An image whose layers are packed only.
-fn unpacked_no_more(world: &World) -> Result<()> {
+fn unpacked_no_more(world: &mut World) -> Result<()> {
     load(world)?.ok()?;
     let own = world.ok(&["inspect", "small:loaded"])?;
     ensure!(own.contains("sha256:"), "{own}");
@@ -402,9 +461,11 @@ fn killed(world: &World, outcome: &Outcome, harm: Harm) -> Result<()> {
     Ok(())
 }
 
-fn removed(world: &World, outcome: &Outcome, _: Harm) -> Result<()> {
-    let state = world.state(NAME)?;
-    ensure!(outcome.code != 0 || state == "none", "it was removed, and is {state}");
+/// It is gone, or at least, if it has ended, known to have ended with `code`.
+fn removed(world: &World, outcome: &Outcome, code: &str) -> Result<()> {
+    let Some(left) = world.container(NAME)? else { return Ok(()) };
+    ensure!(outcome.code != 0, "it was removed, and is {}", left.state);
+    ensure!(left.state != "exited" || left.status.contains(code), "not {code}, but {}", left.status);
     Ok(())
 }
 
@@ -463,12 +524,71 @@ fn remove_image(world: &mut World) -> Result<Outcome> {
     world.rctl(&["rmi", "small:loaded"])
 }
 
-fn prepared(world: &World) -> Result<()> {
+fn prepared(world: &mut World) -> Result<()> {
     world.ok(&["snapshots", "prepare", "layer"]).map(drop)
 }
 
 fn commit(world: &mut World) -> Result<Outcome> {
     world.rctl(&["snapshots", "commit", "layer-done", "layer"])
+}
+
+fn stepwise(world: &mut World) -> Result<()> {
+    world.ok(&["create", "--name", NAME, "--runtime", STEPWISE, "busybox", "sleep", "100000"]).map(drop)
+}
+
+/// A container that the daemon has created, and died before it had it started.
+fn half_started(world: &mut World) -> Result<()> {
+    stepwise(world)?;
+    world.faults.arm_line("flows.start.init kill")?;
+    let outcome = start(world)?;
+    ensure!(outcome.code != 0, "it was started by a daemon that died: {outcome:?}");
+    let began = Instant::now();
+    while world.scene.daemon_ended()?.is_none() {
+        ensure!(began.elapsed() < PATIENCE, "the daemon passes no start: {outcome:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    world.faults.disarm();
+    Ok(())
+}
+
+/// The name of an ingest that is never finished.
+const INGEST: &str = "half";
+
+/// A blob of which the first bytes have come.
+fn ingesting(world: &mut World) -> Result<()> {
+    let part = WriteContentRequest {
+        action: WriteAction::Write.into(),
+        r#ref: INGEST.to_owned(),
+        total: 1000,
+        data: vec![b'x'; 500].into(),
+        ..WriteContentRequest::default()
+    };
+    world.ask(|client| async move {
+        let mut answers = client.content().write(tokio_stream::once(part)).await?.into_inner();
+        while answers.message().await?.is_some() {}
+        Ok(())
+    })
+}
+
+/// Ends it as `ctr` and other clients do.
+fn abort(world: &mut World) -> Result<Outcome> {
+    let request = AbortRequest { r#ref: INGEST.to_owned() };
+    let answer = world.ask(|client| async move { Ok(client.content().abort(request).await.err()) });
+    let (code, stderr) = match answer {
+        Ok(None) => (0, String::new()),
+        Ok(Some(status)) => (1, status.message().to_owned()),
+        Err(error) => (1, format!("{error:#}")),
+    };
+    Ok(Outcome { what: "abort an ingest".into(), code, stdout: String::new(), stderr })
+}
+
+fn aborted(world: &World, outcome: &Outcome, _: Harm) -> Result<()> {
+    let statuses = world.ask(|client| async move {
+        Ok(client.content().list_statuses(ListStatusesRequest::default()).await?)
+    })?;
+    let left = statuses.into_inner().statuses.into_iter().any(|status| status.r#ref == INGEST);
+    ensure!(outcome.code != 0 || !left, "an ingest that was aborted is there");
+    Ok(())
 }
 
 /// What is lost while the daemon is away.

@@ -16,6 +16,9 @@ use tokio::runtime::Runtime;
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A runtime whose shim is ours under another name: it is driven as everybody's shims are.
+pub const STEPWISE: &str = "io.containerd.stepwise.v2";
+
 /// A daemon in a root of its own, with a registry beside it.
 pub struct World {
     pub scene: Scene,
@@ -55,6 +58,10 @@ impl World {
         scene.set_environment(faults::VARIABLE, faults.folder());
         let scratch = scene.root().join("scratch");
         std::fs::create_dir(&scratch)?;
+        let shim = scratch.join("containerd-shim-stepwise-v2");
+        std::os::unix::fs::symlink(programs.join("containerd-shim-runtimed-v2"), &shim)?;
+        // The table of shims is the last one that is there.
+        scene.configure(&format!("{STEPWISE:?} = {shim:?}\n"));
         let busybox = image::busybox_archive(&scratch)?;
         let layout = scratch.join("small-layout");
         image::small(&scratch.join("small"), &layout, "1")?;
