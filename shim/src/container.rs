@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use errors::{Error, Result};
 use runc_client::Runc;
+use tokio::task::JoinHandle;
 
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
@@ -25,6 +26,12 @@ pub(crate) struct Container {
     pub(crate) cgroup: Option<Cgroup>,
     /// The kernel ends all its processes with its init.
     pub(crate) has_own_pid_namespace: bool,
+    /// Programs are run when it is deleted, which may look at its root.
+    pub(crate) has_poststop_hooks: bool,
+    /// Whoever had it made deletes it when it has ended, whatever comes.
+    pub(crate) goes_with_its_end: bool,
+    /// Its deletion, where that was begun before it was asked for.
+    pub(crate) deletion: Mutex<Option<JoinHandle<Result<Result<()>>>>>,
     /// Init was reaped: nothing may be started any more.
     init_ended: AtomicBool,
     execs: Mutex<BTreeMap<String, Arc<Process>>>,
@@ -40,6 +47,8 @@ pub(crate) struct Parts {
     pub(crate) init: Arc<Process>,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) has_own_pid_namespace: bool,
+    pub(crate) has_poststop_hooks: bool,
+    pub(crate) goes_with_its_end: bool,
 }
 
 impl Container {
@@ -53,6 +62,9 @@ impl Container {
             init: parts.init,
             cgroup: parts.cgroup,
             has_own_pid_namespace: parts.has_own_pid_namespace,
+            has_poststop_hooks: parts.has_poststop_hooks,
+            goes_with_its_end: parts.goes_with_its_end,
+            deletion: Mutex::default(),
             init_ended: AtomicBool::new(false),
             execs: Mutex::default(),
         }

@@ -56,6 +56,9 @@ pub(crate) fn mount_all(mounts: &[Mount], root: &Path) -> Result<()> {
 /// Tells every mount that stayed.
 pub(crate) fn unmount_below(root: &Path) -> Result<()> {
     let Ok(root) = fs::canonicalize(root) else { return Ok(()) };
+    if unmount_alone(&root) {
+        return Ok(());
+    }
     let table = fs::read_to_string("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
     let mut failures = Vec::new();
     for point in points_below(&table, &root) {
@@ -72,6 +75,20 @@ pub(crate) fn unmount_below(root: &Path) -> Result<()> {
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(Error::internal(failures.join("; "))) }
+}
+
+/// Unmounts what is mounted on `root`, and nothing below it; says whether that was all there was. The table of all mounts, which is as long as
+/// there are containers, need not be read then.
+fn unmount_alone(root: &Path) -> bool {
+    let mut found = false;
+    loop {
+        match rustix::mount::unmount(root, UnmountFlags::NOFOLLOW) {
+            Ok(()) => found = true,
+            // Not a mount point any more: what was below a mount would have kept it busy.
+            Err(rustix::io::Errno::INVAL) => return found,
+            Err(_) => return false,
+        }
+    }
 }
 
 fn mount_one(mount: &Mount, root: &Path) -> Result<()> {

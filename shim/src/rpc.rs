@@ -11,7 +11,7 @@ use proto_shim::Empty;
 use proto_shim::task::{v2, v3};
 use ttrpc::r#async::TtrpcContext;
 
-use crate::service::Service;
+use crate::service::{More, Service};
 use crate::{log, rest};
 
 /// The service, served.
@@ -100,8 +100,9 @@ macro_rules! delegate {
             })*
 
             async fn create(&self, context: &TtrpcContext, request: v3::CreateTaskRequest) -> ttrpc::Result<v3::CreateTaskResponse> {
-                let start = context.metadata.contains_key(proto_shim::START_HEADER);
-                self.call(context, "create", |service| service.create(request, start)).await
+                let asked = |header| context.metadata.contains_key(header);
+                let more = More { start: asked(proto_shim::START_HEADER), clear: asked(proto_shim::CLEAR_HEADER) };
+                self.call(context, "create", |service| service.create(request, more)).await
             }
         }
     };

@@ -21,6 +21,14 @@ pub(crate) struct Spec {
     annotations: Option<BTreeMap<String, String>>,
     #[serde(default)]
     linux: Option<Linux>,
+    #[serde(default)]
+    hooks: Option<Hooks>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Hooks {
+    #[serde(default)]
+    poststop: Option<Vec<serde::de::IgnoredAny>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -59,6 +67,12 @@ impl Spec {
         GROUPS.iter().find_map(|name| annotations.get(*name)).map(String::as_str)
     }
 
+    /// Are programs run when the container is deleted? They may look at its root.
+    pub(crate) fn has_poststop_hooks(&self) -> bool {
+        let hooks = self.hooks.as_ref().and_then(|hooks| hooks.poststop.as_ref());
+        hooks.is_some_and(|hooks| !hooks.is_empty())
+    }
+
     /// Does the kernel end every process of the container with its init? So it does in a pid namespace of its
     /// own.
     pub(crate) fn has_own_pid_namespace(&self) -> bool {
@@ -83,6 +97,18 @@ mod tests {
         let both =
             r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod","io.containerd.runc.v2.group":"g"}}"#;
         assert_eq!(spec(both).group(), Some("g"));
+    }
+
+    #[test]
+    fn hooks_after_the_end_are_seen() {
+        for (json, any) in [
+            ("{}", false),
+            (r#"{"hooks":null}"#, false),
+            (r#"{"hooks":{"prestart":[{"path":"/x"}],"poststop":[]}}"#, false),
+            (r#"{"hooks":{"poststop":[{"path":"/x"}]}}"#, true),
+        ] {
+            assert_eq!(spec(json).has_poststop_hooks(), any, "{json}");
+        }
     }
 
     #[test]

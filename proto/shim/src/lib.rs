@@ -12,6 +12,10 @@ mod type_url;
 /// Others ignore it, and are asked by Start.
 pub const START_HEADER: &str = "runtimed-start";
 
+/// Metadata beside [`START_HEADER`]: the daemon deletes the container as soon as it has ended, whatever comes. So the shim
+/// may begin with that before it is asked.
+pub const CLEAR_HEADER: &str = "runtimed-clear";
+
 pub use protobuf::well_known_types::any::Any;
 pub use protobuf::well_known_types::empty::Empty;
 pub use protobuf::well_known_types::timestamp::Timestamp;

@@ -150,7 +150,8 @@ impl Flows {
         let (tasks, id) = (&self.rooms().tasks, &container.id);
         let create = self.task_of(namespace, container, config)?;
         let attach = want != Want::Nothing;
-        let ran = tasks.run(namespace, id, create, attach).await;
+        let ran =
+            tasks.run(namespace, id, create, attach, config.is_some_and(|config| config.auto_remove)).await;
         let Ran { pid, started, client } = ran.context(|| "failed to create task for container")?;
         let mut undo = Undo::default();
         undo.push("delete the task", {

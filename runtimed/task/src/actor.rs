@@ -10,7 +10,7 @@
 //!      |      it lives after all     | nobody deletes        |
 //!      '--------> Deleting <---------'-----------------------'
 //!        delete      |
-//!                    v  shim and bundle gone: the actor ends
+//!                    v  bundle hidden: the actor ends, shim and bundle go
 //! ```
 
 mod calls;
@@ -90,7 +90,7 @@ enum Done {
     /// What came of a lost connection.
     Loss(Loss),
     /// The task and its shim are deleted, or not.
-    Deleted(Result<Exit>),
+    Deleted(Result<delete::Deleted>),
     /// Something was written down.
     Noted,
 }
@@ -136,7 +136,7 @@ pub(crate) struct Actor {
     known: bool,
     /// Told once it is known how a restored task is.
     settled: Option<oneshot::Sender<()>>,
-    _log: Option<ShimLog>,
+    log: Option<ShimLog>,
 }
 
 /// Enters `actor` into the table; it lives once the future is spawned.
@@ -170,7 +170,7 @@ impl Actor {
             notes: 0,
             known: false,
             settled: None,
-            _log: None,
+            log: None,
         }
     }
 
@@ -190,7 +190,7 @@ impl Actor {
         let init = Proc::new(pid, status, io);
         let mut actor = Actor::new(table, key, ledger, bundle, init);
         actor.bootstrap = bootstrap;
-        actor._log = Some(log);
+        actor.log = Some(log);
         actor.conn = conn.map(Arc::new);
         actor.shim_pid = shim_pid;
         if let Some(conn) = actor.conn.clone()
@@ -215,7 +215,7 @@ impl Actor {
     ) -> Actor {
         let mut actor = Actor::new(table, key, ledger, bundle, init(reported));
         actor.bootstrap = bootstrap;
-        actor._log = open_log(&actor.bundle, key);
+        actor.log = open_log(&actor.bundle, key);
         actor.settled = Some(settled);
         // Not connected yet: exactly as if the connection had been lost.
         actor.begin_loss();

@@ -41,6 +41,13 @@ pub(crate) struct Bundle {
     work: PathBuf,
 }
 
+/// A bundle whose task is deleted.
+#[derive(Debug, Clone)]
+pub(crate) struct Hidden {
+    path: PathBuf,
+    bundle: Bundle,
+}
+
 /// How to reach a shim: `bootstrap.json`, as containerd 2.0 and later write it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bootstrap {
@@ -231,14 +238,34 @@ impl Bundle {
     pub(crate) fn remove(&self) -> Result<()> {
         let _step = marks::step("task.bundle.remove")?;
         let bundle = self.remove_path();
+        bundle.and(self.remove_rest())
+    }
+
+    /// The work folder, and folders of namespaces without tasks.
+    fn remove_rest(&self) -> Result<()> {
         let work = remove_tree(&self.work);
-        // Empty namespaces leave no folder; others refuse to go.
         for folder in [&self.path, &self.work] {
             if let Some(parent) = folder.parent() {
+                // Refuses while there is still a task in it.
                 let _ = fs::remove_dir(parent);
             }
         }
-        bundle.and(work)
+        work
+    }
+
+    /// Takes the bundle's name away: from now on there is no such task, even for a daemon that is started anew. The folder lives on under
+    /// the name that is returned, until [`Hidden::remove`].
+    pub(crate) fn hide(&self) -> Result<Hidden> {
+        let hidden = hidden(&self.path)?;
+        clear(&hidden).context(|| format!("remove {}", hidden.display()))?;
+        fs::rename(&self.path, &hidden).context(|| format!("hide {}", self.path.display()))?;
+        Ok(Hidden { path: hidden, bundle: self.clone() })
+    }
+
+    /// What [`hide`](Bundle::hide) left of this bundle, if there is something.
+    pub(crate) fn hidden(&self) -> Result<Option<Hidden>> {
+        let path = hidden(&self.path)?;
+        Ok(path.exists().then(|| Hidden { path, bundle: self.clone() }))
     }
 
     fn remove_path(&self) -> Result<()> {
@@ -273,6 +300,24 @@ impl Bundle {
     }
 }
 
+impl Hidden {
+    /// The folder, in which a shim may still work.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How the shim was reached.
+    pub(crate) fn read_bootstrap(&self) -> Result<Bootstrap> {
+        Bundle { path: self.path.clone(), work: self.bundle.work.clone() }.read_bootstrap()
+    }
+
+    /// Removes the folder, its mounts and the work folder. What is gone is fine.
+    pub(crate) fn remove(&self) -> Result<()> {
+        let removed = discard(&self.path);
+        removed.and(self.bundle.remove_rest())
+    }
+}
+
 impl Ended {
     /// What is written down of `exit`.
     pub(crate) fn new(exit: Exit, lost: bool, reported: bool) -> Ended {
@@ -298,10 +343,7 @@ impl Ended {
 /// Removes a folder that is ours by first renaming it to `.<name>`; gone is fine.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     let shown = || format!("remove {}", path.display());
-    let name = path.file_name().ok_or_else(|| Error::internal(shown()))?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    let hidden = path.with_file_name(hidden);
+    let hidden = hidden(path)?;
     clear(&hidden).context(shown)?;
     match fs::rename(path, &hidden) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -313,8 +355,16 @@ pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
+/// The name of a folder that is being removed: no id begins with a dot.
+fn hidden(path: &Path) -> Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| Error::internal(format!("hide {}", path.display())))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    Ok(path.with_file_name(hidden))
+}
+
 /// Deletes the folder of a bundle whose removal was begun.
-pub(crate) fn discard(path: &Path) -> Result<()> {
+fn discard(path: &Path) -> Result<()> {
     empty_rootfs(path)?;
     clear(path).context(|| format!("remove {}", path.display()))
 }

@@ -27,6 +27,8 @@ pub(crate) struct Wish {
     pub(crate) start: bool,
     /// A connection to its streams from before it starts.
     pub(crate) attach: bool,
+    /// That its end is the end of the container, which is deleted then.
+    pub(crate) clear: bool,
 }
 
 /// Creates the task under a reserved id, in a task of its own: a caller who leaves stops nothing half way.
@@ -114,7 +116,7 @@ impl Made<'_> {
         let Bootstrap { address, version, .. } = &shim.bootstrap;
         let conn = ShimConn::connect(address, *version, namespace, id, limits).await?;
         let conn = self.conn.insert(conn);
-        let pid = conn.create(self.bundle.path(), &create, ours && wish.start).await;
+        let pid = conn.create(self.bundle.path(), &create, if ours { wish } else { Wish::default() }).await;
         let pid = pid.map_err(|error| {
             Error::new(error.kind(), format!("failed to create shim task: {}", error.chain()))
         })?;

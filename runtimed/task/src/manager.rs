@@ -58,24 +58,27 @@ impl Tasks {
     /// the caller does not wait for the answer. `AlreadyExists` "task ID: already exists".
     pub async fn create(&self, namespace: &Namespace, id: &ContainerId, create: Create) -> Result<u32> {
         let key = (namespace.clone(), id.clone());
-        let ledger = self.table.reserve(&key)?;
+        let ledger = self.table.reserve(&key).await?;
         create::create(self.table.clone(), key, ledger, create, create::Wish::default())
             .await
             .map(|ran| ran.pid)
     }
 
     /// Creates a task and starts it, in one call where the shim can do that; with `attach`, a connection to its streams is made
-    /// before. What was not done yet is for the caller to do. Undone as [`create`](Tasks::create) is.
+    /// before. With `clear`, the caller deletes the task when it has ended, whatever comes, so that the shim may begin with that on its own.
+    /// What was not done yet is for the caller to do. Undone as [`create`](Tasks::create) is.
     pub async fn run(
         &self,
         namespace: &Namespace,
         id: &ContainerId,
         create: Create,
         attach: bool,
+        clear: bool,
     ) -> Result<Ran> {
         let key = (namespace.clone(), id.clone());
-        let ledger = self.table.reserve(&key)?;
-        create::create(self.table.clone(), key, ledger, create, create::Wish { start: true, attach }).await
+        let ledger = self.table.reserve(&key).await?;
+        create::create(self.table.clone(), key, ledger, create, create::Wish { start: true, attach, clear })
+            .await
     }
 
     /// Starts init (`exec_id` empty) or an exec; returns the pid.
@@ -86,7 +89,8 @@ impl Tasks {
         }
     }
 
-    /// Deletes a stopped task, its shim and its bundle; `FailedPrecondition` while it runs.
+    /// Deletes a stopped task; `FailedPrecondition` while it runs. Its shim and its bundle go after the answer, and its id can be used again
+    /// at once: a [`create`](Tasks::create) waits until they are gone.
     pub async fn delete(&self, namespace: &Namespace, id: &ContainerId) -> Result<Exit> {
         self.find(namespace, id)?.ask(id, |reply| Request::Delete { reply }).await
     }

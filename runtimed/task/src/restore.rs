@@ -3,6 +3,7 @@
 //! Every bundle is one task. All are looked at side by side; each is entered into the table before its shim
 //! is asked anything, so one that does not answer is listed as unknown and holds up nobody.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::actor::{self, Actor};
-use crate::bundle::{self, Bootstrap, Bundle, Ended};
+use crate::bundle::{self, Bootstrap, Bundle, Ended, Hidden};
 use crate::ledger::Ledger;
 use crate::table::{Key, Table, blocking};
 use crate::types::Config;
@@ -30,6 +31,14 @@ enum Found {
     HalfMade,
 }
 
+/// What is in the state folder.
+#[derive(Default)]
+struct Scan {
+    tasks: Vec<(Key, Bundle, Found)>,
+    /// Tasks that are deleted, but for what is left of them.
+    left: Vec<(Key, Hidden)>,
+}
+
 /// Restores all tasks; answers when each is known, or after `shim_timeout`. The rest goes on in the
 /// background.
 pub(crate) async fn restore(table: &Arc<Table>) -> Result<()> {
@@ -39,16 +48,17 @@ pub(crate) async fn restore(table: &Arc<Table>) -> Result<()> {
     drop(step);
     let mut restored = JoinSet::new();
     let mut actors = Vec::new();
-    for (key, bundle, found) in found {
+    clear_left(table, &found, &mut restored);
+    for (key, bundle, found) in found.tasks {
         match found {
             Found::Lost(ended) => {
                 let actor =
-                    Actor::lost(table, &key, claimed(table, &key, Some(ended))?, bundle, ended.exit());
+                    Actor::lost(table, &key, claimed(table, &key, Some(ended)).await?, bundle, ended.exit());
                 actors.push(actor::enter(table, &key, actor));
             }
             Found::Shim(bootstrap, ended) => {
                 let (settled, known) = oneshot::channel();
-                let ledger = claimed(table, &key, ended)?;
+                let ledger = claimed(table, &key, ended).await?;
                 let reported = ended.map(|ended| ended.exit());
                 let actor = Actor::restored(table, &key, ledger, bundle, bootstrap, reported, settled);
                 actors.push(actor::enter(table, &key, actor));
@@ -56,7 +66,7 @@ pub(crate) async fn restore(table: &Arc<Table>) -> Result<()> {
                 restored.spawn(async { known.await.unwrap_or_default() });
             }
             Found::HalfMade => {
-                table.reserve(&key)?;
+                table.reserve(&key).await?;
                 let table = table.clone();
                 restored.spawn(async move {
                     clean(&table.shared.config, &key, bundle).await;
@@ -69,6 +79,44 @@ pub(crate) async fn restore(table: &Arc<Table>) -> Result<()> {
     actors.into_iter().for_each(|actor| drop(tokio::spawn(actor)));
     settle(restored, table.shared.config.shim_timeout).await;
     Ok(())
+}
+
+/// Ends what deleted tasks have left, side by side; nobody gets such an id before.
+fn clear_left(table: &Arc<Table>, found: &Scan, restored: &mut JoinSet<()>) {
+    let addresses = found.tasks.iter().filter_map(|(_, _, found)| match found {
+        Found::Shim(bootstrap, _) => Some(bootstrap.address.as_str()),
+        _ => None,
+    });
+    let addresses: HashSet<&str> = addresses.collect();
+    for (key, hidden) in &found.left {
+        let address = hidden.read_bootstrap().ok().map(|bootstrap| bootstrap.address);
+        // A pod's shim goes with its last task.
+        let shared = address.as_deref().is_some_and(|address| addresses.contains(address));
+        // Its own id may have a new task by now: then what is left had lost its shim before.
+        let taken = found.tasks.iter().any(|(other, ..)| other == key);
+        let leaving = (!taken).then(|| table.leave(key, Ledger::default()));
+        let (table, key, hidden) = (table.clone(), key.clone(), hidden.clone());
+        restored.spawn(async move {
+            clear_one(&table.shared.config, &key, hidden, address.filter(|_| !shared)).await;
+            if leaving.is_some() {
+                table.remove(&key);
+            }
+        });
+    }
+}
+
+/// Ends the shim of a deleted task, unless it serves others, and removes the bundle.
+async fn clear_one(config: &Config, key: &Key, hidden: Hidden, address: Option<String>) {
+    let (namespace, id) = key;
+    let _step = marks::begun("task.open.left");
+    if let Some(address) = address {
+        shim_end::clear_strays(hidden.path(), id).await;
+        shim_end::remove_socket(&address);
+        shim_serve::remove_socket(config, namespace, id);
+    }
+    if let Err(error) = blocking(move || hidden.remove()).await {
+        tracing::warn!(%namespace, %id, error = %error.chain(), "remove what a deleted task has left");
+    }
 }
 
 /// Waits until each task is known, but not for longer than `limit`.
@@ -84,8 +132,8 @@ async fn settle(mut restored: JoinSet<()>, limit: Duration) {
 }
 
 /// Takes the id; an exit that was reported is not reported again.
-fn claimed(table: &Table, key: &Key, reported: Option<Ended>) -> Result<Ledger> {
-    let ledger = table.reserve(key)?;
+async fn claimed(table: &Table, key: &Key, reported: Option<Ended>) -> Result<Ledger> {
+    let ledger = table.reserve(key).await?;
     if let Some(ended) = reported.filter(|ended| ended.reported) {
         ledger.claim("", ended.exit().pid);
     }
@@ -119,30 +167,18 @@ fn look(bundle: &Bundle) -> Result<Found> {
     }
 }
 
-/// All bundles; removes what earlier removals have left, and work folders without a bundle.
-fn scan(config: &Config) -> Result<Vec<(Key, Bundle, Found)>> {
+/// All bundles; removes work folders without a bundle.
+fn scan(config: &Config) -> Result<Scan> {
     let (bundles, works) = bundle::homes(config);
-    let mut all = Vec::new();
-    for namespace in names(&bundles)? {
-        let folder = bundles.join(&namespace);
-        sweep(&folder, bundle::discard)?;
-        let Ok(namespace) = Namespace::parse(&namespace) else {
+    let mut all = Scan::default();
+    for name in names(&bundles)? {
+        let folder = bundles.join(&name);
+        let Ok(namespace) = Namespace::parse(&name) else {
             tracing::warn!(folder = %folder.display(), "not a namespace; it is left alone");
             continue;
         };
-        for id in names(&folder)? {
-            let Ok(id) = ContainerId::parse(&id) else {
-                tracing::warn!(folder = %folder.display(), id, "not a task; it is left alone");
-                continue;
-            };
-            let bundle = Bundle::of(config, &namespace, &id);
-            match look(&bundle) {
-                Ok(found) => all.push(((namespace.clone(), id), bundle, found)),
-                // Nothing is destroyed on the ground of what could not be read.
-                Err(error) => {
-                    tracing::error!(%namespace, %id, error = %error.chain(), "read a bundle; it is left alone");
-                }
-            }
+        for name in entries(&folder)? {
+            scan_one(config, &namespace, &name, &mut all);
         }
         // Refuses while there is still a task in it.
         let _ = fs::remove_dir(&folder);
@@ -153,20 +189,32 @@ fn scan(config: &Config) -> Result<Vec<(Key, Bundle, Found)>> {
     Ok(all)
 }
 
-/// Removes hidden folders: their removal was begun.
-fn sweep(folder: &Path, remove: impl Fn(&Path) -> Result<()>) -> Result<()> {
-    for name in entries(folder)?.into_iter().filter(|name| name.starts_with('.')) {
-        let path = folder.join(name);
-        if let Err(error) = remove(&path) {
-            // Not worth the daemon's start.
-            tracing::warn!(path = %path.display(), error = %error.chain(), "sweep");
-        }
+fn scan_one(config: &Config, namespace: &Namespace, name: &str, all: &mut Scan) {
+    let Ok(id) = ContainerId::parse(name.strip_prefix('.').unwrap_or(name)) else {
+        tracing::warn!(%namespace, name, "not a task; it is left alone");
+        return;
+    };
+    let bundle = Bundle::of(config, namespace, &id);
+    let noted = match name.starts_with('.') {
+        true => bundle.hidden().map(|hidden| {
+            all.left.extend(hidden.map(|hidden| ((namespace.clone(), id.clone()), hidden)));
+        }),
+        false => look(&bundle).map(|found| all.tasks.push(((namespace.clone(), id.clone()), bundle, found))),
+    };
+    if let Err(error) = noted {
+        // Nothing is destroyed on the ground of what could not be read.
+        tracing::error!(%namespace, %id, error = %error.chain(), "read a bundle; it is left alone");
     }
-    Ok(())
 }
 
 fn sweep_works(works: &Path, bundles: &Path) -> Result<()> {
-    sweep(works, |path| bundle::clear(path).context(|| "remove a work folder"))?;
+    for name in entries(works)?.into_iter().filter(|name| name.starts_with('.')) {
+        let path = works.join(name);
+        if let Err(error) = bundle::clear(&path) {
+            // Not worth the daemon's start.
+            tracing::warn!(path = %path.display(), %error, "remove a work folder");
+        }
+    }
     for id in names(works)? {
         if !bundles.join(&id).exists() {
             bundle::remove_tree(&works.join(&id))?;

@@ -17,6 +17,7 @@ use proto_shim::task::{v2, v3};
 use tokio::net::UnixStream;
 
 use crate::call::{Answer, Call};
+use crate::create::Wish;
 use crate::process::Seen;
 use crate::types::{Create, Exit, Timeouts};
 use socket::{Closed, Watched};
@@ -122,13 +123,16 @@ impl ShimConn {
         self.closed.is_over()
     }
 
-    /// Creates the task, and with `start` (which our own shim alone understands) starts it; returns init's pid.
-    pub(crate) async fn create(&self, bundle: &Path, create: &Create, start: bool) -> Result<u32> {
+    /// Creates the task, and, of what is wished beyond that, does what our own shim alone understands; returns init's pid.
+    pub(crate) async fn create(&self, bundle: &Path, create: &Create, wish: Wish) -> Result<u32> {
         let _step = marks::step("task.create.call")?;
         let request = convert::create(self.id.as_str(), bundle, create);
         let mut extra = Vec::new();
-        if start {
+        if wish.start {
             extra.push((proto_shim::START_HEADER, "1"));
+        }
+        if wish.clear {
+            extra.push((proto_shim::CLEAR_HEADER, "1"));
         }
         Ok(rpc!(self, self.limits.long_call, create, request, extra)?.pid)
     }

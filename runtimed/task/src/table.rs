@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use errors::{Error, Result};
 use events::Bus;
 use ids::{ContainerId, Namespace};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::actor::Request;
 use crate::call::{Answer, Call};
@@ -43,6 +43,19 @@ enum Entry {
     Reserved(Ledger),
     /// An actor answers.
     Ready(Handle),
+    /// The task is deleted, and whoever asked knows it; what is left of it goes, and its shim's last events may still come. Whoever wants the
+    /// id waits for the end of that, when this closes.
+    Leaving(Ledger, watch::Receiver<()>),
+}
+
+/// What came of asking for an id.
+enum Taken {
+    /// It is the caller's.
+    Yours(Ledger),
+    /// A task has it.
+    InUse,
+    /// It is free when this is closed.
+    Soon(watch::Receiver<()>),
 }
 
 /// The way to an actor.
@@ -63,16 +76,40 @@ impl Table {
         Table { shared: Arc::new(shared), entries: Mutex::default(), used }
     }
 
-    /// Takes an id. `AlreadyExists` if it is taken.
-    pub(crate) fn reserve(&self, key: &Key) -> Result<Ledger> {
+    /// Takes an id, once what is left of a deleted task is out of its way. `AlreadyExists` if a task has it.
+    pub(crate) async fn reserve(&self, key: &Key) -> Result<Ledger> {
+        loop {
+            match self.take(key) {
+                Taken::Yours(ledger) => return Ok(ledger),
+                Taken::InUse => {
+                    return Err(Error::already_exists(format!("task {}: already exists", key.1)));
+                }
+                // Nothing is ever sent: it closes.
+                Taken::Soon(mut gone) => drop(gone.changed().await),
+            }
+        }
+    }
+
+    fn take(&self, key: &Key) -> Taken {
         let mut entries = self.lock();
-        if entries.contains_key(key) {
-            return Err(Error::already_exists(format!("task {}: already exists", key.1)));
+        match entries.get(key) {
+            Some(Entry::Leaving(_, gone)) if gone.has_changed().is_ok() => return Taken::Soon(gone.clone()),
+            // Whoever cleared it away broke.
+            None | Some(Entry::Leaving(..)) => {}
+            Some(_) => return Taken::InUse,
         }
         self.note(&key.0);
         let ledger = Ledger::default();
         entries.insert(key.clone(), Entry::Reserved(ledger.clone()));
-        Ok(ledger)
+        Taken::Yours(ledger)
+    }
+
+    /// From now on there is no such task, but its id is not free yet: until the answer is dropped, and [`remove`](Table::remove) called before
+    /// that.
+    pub(crate) fn leave(&self, key: &Key, ledger: Ledger) -> watch::Sender<()> {
+        let (leaving, gone) = watch::channel(());
+        self.lock().insert(key.clone(), Entry::Leaving(ledger, gone));
+        leaving
     }
 
     /// From now on `handle` answers for the id.
@@ -122,10 +159,10 @@ impl Table {
         }
     }
 
-    /// The ledger of a task, also while it is being made.
+    /// The ledger of a task, also while it is being made, and until the last of it is gone.
     pub(crate) fn ledger(&self, key: &Key) -> Option<Ledger> {
         self.lock().get(key).map(|entry| match entry {
-            Entry::Reserved(ledger) => ledger.clone(),
+            Entry::Reserved(ledger) | Entry::Leaving(ledger, _) => ledger.clone(),
             Entry::Ready(handle) => handle.ledger.clone(),
         })
     }
@@ -144,7 +181,7 @@ impl Table {
     pub(crate) fn is_alone(&self, key: &Key, address: &str) -> bool {
         !self.lock().iter().any(|(other, entry)| match entry {
             Entry::Ready(handle) => other != key && &*handle.address == address,
-            Entry::Reserved(_) => false,
+            Entry::Reserved(_) | Entry::Leaving(..) => false,
         })
     }
 

@@ -13,7 +13,7 @@ use proto_shim::events::{TaskCreate, TaskIO, TaskOOM, TaskStart};
 use proto_shim::task::v3::{CreateTaskRequest, CreateTaskResponse};
 use runc_client::{ConsoleSocket, CreateOptions, Runc};
 
-use super::{Service, Slot, check_id, executor_error};
+use super::{More, Service, Slot, check_id, executor_error};
 use crate::bundle::{self, Bundle};
 use crate::cgroup::Cgroup;
 use crate::container::{Container, Parts};
@@ -39,21 +39,21 @@ struct Created {
 }
 
 impl Service {
-    /// With `start`, the container is started too, by the same call of the executor.
+    /// What is asked for beyond it is done too: the container is started by the same call of the executor.
     ///
     /// # Errors
     /// AlreadyExists for an id that is in use; whatever the executor says. Nothing is left behind then.
     pub(crate) async fn create(
         self: Arc<Self>,
         request: CreateTaskRequest,
-        start: bool,
+        more: More,
     ) -> Result<CreateTaskResponse> {
         check_id("container", &request.id)?;
         if !request.checkpoint.is_empty() {
             return Err(Error::unimplemented("restoring a checkpoint is not supported"));
         }
         self.reserve(&request.id)?;
-        let created = self.set_up(&request, start).await;
+        let created = self.set_up(&request, more).await;
         let mut containers = lock(&self.containers);
         let Created { container, pending } = match created {
             Ok(created) => created,
@@ -69,7 +69,7 @@ impl Service {
         marks::passed("shim.create.done");
         let started = TaskStart { container_id: request.id.clone(), pid, ..TaskStart::default() };
         self.publisher.publish("/tasks/create", &event(request, pid));
-        if start {
+        if more.start {
             container.init.set_status(Status::Running);
             self.publisher.publish("/tasks/start", &started);
         }
@@ -87,7 +87,7 @@ impl Service {
         Ok(())
     }
 
-    async fn set_up(&self, request: &CreateTaskRequest, start: bool) -> Result<Created> {
+    async fn set_up(&self, request: &CreateTaskRequest, more: More) -> Result<Created> {
         let mut step = marks::step("shim.create.options")?;
         let bundle = Bundle::new(&request.bundle);
         let options = Options::from_request(request.options.as_ref())?;
@@ -110,7 +110,7 @@ impl Service {
             terminal: request.terminal,
         };
         let init = Arc::new(Process::new("", stdio));
-        let pending = self.run_create(&request.id, &bundle, &options, &runc, &init, start).await?;
+        let pending = self.run_create(&request.id, &bundle, &options, &runc, &init, more.start).await?;
         mounted.keep();
         let cgroup = Cgroup::of(init.pid()).inspect_err(|error| log::warning!("{}", error.chain())).ok();
         let parts = Parts {
@@ -122,6 +122,8 @@ impl Service {
             init,
             cgroup,
             has_own_pid_namespace: spec.has_own_pid_namespace(),
+            has_poststop_hooks: spec.has_poststop_hooks(),
+            goes_with_its_end: more.clear,
         };
         Ok(Created { container: Container::new(parts), pending })
     }

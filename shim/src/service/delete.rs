@@ -1,5 +1,6 @@
 //! Delete: forget a process that has ended; with init goes the container.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -46,33 +47,67 @@ impl Service {
     }
 
     async fn delete_container(&self, container: &Container, init: &Process) -> Result<()> {
-        let never_ran = init.status() == Status::Created;
-        if !never_ran && !init.drained(DRAIN).await {
-            log::warning!("container {}: output could not be delivered", container.id);
-        }
-        let mut step = marks::step("shim.delete.executor")?;
-        match container.runc.delete(&container.id, false).await {
-            Err(error) if error.kind() != runc_client::Kind::NotFound => {
-                return Err(executor_error("failed to delete task", error));
-            }
-            _ => {}
-        }
-        if never_ran && tokio::time::timeout(KILLED, init.wait()).await.is_err() {
-            return Err(Error::internal(format!(
-                "the init process {} of {} does not end",
-                init.pid(),
-                container.id
-            )));
-        }
-        step.next("shim.delete.unmount")?;
-        container.execs().iter().for_each(|process| process.close_io());
-        init.close_io();
-        let unmounted = mounts::unmount_below(&container.bundle.rootfs());
+        let begun = lock(&container.deletion).take();
+        let done = match begun {
+            Some(deletion) => deletion.await.ok(),
+            None => None,
+        };
+        // What could not be done before it was asked for is tried again.
+        let unmounted = match done {
+            Some(Ok(unmounted @ Ok(()))) => unmounted,
+            _ => take_apart(container, init).await?,
+        };
         lock(&self.containers).remove(&container.id);
         marks::passed("shim.delete.done");
         self.publisher.publish("/tasks/delete", &event(container, init));
-        unmounted.map_err(|error| Error::with_source(error.kind(), "failed rootfs umount", error))
+        unmounted
     }
+}
+
+/// Takes away what the executor has made, then the root's mounts. The outer error says that the container is still there, the inner one that
+/// only a mount is.
+pub(super) async fn take_apart(container: &Container, init: &Process) -> Result<Result<()>> {
+    let never_ran = init.status() == Status::Created;
+    if !never_ran && !init.drained(DRAIN).await {
+        log::warning!("container {}: output could not be delivered", container.id);
+    }
+    let whole = marks::step("shim.delete.executor")?;
+    let deleting = container.runc.delete(&container.id, false);
+    tokio::pin!(deleting);
+    // The kernel waits while it unmounts, and the executor has work of its own meanwhile; unless something of it may need the root.
+    let mut unmounted = None;
+    let deleted = match never_ran || container.has_poststop_hooks {
+        true => deleting.await,
+        false => {
+            std::future::poll_fn(|context| {
+                let deleted = deleting.as_mut().poll(context);
+                unmounted.get_or_insert_with(|| let_go(container, init));
+                deleted
+            })
+            .await
+        }
+    };
+    match deleted {
+        Err(error) if error.kind() != runc_client::Kind::NotFound => {
+            return Err(executor_error("failed to delete task", error));
+        }
+        _ => {}
+    }
+    if never_ran && tokio::time::timeout(KILLED, init.wait()).await.is_err() {
+        let (pid, id) = (init.pid(), &container.id);
+        return Err(Error::internal(format!("the init process {pid} of {id} does not end")));
+    }
+    drop(whole);
+    Ok(unmounted.unwrap_or_else(|| let_go(container, init)))
+}
+
+/// Closes the streams and unmounts the root.
+fn let_go(container: &Container, init: &Process) -> Result<()> {
+    let _step = marks::step("shim.delete.unmount")?;
+    container.execs().iter().for_each(|process| process.close_io());
+    init.close_io();
+    mounts::unmount_below(&container.bundle.rootfs())
+        .map_err(|error| Error::with_source(error.kind(), "failed rootfs umount", error))
 }
 
 async fn delete_exec(container: &Container, process: &Process) {

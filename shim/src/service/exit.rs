@@ -9,10 +9,12 @@ use proto_shim::events::TaskExit;
 use runc_client::KillOptions;
 
 use super::Service;
+use super::delete::take_apart;
 use crate::container::Container;
 use crate::process::Process;
 use crate::reaper::{Exit, Pending};
 use crate::state::Status;
+use crate::sync::lock;
 use crate::{clock, log};
 
 /// How long an end may wait for output to be delivered: something in the background may hold the pipe
@@ -46,6 +48,11 @@ impl Service {
             log::warning!("{}", error.chain());
         }
         marks::passed("shim.exit.written");
+        if process.is_init() && container.goes_with_its_end {
+            let (whole, init) = (container.clone(), process.clone());
+            let deletion = tokio::spawn(marks::carry(async move { take_apart(&whole, &init).await }));
+            *lock(&container.deletion) = Some(deletion);
+        }
         self.publisher.publish("/tasks/exit", &event(&container, &process, &exit));
         marks::passed("shim.exit.published");
         process.set_exited(exit);

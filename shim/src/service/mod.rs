@@ -35,6 +35,15 @@ pub(crate) struct Service {
     first_client: Mutex<Option<UnixStream>>,
 }
 
+/// What our own daemon asks for beyond a creation.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct More {
+    /// That the container is started.
+    pub(crate) start: bool,
+    /// That its deletion begins with its end.
+    pub(crate) clear: bool,
+}
+
 /// A place in the list.
 enum Slot {
     /// Being created.

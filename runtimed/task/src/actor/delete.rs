@@ -1,4 +1,5 @@
-//! Deletes the task: in the shim, then the shim, then the bundle.
+//! Deletes the task: in the shim, then the name of its bundle. That is what the caller waits for; the shim's end and the bundle's removal
+//! come after the answer ([`Clearing`]), and a daemon that is started anew finds what is left of them by the bundle's hidden name.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -6,13 +7,34 @@ use std::sync::Arc;
 use errors::{Error, Kind, Result};
 
 use super::{Actor, Done, Phase};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Hidden};
 use crate::call::{Answer, Call};
 use crate::process::Reply;
 use crate::shim_conn::ShimConn;
 use crate::table::{blocking, not_found};
 use crate::types::{Exit, Status};
 use crate::{shim_delete, shim_end, state};
+
+/// A task that is deleted.
+pub(super) struct Deleted {
+    exit: Exit,
+    /// What is left to do, if there is something.
+    clearing: Option<Clearing>,
+}
+
+impl Deleted {
+    /// Nothing is left of it.
+    pub(super) fn whole(exit: Exit) -> Deleted {
+        Deleted { exit, clearing: None }
+    }
+}
+
+/// What is left of a deleted task.
+pub(super) struct Clearing {
+    conn: Arc<ShimConn>,
+    shim_pid: Option<u32>,
+    hidden: Hidden,
+}
 
 /// What a deletion works on.
 struct Deletion {
@@ -69,14 +91,14 @@ impl Actor {
         let bundle = self.bundle.clone();
         self.jobs.spawn(async move {
             remove(bundle).await;
-            Done::Deleted(Ok(exit))
+            Done::Deleted(Ok(Deleted::whole(exit)))
         });
     }
 
-    pub(super) fn on_deleted(&mut self, result: Result<Exit>) -> ControlFlow<()> {
+    pub(super) fn on_deleted(&mut self, result: Result<Deleted>) -> ControlFlow<()> {
         match result {
-            Ok(exit) => {
-                self.leave(exit);
+            Ok(Deleted { exit, clearing }) => {
+                self.leave(exit, clearing);
                 ControlFlow::Break(())
             }
             Err(error) => {
@@ -94,10 +116,23 @@ impl Actor {
         }
     }
 
-    /// The id is free before anybody hears of it.
-    fn leave(&mut self, exit: Exit) {
-        if let Some(table) = self.table.upgrade() {
-            table.remove(&self.key);
+    /// There is no such task any more before anybody hears of it.
+    fn leave(&mut self, exit: Exit, clearing: Option<Clearing>) {
+        match (self.table.upgrade(), clearing) {
+            (Some(table), Some(clearing)) => {
+                let leaving = table.leave(&self.key, self.ledger.clone());
+                let (key, log) = (self.key.clone(), self.log.take());
+                let work = async move {
+                    clearing.run().await;
+                    table.remove(&key);
+                    // Who waits for the id looks again now.
+                    drop((leaving, log));
+                };
+                tokio::spawn(work);
+            }
+            (Some(table), None) => table.remove(&self.key),
+            // The daemon goes; the next one clears up.
+            (None, _) => {}
         }
         if let Some(init) = self.procs.get_mut("") {
             init.ended(exit.status, exit.at);
@@ -118,7 +153,7 @@ impl Actor {
 }
 
 impl Deletion {
-    async fn run(self) -> Result<Exit> {
+    async fn run(self) -> Result<Deleted> {
         let mut step = marks::step("task.delete.check")?;
         self.check().await?;
         step.next("task.delete.call")?;
@@ -129,16 +164,22 @@ impl Deletion {
             Err(error) => return Err(error),
         };
         drop(step);
-        let step = marks::begun("task.delete.shim");
-        shim_end::end(&self.conn, self.shim_pid, self.alone).await;
-        if self.alone {
-            // One that was killed on its way out could not take it along.
-            shim_end::remove_socket(self.conn.address());
+        if !self.alone {
+            // It serves others, and takes note of the one that is gone.
+            shim_end::end(&self.conn, self.shim_pid, false).await;
+            remove(self.bundle).await;
+            return Ok(Deleted::whole(exit));
         }
+        let step = marks::begun("task.delete.hide");
+        let hidden = hide(self.bundle.clone()).await;
         drop(step);
-        let _step = marks::begun("task.delete.bundle");
-        remove(self.bundle).await;
-        Ok(exit)
+        let Some(hidden) = hidden else {
+            end_shim(&self.conn, self.shim_pid).await;
+            remove(self.bundle).await;
+            return Ok(Deleted::whole(exit));
+        };
+        let clearing = Clearing { conn: self.conn, shim_pid: self.shim_pid, hidden };
+        Ok(Deleted { exit, clearing: Some(clearing) })
     }
 
     /// Refuses while init may run. The shim is asked unless its answer could not change.
@@ -150,6 +191,39 @@ impl Deletion {
             Ok(Answer::Seen(seen)) => state::check_delete(seen.status),
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Clearing {
+    async fn run(self) {
+        let step = marks::begun("task.delete.shim");
+        end_shim(&self.conn, self.shim_pid).await;
+        drop(step);
+        let _step = marks::begun("task.delete.bundle");
+        let Clearing { hidden, .. } = self;
+        let path = hidden.path().to_owned();
+        if let Err(error) = blocking(move || hidden.remove()).await {
+            tracing::warn!(bundle = %path.display(), error = %error.chain(), "remove the bundle of a deleted task");
+        }
+    }
+}
+
+/// Ends a shim that serves nobody any more.
+async fn end_shim(conn: &ShimConn, shim_pid: Option<u32>) {
+    shim_end::end(conn, shim_pid, true).await;
+    // One that was killed on its way out could not take it along.
+    shim_end::remove_socket(conn.address());
+}
+
+/// Hides the bundle; `None` if that cannot be done, and it can only be removed.
+async fn hide(bundle: Bundle) -> Option<Hidden> {
+    let path = bundle.path().to_owned();
+    match blocking(move || bundle.hide()).await {
+        Ok(hidden) => Some(hidden),
+        Err(error) => {
+            tracing::warn!(bundle = %path.display(), error = %error.chain(), "hide the bundle of a deleted task");
+            None
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use errors::{Error, Result};
 
+use super::delete::Deleted;
 use super::{Actor, Done, Phase, no_process};
 use crate::bundle::Ended;
 use crate::call::{Answer, Call};
@@ -190,7 +191,8 @@ impl Actor {
             if let Err(error) = removed {
                 tracing::warn!(%namespace, %id, error = %error.chain(), "remove a half made task");
             }
-            Done::Deleted(Ok(exit.or(told.ok()).unwrap_or_else(|| shim_delete::unknown(0))))
+            let exit = exit.or(told.ok()).unwrap_or_else(|| shim_delete::unknown(0));
+            Done::Deleted(Ok(Deleted::whole(exit)))
         });
     }
 }

@@ -325,8 +325,19 @@ impl World {
         assert!(cgroups.is_empty(), "{cgroups:?}");
     }
 
+    /// A deleted task's shim and bundle go a moment after the answer; the file system tells nobody when.
+    fn wait_for_what_leaves(&self) {
+        let folder = self.config.state.join("io.containerd.runtime.v2.task");
+        let leaving = || !find_files(&folder).is_empty() || !self.shim_pids().is_empty();
+        let began = std::time::Instant::now();
+        while leaving() && began.elapsed() < std::time::Duration::from_secs(20) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     /// Fails if anything but a cgroup is left.
     pub fn assert_clean_but_for_cgroups(&self) {
+        self.wait_for_what_leaves();
         let left = find_files(&self.config.state.join("io.containerd.runtime.v2.task"));
         assert!(left.is_empty(), "{left:?}");
         let work = find_files(&self.config.root.join("io.containerd.runtime.v2.task"));

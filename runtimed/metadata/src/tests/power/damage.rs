@@ -99,6 +99,7 @@ fn lines(salvage: &mut Salvage) -> Vec<String> {
 fn what_the_damage_left_is_salvaged() {
     let mut random = random();
     let place = Path::new("/recorded");
+    let (mut kept, mut tried) = (0, 0);
     for _ in 0..rounds(4) {
         let (mut image, _, _) = closed(&mut random);
         let whole = Recorder::holding(image.clone());
@@ -112,8 +113,9 @@ fn what_the_damage_left_is_salvaged() {
             random.fill(&mut log(&mut damaged)[from..to]);
             let damaged = Recorder::holding(damaged);
             let mut left = Salvage::on(&[(place, &damaged)]).unwrap();
-            // Of a dozen keys, a few groups that are lost, or are older than they should be.
-            assert!(!lines(&mut left).is_empty());
+            // Of a dozen keys, a few that are lost, or are older than they should be; where few were there, that may be all of them.
+            kept += usize::from(!lines(&mut left).is_empty());
+            tried += 1;
             // With a copy nothing is lost, whichever of the two is damaged.
             let mut both = Salvage::on(&[(place, &damaged), (place, &whole)]).unwrap();
             assert_eq!(lines(&mut both), all);
@@ -125,4 +127,5 @@ fn what_the_damage_left_is_salvaged() {
         assert_eq!(Salvage::on(&[(place, &rubbish)]).err().unwrap().kind(), Kind::NotFound);
         assert_eq!(lines(&mut Salvage::on(&[(place, &rubbish), (place, &whole)]).unwrap()), all);
     }
+    assert!(kept * 2 > tried, "{kept} of {tried}");
 }
