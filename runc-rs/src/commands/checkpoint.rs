@@ -1,6 +1,6 @@
 //! `checkpoint`: a running container, written down by criu.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::delete;
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
@@ -8,6 +8,7 @@ use crate::criu::checkpoint::{Place, checkpoint};
 use crate::criu::options::{Cgroups, Options};
 use crate::error::{Error, Result};
 use crate::log;
+use crate::root::clean;
 use crate::state::{Container, Status};
 
 /// The flags that `checkpoint` and `restore` share.
@@ -130,7 +131,8 @@ fn check_parent(images: &Path, parent: &str) -> Result<()> {
     if Path::new(parent).is_absolute() {
         return Err(Error::new("--parent-path must be relative"));
     }
-    let path: PathBuf = images.join(parent);
+    // By its text, as runc takes it: the images' own directory need not be there yet.
+    let path = clean(&images.join(parent));
     if !parent.is_empty() && !path.is_dir() {
         return Err(Error::new(format!("invalid --parent-path: {} is not a directory", path.display())));
     }
@@ -162,6 +164,17 @@ fn status_fd(matches: &Matches) -> Result<Option<i32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parent_is_beside_the_images() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("first")).unwrap();
+        let images = dir.path().join("second");
+        check_parent(&images, "../first").unwrap();
+        check_parent(&images, "").unwrap();
+        let text = check_parent(&images, "../third").unwrap_err().to_string();
+        assert!(text.starts_with("invalid --parent-path: ") && text.contains("/third"), "{text}");
+    }
 
     #[test]
     fn page_servers() {

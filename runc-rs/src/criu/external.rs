@@ -96,7 +96,9 @@ pub fn of_restore(all: &mut Writer, plan: &Plan, cgroup: &dyn Manager) -> Result
     let site = Site { root: &rootfs, procfs: &procfs };
     for mount in mounts(plan, cgroup)? {
         let place = resolved(site, &mount.destination).display().to_string();
-        external_mount(all, &place, &mount.source.display().to_string());
+        // criu takes a symbolic link for what is to be mounted, and cannot mount it.
+        let source = std::fs::canonicalize(&mount.source).unwrap_or(mount.source);
+        external_mount(all, &place, &source.display().to_string());
     }
     if plan.steps.iter().any(|step| matches!(step, Step::MaskedPaths(_))) {
         external_mount(all, "/dev/null", "/dev/null");

@@ -58,13 +58,17 @@ fn check_feature(field: u64, name: &str) -> Result<()> {
     }
 }
 
-/// Repeats what criu wrote about a failure, and puts its first words about it behind the error.
+/// Repeats what criu wrote about a failure, and puts its first words about it behind the error, unless its answer said
+/// why: the log has errors of probes that it got over, too.
 fn explain(error: Error, log: &Path) -> Error {
     let Ok(text) = crate::spec::read_bounded(log) else { return error };
     let text = String::from_utf8_lossy(&text).into_owned();
     let lines: Vec<&str> = text.lines().filter(|line| line.contains("Error")).collect();
     for line in lines.iter().take(MAX_LINES) {
         log::warn(format!("{}: {line}", log.display()));
+    }
+    if error.to_string().contains("Error (") {
+        return Error::new(format!("{error} (see {})", log.display()));
     }
     // What its helpers say of programs that failed comes before what they were for.
     let cause = lines.iter().find(|line| line.contains("Error (") && !line.contains("Error (criu/util.c"));
@@ -107,6 +111,8 @@ mod tests {
         std::fs::write(&log, "(00.1) fine\nError occurred at line: 5\n(00.1) Error (criu/util.c:6): exited\n(00.2) Error (a.c:1): no\n(00.3) Error (b.c:2): nor\n").unwrap();
         let text = explain(Error::new("criu failed"), &log).to_string();
         assert!(text.starts_with("criu failed: criu: Error (a.c:1): no (see "), "{text}");
+        let text = explain(Error::new("criu failed: Error (b.c:2): nor"), &log).to_string();
+        assert!(text.starts_with("criu failed: Error (b.c:2): nor (see "), "{text}");
         assert_eq!(explain(Error::new("x"), Path::new("/no/such")).to_string(), "x");
     }
 }

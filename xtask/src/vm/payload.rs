@@ -16,8 +16,30 @@ use super::disk;
 use crate::build;
 use crate::root::root;
 
-/// Modules that tests need.
-const MODULES: [&str; 3] = ["fs/overlayfs/overlay.ko", "drivers/block/loop.ko", "block/bfq.ko"];
+/// Modules that tests need, each after those that it builds on.
+const MODULES: [&str; 20] = [
+    "fs/overlayfs/overlay.ko",
+    "drivers/block/loop.ko",
+    "block/bfq.ko",
+    // criu asks for every socket there is, and for the tracked connections; and iptables locks the network for it.
+    "net/ipv4/inet_diag.ko",
+    "net/ipv4/raw_diag.ko",
+    "net/ipv4/tcp_diag.ko",
+    "net/ipv4/udp_diag.ko",
+    "net/netlink/netlink_diag.ko",
+    "net/packet/af_packet_diag.ko",
+    "net/unix/unix_diag.ko",
+    "lib/libcrc32c.ko",
+    "net/netfilter/nfnetlink.ko",
+    "net/ipv4/netfilter/nf_defrag_ipv4.ko",
+    "net/ipv6/netfilter/nf_defrag_ipv6.ko",
+    "net/netfilter/nf_conntrack.ko",
+    "net/netfilter/nf_conntrack_netlink.ko",
+    "net/netfilter/nf_tables.ko",
+    "net/netfilter/x_tables.ko",
+    "net/netfilter/nft_compat.ko",
+    "net/netfilter/xt_mark.ko",
+];
 /// The programs of this project.
 const PROGRAMS: [&str; 4] = ["runtimed", "rctl", "containerd-shim-runtimed-v2", "runc-rs"];
 const RUN: &str = include_str!("../../../tests/vm/guest/run");
@@ -123,6 +145,15 @@ const RECIPES: &[Recipe] = &[
         programs: &["runc-rs"],
     },
     Recipe {
+        name: "criu",
+        package: "vm",
+        folder: "tests/vm",
+        target: "criu",
+        under: &["unified"],
+        args: &["--ignored"],
+        programs: &["runc-rs"],
+    },
+    Recipe {
         name: "version-2",
         package: "vm",
         folder: "tests/vm",
@@ -208,10 +239,10 @@ pub fn make(suites: &[Suite], programs: &Path, kernel: &Kernel, folder: &Path) -
     for name in driven.collect::<BTreeSet<_>>() {
         strip(&programs.join(name), &tree.join("programs").join(name))?;
     }
-    for module in MODULES {
+    for (number, module) in MODULES.iter().enumerate() {
         let from = kernel.modules.join(module);
-        let name = from.file_name().context("a module has no name")?;
-        fs::copy(&from, tree.join("modules").join(name))
+        // Their order is that of their names.
+        fs::copy(&from, tree.join(format!("modules/{number:02}.ko")))
             .with_context(|| format!("copy {}", from.display()))?;
     }
     for suite in suites {
