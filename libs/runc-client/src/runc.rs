@@ -118,7 +118,8 @@ impl Runc {
         if self.debug {
             command.arg("--debug");
         }
-        if let Some(log) = &self.log {
+        // An executor refuses to work without its log; where there is no place for one, it says on standard error what there is to say.
+        if let Some(log) = self.log.as_deref().filter(|log| log.parent().is_none_or(Path::is_dir)) {
             command.arg("--log").arg(log).args(["--log-format", "json"]);
         }
         if self.systemd_cgroup {

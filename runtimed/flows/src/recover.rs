@@ -119,9 +119,14 @@ impl Flows {
         let _step = marks::step("flows.recover.lost")?;
         let state = tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default();
         if state.is_started() {
-            tables::change_state(&self.rooms().store, namespace, id, |state| {
+            let ended = self.rooms().tasks.clear_lost(namespace, id).await.unwrap_or_else(|error| {
+                tracing::warn!(container = %id, error = %error.chain(), "what is left of a lost container stays");
+                None
+            });
+            let code = ended.map_or(LOST, |exit| exit.status);
+            tables::change_state(&self.rooms().store, namespace, id, move |state| {
                 state.finished_at = Some(SystemTime::now());
-                state.exit_code = LOST;
+                state.exit_code = code;
                 state.error = "the container was lost while the daemon was down".to_owned();
             })
             .await?;

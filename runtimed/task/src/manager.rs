@@ -43,6 +43,12 @@ impl Tasks {
         Ok(Tasks { table })
     }
 
+    /// For a task that ran when an earlier daemon died, and whose bundle was not found by [`open`](Tasks::open): ends what is left of it, and
+    /// says how it ended. `None` if there is such a task, or nothing left of it.
+    pub async fn clear_lost(&self, namespace: &Namespace, id: &ContainerId) -> Result<Option<Exit>> {
+        restore::clear_lost(&self.table, &(namespace.clone(), id.clone())).await
+    }
+
     /// The namespaces that had a task since this daemon was started, or since one before it that could not
     /// [forget](Tasks::forget_namespace) them, whether or not they have one still.
     pub fn namespaces(&self) -> Vec<Namespace> {

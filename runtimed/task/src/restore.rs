@@ -18,8 +18,11 @@ use crate::actor::{self, Actor};
 use crate::bundle::{self, Bootstrap, Bundle, Ended, Hidden};
 use crate::ledger::Ledger;
 use crate::table::{Key, Table, blocking};
-use crate::types::Config;
+use crate::types::{Config, Exit};
 use crate::{shim_delete, shim_end, shim_serve};
+
+/// Where the executors of containerd's shims keep what they know, unless they are told otherwise: a folder a namespace, in it one a container.
+const EXECUTORS: &str = "/run/containerd/runc";
 
 /// What a bundle says of its task.
 enum Found {
@@ -69,7 +72,8 @@ pub(crate) async fn restore(table: &Arc<Table>) -> Result<()> {
                 table.reserve(&key).await?;
                 let table = table.clone();
                 restored.spawn(async move {
-                    clean(&table.shared.config, &key, bundle).await;
+                    // Nobody was told of it: nobody is told how it ended.
+                    let _ = clean(&table.shared.config, &key, bundle).await;
                     table.remove(&key);
                 });
             }
@@ -141,18 +145,35 @@ async fn claimed(table: &Table, key: &Key, reported: Option<Ended>) -> Result<Le
 }
 
 /// Takes away what a creation left that nobody was told the success of.
-async fn clean(config: &Config, key: &Key, bundle: Bundle) {
+async fn clean(config: &Config, key: &Key, bundle: Bundle) -> Result<Exit> {
     let (namespace, id) = key;
     let _step = marks::begun("task.open.clean");
     tracing::info!(%namespace, %id, "remove a half made task");
     shim_end::clear_strays(bundle.path(), id).await;
     shim_serve::remove_socket(config, namespace, id);
-    if let Err(error) = shim_delete::delete(config, namespace, id, &bundle).await {
+    let ended = shim_delete::delete(config, namespace, id, &bundle).await;
+    if let Err(error) = &ended {
         tracing::debug!(%namespace, %id, error = %error.chain(), "clean after a half made task");
     }
     if let Err(error) = blocking(move || bundle.remove()).await {
         tracing::warn!(%namespace, %id, error = %error.chain(), "remove a half made task");
     }
+    ended
+}
+
+/// Ends what is left of a task that ran, and of which there is no bundle: nothing says where its shim is, but the executor may know its
+/// container still. Says how it ended; nothing is left after a reboot.
+pub(crate) async fn clear_lost(table: &Table, key: &Key) -> Result<Option<Exit>> {
+    let (namespace, id) = key;
+    if table.find(key).is_ok() || !Path::new(EXECUTORS).join(namespace.as_str()).join(id.as_str()).exists() {
+        return Ok(None);
+    }
+    tracing::warn!(%namespace, %id, "the bundle of a task has vanished; what is left of its container is ended");
+    let config = &table.shared.config;
+    let bundle = Bundle::of(config, namespace, id);
+    // Whoever cleans works there.
+    fs::create_dir_all(bundle.path()).context(|| format!("mkdir -p {}", bundle.path().display()))?;
+    clean(config, key, bundle).await.map(Some)
 }
 
 fn look(bundle: &Bundle) -> Result<Found> {

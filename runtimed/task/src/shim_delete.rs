@@ -13,9 +13,13 @@ use proto_shim::task::v3::DeleteResponse;
 use crate::bundle::Bundle;
 use crate::cgroup;
 use crate::shim_conn::convert;
+use crate::shim_lookup;
 use crate::shim_start::{Launch, command, run};
 use crate::table::blocking;
 use crate::types::{Config, Exit};
+
+/// The runtime that containerd takes when it is told of none.
+const USUAL: &str = "io.containerd.runc.v2";
 
 /// The status of a process of which nothing is known but that it ended (containerd's `UnknownExitStatus`).
 pub(crate) const UNKNOWN_STATUS: u32 = 255;
@@ -58,7 +62,11 @@ async fn command_delete(
     bundle: &Bundle,
 ) -> Result<Exit> {
     let _step = marks::step("task.shim.delete")?;
-    let binary = bundle.read_binary()?;
+    let binary = match bundle.read_binary() {
+        // Somebody has removed it: any shim knows how to end what it has not started.
+        Err(error) if error.is_not_found() => usual(config).ok_or(error)?,
+        binary => binary?,
+    };
     let launch = Launch { config, namespace, id, binary: &binary, bundle: bundle.path() };
     let mut command = command(launch);
     command.arg("-bundle").arg(bundle.path()).arg("delete");
@@ -69,6 +77,12 @@ async fn command_delete(
     }
     let answer = DeleteResponse::parse_from_bytes(&output.stdout).kind(Kind::DataLoss, shown)?;
     Ok(convert::exit(&answer))
+}
+
+/// The shim for whoever asks for none.
+fn usual(config: &Config) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    shim_lookup::find(USUAL, &config.runtimes, &path, &config.binary).ok()
 }
 
 /// The exit to report when even the command cannot tell.

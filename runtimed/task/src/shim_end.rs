@@ -191,7 +191,9 @@ fn strays(folder: &Path, id: &ContainerId) -> io::Result<Vec<(u32, Stray)>> {
 
 fn is_stray(pid: u32, folder: &Path, id: &ContainerId) -> Option<Stray> {
     let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    if cwd != folder {
+    // A folder that was removed, and made again, is not the same (proc_pid_cwd(5)).
+    let removed = || cwd.to_str().and_then(|cwd| cwd.strip_suffix(" (deleted)")).map(Path::new);
+    if cwd != folder && removed() != Some(folder) {
         return None;
     }
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
