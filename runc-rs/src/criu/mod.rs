@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 mod external;
+mod lent;
 pub mod options;
 pub mod restore;
 mod rpc;

@@ -7,6 +7,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use oci::runtime::Spec;
 
 use super::checkpoint::{DESCRIPTORS, Place};
+use super::lent::Lent;
 use super::options::{Options, cgroup_root, inherited};
 use super::rpc::{Criu, Kind};
 use super::wire::Writer;
@@ -118,7 +119,9 @@ impl Restoration<'_> {
         self.container.state.cgroup_paths = self.manager.paths();
         external::mount_points(self.plan)?;
         let root = BoundRoot::new(&self.plan.rootfs, &self.container.dir)?;
+        let lent = options.images.as_ref().map(|images| Lent::new(images, self.plan)).transpose()?;
         let done = self.ask(options, &root.path.display().to_string());
+        drop(lent);
         // criu has looked at it for the last time.
         drop(root);
         done.map_err(|e| explain(e, &place.log(LOG)))?;

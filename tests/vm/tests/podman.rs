@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use harness::sh;
-use vm::{as_user, program};
+use vm::{as_user, program, until};
 
 const ARCHIVE: &str = "/vm/busybox.tar";
 const IMAGE: &str = "docker.io/library/busybox:latest";
@@ -78,4 +78,29 @@ fn a_users_containers_are_scopes_of_the_users() -> Result<()> {
     let copy = "/home/user/busybox.tar";
     fs::copy(ARCHIVE, copy)?;
     Podman { user: true }.drives_a_container(copy)
+}
+
+#[test]
+#[ignore = "cargo xtask vm-test runs it"]
+fn a_container_is_written_down_and_restored() -> Result<()> {
+    let podman = Podman { user: false };
+    podman.ok(&["load", "--quiet", "--input", ARCHIVE])?;
+    let count = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done";
+    podman.ok(&["run", "-d", "--network", "none", "--name", "counter", IMAGE, "sh", "-c", count])?;
+    let numbers = || -> Result<Vec<u32>> {
+        Ok(podman.ok(&["logs", "counter"])?.lines().filter_map(|line| line.parse().ok()).collect())
+    };
+    until("it counts", || Ok(numbers()?.len() > 2))?;
+    podman.ok(&["container", "checkpoint", "counter"])?;
+    ensure!(
+        podman.ok(&["inspect", "--format", "{{.State.Checkpointed}} {{.State.Running}}", "counter"])?
+            == "true false"
+    );
+    let before = numbers()?.len();
+    podman.ok(&["container", "restore", "counter"])?;
+    until("it counts on", || Ok(numbers()?.len() > before + 2))?;
+    let all = numbers()?;
+    ensure!(all.iter().copied().eq(1..=u32::try_from(all.len())?), "{all:?}");
+    podman.ok(&["rm", "--force", "--time", "0", "counter"])?;
+    Ok(())
 }

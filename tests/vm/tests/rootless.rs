@@ -55,6 +55,7 @@ fn without_a_bus_the_reason_is_said() -> Result<()> {
 fn a_delegated_cgroup_is_enough() -> Result<()> {
     let mut bundle = Bundle::rootless(&[], "cat /proc/self/cgroup; exec sleep 1000")?;
     bundle.limit("pids", json!({"limit": 23}));
+    bundle.limit("memory", json!({"limit": 48 << 20}));
     bundle.at("part");
     let path = bundle.write()?;
     let words: Vec<String> = {
@@ -86,6 +87,7 @@ fn a_delegated_cgroup_is_enough() -> Result<()> {
     run.args(["--service-type=exec", "/bin/sh", "script"]).args(&words).arg(&path).arg(&bundle.id);
     sh::run(&mut run).with_context(|| format!("{:?}", bundle.output()))?;
     ensure!(bundle.file("pids.max")? == "23", "{}", bundle.file("pids.max")?);
+    ensure!(bundle.file("memory.max")? == "50331648", "{}", bundle.file("memory.max")?);
     until("it has spoken", || Ok(bundle.output()? == "0::/\n"))
         .with_context(|| format!("{:?}", bundle.output()))?;
     let cgroup = bundle.cgroup("")?;

@@ -15,7 +15,7 @@ use super::Parts;
 use super::report::Report;
 
 /// How long all of it may take. Emulation on a busy machine is slow; a machine that hangs is worse.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(900);
 /// How much of the kernel's log is shown when the machine has died.
 const SHOWN: usize = 40;
 

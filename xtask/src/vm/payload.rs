@@ -154,6 +154,15 @@ const RECIPES: &[Recipe] = &[
         programs: &["runc-rs"],
     },
     Recipe {
+        name: "criu-version-1",
+        package: "vm",
+        folder: "tests/vm",
+        target: "criu",
+        under: &["legacy"],
+        args: &["--ignored", "a_counter"],
+        programs: &["runc-rs"],
+    },
+    Recipe {
         name: "version-2",
         package: "vm",
         folder: "tests/vm",
