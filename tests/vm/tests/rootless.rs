@@ -1,6 +1,7 @@
 //! An ordinary user's containers: as units of the user's own service manager, and below a cgroup that was delegated to the user.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -94,6 +95,62 @@ fn a_delegated_cgroup_is_enough() -> Result<()> {
     ensure!(cgroup.ends_with("part"), "{}", cgroup.display());
     ensure!(cgroup.to_string_lossy().contains("user@1000.service"), "{}", cgroup.display());
     bundle.ok(&["kill", "ID", "KILL"])?;
+    Ok(())
+}
+
+/// A cgroup that root has made, and given to the user.
+struct Given(PathBuf);
+
+impl Given {
+    fn new(name: &str) -> Result<Given> {
+        let top = Path::new("/sys/fs/cgroup");
+        fs::write(top.join("cgroup.subtree_control"), "+memory +pids")?;
+        let given = Given(top.join(name));
+        fs::create_dir(&given.0)?;
+        let files =
+            ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"].map(|file| given.0.join(file));
+        sh::run(Command::new("chown").arg("user").args(files))?;
+        sh::run(as_user("mkdir").arg(given.0.join("leaf")))?;
+        Ok(given)
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        for dir in [self.0.join("leaf"), self.0.clone()] {
+            let gone = fs::remove_dir(&dir);
+            assert!(gone.is_ok() || std::thread::panicking(), "{}: {gone:?}", dir.display());
+        }
+    }
+}
+
+#[test]
+#[ignore = "cargo xtask vm-test runs it"]
+fn a_cgroup_that_was_given_away_is_enough() -> Result<()> {
+    let mut bundle = Bundle::rootless(&[], "exec sleep 1000")?;
+    let given = Given::new(&format!("{}-given", bundle.id))?;
+    bundle.limit("pids", json!({"limit": 24}));
+    bundle.limit("memory", json!({"limit": 40 << 20}));
+    bundle.at(&format!("/{}-given/part", bundle.id));
+    let path = bundle.write()?;
+    let command = bundle.command(&["run", "--detach", "--bundle"]);
+    // Into the cgroup as root: the user cannot move anything out of another one.
+    let enter = "echo $$ >\"$0\" && exec \"$@\" </dev/null >/dev/null 2>complaint";
+    let mut run = Command::new("sh");
+    run.args(["-c", enter])
+        .arg(given.0.join("leaf/cgroup.procs"))
+        .arg(command.get_program())
+        .args(command.get_args());
+    let status = run.arg(&path).arg(&bundle.id).current_dir(&path).status()?;
+    ensure!(status.success(), "{}", fs::read_to_string(path.join("complaint"))?);
+    ensure!(bundle.cgroup("")? == given.0.join("part"));
+    ensure!(bundle.file("pids.max")? == "24" && bundle.file("memory.max")? == "41943040");
+    bundle.ok(&["update", "--pids-limit", "14", "ID"])?;
+    ensure!(bundle.file("pids.max")? == "14");
+    bundle.ok(&["pause", "ID"])?;
+    ensure!(bundle.file("cgroup.events")?.contains("frozen 1"));
+    bundle.ok(&["delete", "--force", "ID"])?;
+    ensure!(!given.0.join("part").exists());
     Ok(())
 }
 
