@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use e2e::{Use, scene};
 use harness::Scene;
+use harness::hostile::{Asked, Entry, How, Image, Registry, Reply};
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,7 +19,6 @@ fn piped(scene: &Scene, args: &[&str]) -> Result<Child> {
     command.spawn().context("start rctl")
 }
 
-/// Waits until `done` says so.
 /// What the daemon has open.
 fn open_files(scene: &Scene) -> Vec<String> {
     let folder = format!("/proc/{}/fd", scene.pid().unwrap_or_default());
@@ -26,6 +26,7 @@ fn open_files(scene: &Scene) -> Vec<String> {
     entries.filter_map(|entry| Some(std::fs::read_link(entry.path()).ok()?.display().to_string())).collect()
 }
 
+/// Waits until `done` says so.
 fn until(what: &str, scene: &Scene, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let began = Instant::now();
     while !done()? {
@@ -183,6 +184,47 @@ fn an_upload_that_breaks_off_leaves_no_content() -> Result<()> {
     }
     until("an end of the uploads", &scene, || Ok(scene.ok(&["content", "ls", "--quiet"])? == content))?;
     ensure!(scene.ok(&["run", "--rm", "busybox", "echo", "still here"])? == "still here\n");
+    scene.finish()
+}
+
+/// What a daemon holds of images: blobs, layers, and leases on them.
+fn held(scene: &Scene) -> Result<String> {
+    let nouns = [&["content", "ls", "--quiet"][..], &["snapshots", "ls"], &["leases", "ls", "--quiet"]];
+    nouns.into_iter().map(|noun| scene.ok(noun)).collect()
+}
+
+#[test]
+fn a_pull_whose_client_vanished_leaves_nothing() -> Result<()> {
+    let scene = scene()?;
+    let noise: Vec<u8> =
+        (0..1u64 << 20).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    let image = Image::of(&[vec![Entry::file("a", &noise)], vec![Entry::file("b", &noise)]]);
+    let layer = image.layers[1].clone();
+    // It sends a part of one layer, and then nothing for as long as the client likes to wait.
+    let stalled = move |asked: &Asked| {
+        let half = Reply::new(200, &layer.bytes).sent(How::Stall(layer.bytes.len() / 2));
+        (asked.path.contains(&layer.digest) && asked.method == "GET").then_some(half)
+    };
+    let registry = Registry::start(&image, stalled)?;
+    let before = held(&scene)?;
+    for _ in 0..3 {
+        let asked = registry.asked(&image.layers[1].digest).len();
+        let mut client = piped(&scene, &["pull", &registry.name()])?;
+        until("a layer on its way", &scene, || Ok(registry.asked(&image.layers[1].digest).len() > asked))?;
+        until("the other layer", &scene, || {
+            Ok(scene.ok(&["content", "ls", "--quiet"])?.contains(&image.layers[0].digest))
+        })?;
+        client.kill()?;
+        client.wait()?;
+        let ended = until("an end of the pull", &scene, || Ok(held(&scene)? == before));
+        ended.with_context(|| format!("held before:\n{before}and now:\n{:?}", held(&scene)))?;
+    }
+    ensure!(!scene.ok(&["images"])?.contains("strange"), "half an image has a name");
+    // What was begun may be gone on with for a day; then nothing of it is left.
+    let honest = Registry::start(&image, |_| None)?;
+    scene.ok(&["pull", &honest.name()])?;
+    let active = scene.ok(&["content", "active"])?;
+    ensure!(!active.contains("sha256"), "{active}");
     scene.finish()
 }
 

@@ -1,6 +1,7 @@
 //! Images, archives and registries that mean harm, through a real daemon: each gets an error that names what is wrong, and
 //! leaves nothing behind.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -149,6 +150,11 @@ fn bad_layers() -> Vec<(&'static str, Image, &'static str)> {
     ]
 }
 
+/// A value in a value in a value.
+fn nested(depth: usize) -> serde_json::Value {
+    (0..depth).fold(json!(1), |inner, _| json!([inner]))
+}
+
 /// Documents that lie, and what the error says of each.
 fn bad_documents() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let good = || one(vec![Entry::file("f", b"x")]);
@@ -208,6 +214,28 @@ fn bad_documents() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             ]),
             "schemaVersion 0 is not supported",
         ),
+        (
+            "a manifest past the limit",
+            with(&|i| {
+                let manifest = i.manifest_blob().bytes;
+                i.manifest = Some([manifest, vec![b' '; 9 << 20]].concat());
+            }),
+            "8388608",
+        ),
+        (
+            "an index past the limit",
+            tar(&[
+                Entry::file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#),
+                Entry::file("index.json", &vec![b' '; 9 << 20]),
+            ]),
+            "index.json",
+        ),
+        (
+            "docker's manifest nested deep",
+            tar(&[Entry::file("manifest.json", deep.as_bytes())]),
+            "manifest.json",
+        ),
+        ("a config nested deep", with(&|i| i.config = nested(500)), "config"),
         (
             "a foreign layer",
             {
@@ -514,6 +542,63 @@ fn a_full_disk_leaves_nothing_half() -> Result<()> {
     done?;
     stopped?;
     scene.finish()
+}
+
+/// The same for the folder of bundles and sockets: a container that there is no room for is told so, and takes nothing.
+#[test]
+fn a_full_state_folder_makes_no_container() -> Result<()> {
+    let mut scene = Scene::with_programs(&programs::folder()?)?;
+    let run = scene.root().join("run");
+    std::fs::create_dir(&run)?;
+    mounted(&run, "size=1m")?;
+    let done = crowded(&mut scene, &run).with_context(|| scene.log());
+    if done.is_err() {
+        // Nothing may keep the small disk.
+        scene.rctl(&["rm", "--force", "before", "one", "two"])?;
+    }
+    let stopped = if scene.pid().is_some() { scene.stop_daemon() } else { Ok(()) };
+    sh::run(std::process::Command::new("umount").arg(&run)).context("take the small disk down")?;
+    done?;
+    stopped?;
+    scene.finish()
+}
+
+fn crowded(scene: &mut Scene, run: &Path) -> Result<()> {
+    scene.start_daemon()?;
+    e2e::load(scene)?;
+    scene.ok(&["run", "--rm", "busybox", "true"])?;
+    scene.ok(&["run", "-d", "--name", "before", "busybox", "sleep", "1000"])?;
+    let lines = |nouns: &[&str]| -> Result<usize> { Ok(scene.ok(nouns)?.lines().count()) };
+    let snapshots = lines(&["snapshots", "ls"])?;
+    // All that there is room for.
+    let filler = run.join("filler");
+    let mut file = std::fs::File::create(&filler)?;
+    while file.write_all(&[1; 4096]).is_ok() {}
+    drop(file);
+    for name in ["one", "two"] {
+        let said = scene.rctl(&["run", "-d", "--name", name, "busybox", "sleep", "1000"])?;
+        ensure!(said.code == 125 && said.stderr.contains("No space left on device"), "{said:?}");
+        ensure!(said.stderr.len() < 4096, "{} bytes of error", said.stderr.len());
+    }
+    // Those that run go on, and can be ended.
+    let said = scene.rctl(&["exec", "before", "true"])?;
+    ensure!(said.code != 0 && said.stderr.contains("No space left on device"), "{said:?}");
+    ensure!(lines(&["tasks", "ls", "--quiet"])? == 1);
+    scene.ok(&["kill", "before"])?;
+    ensure!(scene.ok(&["wait", "before"])? == "137\n");
+    std::fs::remove_file(&filler)?;
+    // What was made before there was no room, docker keeps, too: it can be started, or removed.
+    for name in ["one", "two"] {
+        scene.rctl(&["rm", "--force", name])?;
+        scene.ok(&["run", "-d", "--name", name, "busybox", "sleep", "1000"])?;
+    }
+    scene.ok(&["rm", "--force", "before", "one", "two"])?;
+    let began = Instant::now();
+    while lines(&["snapshots", "ls"])? != snapshots - 1 {
+        ensure!(began.elapsed() < PATIENCE, "{}", scene.ok(&["snapshots", "ls"])?);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 fn full(scene: &mut Scene, lib: &Path) -> Result<()> {

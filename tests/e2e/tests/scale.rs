@@ -65,7 +65,7 @@ fn many_containers_come_stay_and_go() -> Result<()> {
     scene.ok(&["run", "--rm", "busybox", "true"])?;
     let idle = Use::of(scene.pid().context("a daemon runs")?)?;
     println!("{count} containers; idle, the daemon has {idle}");
-    let events = Events::listen(&scene)?;
+    let events = Events::listen(&scene, "/tasks/start")?;
     let begun = Instant::now();
     each(&scene, count, |number| {
         ["run", "-d", "--name", &format!("c{number}"), "busybox", "sleep", "100000"]
@@ -90,10 +90,11 @@ fn many_containers_come_stay_and_go() -> Result<()> {
     ensure!(scene.ok(&["exec", "c0", "echo", "here"])? == "here\n");
     if let Some(events) = events {
         // The subscription ended with the daemon that it was made with: it saw every start.
-        let starts = events.end()?;
+        let starts = events.end()?.len();
         ensure!(starts == count, "{starts} starts were told of {count}");
     }
 
+    let events = Events::listen(&scene, "/tasks/exit")?;
     let begun = Instant::now();
     let all: Vec<String> = (0..count).map(|number| format!("c{number}")).collect();
     let mut args = vec!["rm", "--force"];
@@ -110,29 +111,47 @@ fn many_containers_come_stay_and_go() -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     println!("after all, the daemon has {}", Use::of(daemon)?);
+    // Each end was told once, over a restart and all.
+    scene.kill_daemon()?;
+    if let Some(events) = events {
+        let mut exits = Vec::new();
+        for line in events.end()? {
+            let (_, event) = line.split_once('{').with_context(|| line.clone())?;
+            let event: serde_json::Value = serde_json::from_str(&format!("{{{event}"))?;
+            // That of the exec may come late, too.
+            if event["id"] == event["container_id"] {
+                exits.push(event["id"].to_string());
+            }
+        }
+        exits.sort();
+        ensure!(exits.len() == count, "{} exits were told of {count}: {exits:?}", exits.len());
+        exits.dedup();
+        ensure!(exits.len() == count, "of {} containers it was told that they ended", exits.len());
+    }
+    scene.start_daemon()?;
     scene.finish()
 }
 
 /// Events as `ctr` sees them.
 struct Events {
     client: Child,
-    counting: std::thread::JoinHandle<usize>,
+    listening: std::thread::JoinHandle<Vec<String>>,
 }
 
 impl Events {
-    /// Listens from here on; `None` where there is no `ctr`.
-    fn listen(scene: &Scene) -> Result<Option<Events>> {
+    /// Takes down the events of `topic` from here on; `None` where there is no `ctr`.
+    fn listen(scene: &Scene, topic: &'static str) -> Result<Option<Events>> {
         if !harness::needs("events of many containers", &["ctr"]) {
             return Ok(None);
         }
         let mut client = scene.ctr_command(Path::new("ctr"), &["events"]).stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(client.stdout.take().context("stdout is piped")?).lines();
         let (tell, heard) = std::sync::mpsc::channel();
-        let counting = std::thread::spawn(move || {
+        let listening = std::thread::spawn(move || {
             // It listens once it has heard of a thing that is done again and again until it does.
             let _ = lines.by_ref().map_while(std::io::Result::ok).find(|line| line.contains("/images/"));
             let _ = tell.send(());
-            lines.map_while(std::io::Result::ok).filter(|line| line.contains("/tasks/start")).count()
+            lines.map_while(std::io::Result::ok).filter(|line| line.contains(topic)).collect()
         });
         let begun = Instant::now();
         while heard.try_recv().is_err() {
@@ -140,13 +159,13 @@ impl Events {
             scene.ok(&["tag", "busybox", "heard"])?;
             scene.ok(&["rmi", "heard"])?;
         }
-        Ok(Some(Events { client, counting }))
+        Ok(Some(Events { client, listening }))
     }
 
-    /// How many starts were heard of until the daemon ended.
-    fn end(mut self) -> Result<usize> {
+    /// What was heard until the daemon ended.
+    fn end(mut self) -> Result<Vec<String>> {
         self.client.wait()?;
-        self.counting.join().map_err(|_| anyhow::anyhow!("the counting panicked"))
+        self.listening.join().map_err(|_| anyhow::anyhow!("the listening panicked"))
     }
 }
 
