@@ -31,6 +31,7 @@ pub(crate) enum Verb {
     Kill,
     Delete,
     Resize,
+    Checkpoint,
 }
 
 /// May init be asked for this now?
@@ -47,6 +48,7 @@ pub(crate) fn init_allows(status: Status, verb: Verb) -> Result<()> {
         | (Verb::Exec, Created | Running)
         | (Verb::Kill, Created | Running | Pausing | Paused)
         | (Verb::Delete, Created | Stopped)
+        | (Verb::Checkpoint, Running | Paused)
         | (Verb::Resize, _) => return Ok(()),
         (Verb::Kill, Stopped) => return Err(finished()),
         (Verb::Start, other) => format!("cannot start a {} process", name(other)),
@@ -57,6 +59,8 @@ pub(crate) fn init_allows(status: Status, verb: Verb) -> Result<()> {
         (Verb::Resume, Running) => "cannot resume a running process".into(),
         (Verb::Resume, other) => format!("cannot resume a {} container", name(other)),
         (Verb::Update, Stopped) => "cannot update a stopped container".into(),
+        (Verb::Checkpoint, Stopped) => "cannot checkpoint a stopped container".into(),
+        (Verb::Checkpoint, other) => format!("cannot checkpoint a task in {} state", name(other)),
         (Verb::Exec, other) => format!("cannot exec in a {} state", name(other)),
     };
     Err(Error::precondition(refusal))
@@ -102,7 +106,7 @@ mod tests {
     #[test]
     fn each_verb_has_its_states() {
         use Status::*;
-        let table: [(Verb, &[Status]); 8] = [
+        let table: [(Verb, &[Status]); 9] = [
             (Verb::Start, &[Created]),
             (Verb::Pause, &[Running]),
             (Verb::Resume, &[Paused]),
@@ -111,6 +115,7 @@ mod tests {
             (Verb::Kill, &[Created, Running, Pausing, Paused]),
             (Verb::Delete, &[Created, Stopped]),
             (Verb::Resize, &ALL),
+            (Verb::Checkpoint, &[Running, Paused]),
         ];
         for (verb, allowed) in table {
             for status in ALL {

@@ -11,10 +11,10 @@ use proto_shim::events::{
     TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskOOM, TaskStart,
 };
 use proto_shim::metrics::{v1, v2};
-use proto_shim::options::ProcessDetails;
+use proto_shim::options::{CheckpointOptions, ProcessDetails};
 use proto_shim::task::v3::*;
 use proto_shim::types::{Mount, Status};
-use proto_shim::{Message, TypeUrl, unpack};
+use proto_shim::{Message, TypeUrl, pack, unpack};
 use serde_json::json;
 use ttrpc::Code;
 
@@ -371,6 +371,41 @@ async fn pause_resume_and_metrics() {
     assert_eq!(pids, 1);
     shim.kill("", 9).await.unwrap();
     shim.wait("").await;
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+/// With a criu that works on the kernel, or with its own words about why not.
+#[tokio::test]
+async fn a_checkpoint_is_taken_of_what_runs() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "exec sleep 1000").await;
+    shim.create(&shim.create_request(&daemon, "", "")).await;
+    let images = shim.bundle.join("images");
+    let request = |exit: bool| {
+        let options = pack(&CheckpointOptions { exit, ..CheckpointOptions::default() }).unwrap();
+        let path = images.display().to_string();
+        CheckpointTaskRequest { id: "c1".into(), path, options: Some(options).into(), ..Default::default() }
+    };
+    let refusal = code(shim.task.checkpoint(quick(), &request(false)).await);
+    assert_eq!(refusal, (Code::FAILED_PRECONDITION, "cannot checkpoint a task in created state".into()));
+    shim.run("").await.unwrap();
+    let works = std::process::Command::new("criu").arg("check").output().is_ok_and(|o| o.status.success());
+    let taken = shim.task.checkpoint(quick(), &request(false)).await;
+    assert_eq!(shim.state("").await.status.enum_value(), Ok(Status::RUNNING));
+    assert!(!shim.bundle.join("criu-work").exists());
+    if works {
+        taken.unwrap();
+        assert!(images.join("pstree.img").exists());
+        shim.task.checkpoint(quick(), &request(true)).await.unwrap();
+    } else {
+        let (_, said) = code(taken);
+        let log = shim.bundle.join("criu-dump.log");
+        assert!(said.starts_with("OCI runtime checkpoint failed: criu failed: type DUMP"), "{said}");
+        assert!(said.ends_with(&format!(" path= {}", log.display())) && log.exists(), "{said}");
+        shim.kill("", 9).await.unwrap();
+    }
+    assert_eq!(shim.wait("").await, 137);
     shim.delete("").await.unwrap();
     shim.shutdown().await;
 }

@@ -10,6 +10,7 @@
 //! [`PidfdSpawner`].
 
 mod async_fd;
+mod checkpoint;
 mod console;
 mod create;
 pub mod doors;
@@ -23,6 +24,7 @@ mod spawn;
 mod stdio;
 
 pub use async_fd::async_fd;
+pub use checkpoint::CheckpointOptions;
 pub use console::ConsoleSocket;
 pub use create::{CreateOptions, ExecOptions};
 pub use error::{Error, Kind, Result};

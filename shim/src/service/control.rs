@@ -6,7 +6,7 @@ use errors::{Error, Result};
 use proto_shim::Empty;
 use proto_shim::events::{TaskPaused, TaskResumed};
 use proto_shim::task::v3::{
-    CheckpointTaskRequest, CloseIORequest, PauseRequest, ResizePtyRequest, ResumeRequest, UpdateTaskRequest,
+    CloseIORequest, PauseRequest, ResizePtyRequest, ResumeRequest, UpdateTaskRequest,
 };
 
 use super::{Service, executor_error};
@@ -56,13 +56,6 @@ impl Service {
         let updated = container.runc.update(&container.id, resources.value).await;
         updated.map_err(|error| executor_error("OCI runtime update failed", error))?;
         Ok(Empty::default())
-    }
-
-    /// # Errors
-    /// Unimplemented: CRIU is not driven yet.
-    pub(crate) async fn checkpoint(self: Arc<Self>, request: CheckpointTaskRequest) -> Result<Empty> {
-        self.container(&request.id)?;
-        Err(Error::unimplemented("checkpointing a container is not supported"))
     }
 
     /// # Errors

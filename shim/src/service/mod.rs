@@ -15,6 +15,7 @@ use crate::publisher::Publisher;
 use crate::reaper::Reaper;
 use crate::sync::lock;
 
+mod checkpoint;
 mod control;
 mod create;
 mod delete;

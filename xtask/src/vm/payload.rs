@@ -105,7 +105,7 @@ const RECIPES: &[Recipe] = &[
         folder: "shim",
         target: "life",
         under: &["unified"],
-        args: &["pause_resume_and_metrics", "running_out_of_memory_is_told"],
+        args: &["pause_resume_and_metrics", "running_out_of_memory_is_told", "a_checkpoint_is_taken"],
         programs: &["containerd-shim-runtimed-v2", "runc-rs"],
     },
     Recipe {
