@@ -28,6 +28,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub async fn serve(config: &Config) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context(|| "listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context(|| "listen for SIGINT")?;
+    task::raise_files();
     let address = &config.grpc.address;
     let grpc = bind(address, config.grpc.uid, config.grpc.gid).await?;
     let ttrpc = bind(&ttrpc_path(address), 0, 0).await?;

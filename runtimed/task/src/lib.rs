@@ -14,6 +14,7 @@ mod call;
 mod cgroup;
 mod create;
 pub mod doors;
+mod files;
 mod ledger;
 mod manager;
 mod process;
@@ -29,5 +30,6 @@ mod state;
 mod table;
 mod types;
 
+pub use files::raise_files;
 pub use manager::Tasks;
 pub use types::{Config, Create, Exec, Exit, Io, Mount, Process, Ran, Status, Timeouts};

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
 use crate::bundle::Bootstrap;
+use crate::files;
 use crate::shim_conn::convert::theirs;
 use crate::shim_end::{self, Held};
 use crate::shim_start::{self, Launch};
@@ -151,6 +152,7 @@ fn spawn(launch: Launch<'_>, listener: UnixListener, attach: bool) -> Result<Spa
     let held = pid.and_then(Held::open);
     if let Some(pid) = pid {
         yield_first(pid);
+        files::give_back(pid);
     }
     Ok((pid, held, client))
 }

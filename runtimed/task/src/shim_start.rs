@@ -28,6 +28,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use crate::bundle::Bootstrap;
+use crate::files;
 use crate::shim_conn::convert::theirs;
 use crate::shim_end;
 use crate::types::Config;
@@ -203,6 +204,9 @@ impl Output {
 pub(crate) async fn run(mut command: Command, input: &[u8], limit: Duration) -> Result<Output> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().context(|| "spawn")?;
+    if let Some(pid) = child.id() {
+        files::give_back(pid);
+    }
     match tokio::time::timeout(limit, converse(&mut child, input)).await {
         Ok(output) => output.context(|| "read its output"),
         Err(_) => {

@@ -179,6 +179,40 @@ fn shims(scene: &Scene) -> Result<(usize, usize)> {
     Ok((memory, count))
 }
 
+/// The soft limit of open files of a process.
+fn files_of(pid: u32) -> Result<u64> {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits"))?;
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).context("Max open files")?;
+    Ok(line.split_whitespace().nth(3).context("a soft limit")?.parse()?)
+}
+
+#[test]
+fn a_daemon_raises_the_limit_of_open_files_for_itself_alone() -> Result<()> {
+    if !harness::needs("a_daemon_raises_the_limit_of_open_files_for_itself_alone", &["prlimit"]) {
+        return Ok(());
+    }
+    let mut scene = Scene::with_programs(&harness::programs::folder()?)?;
+    scene.launch_with(&["prlimit", "--nofile=100:5000"]);
+    scene.start_daemon()?;
+    e2e::load(&scene)?;
+    ensure!(files_of(scene.pid().context("a daemon runs")?)? == 5000);
+    // Far more than fit into what it was started with.
+    each(&scene, 40, |number| {
+        ["run", "-d", "--name", &format!("c{number}"), "busybox", "sleep", "100000"]
+            .map(str::to_owned)
+            .to_vec()
+    })?;
+    for shim in e2e::shims(&scene)? {
+        ensure!(files_of(shim)? == 100, "a shim may open {} files", files_of(shim)?);
+    }
+    ensure!(scene.ok(&["exec", "c0", "sh", "-c", "ulimit -n"])? == "100\n");
+    let all: Vec<String> = (0..40).map(|number| format!("c{number}")).collect();
+    let mut args = vec!["rm", "--force"];
+    args.extend(all.iter().map(String::as_str));
+    scene.ok(&args)?;
+    scene.finish()
+}
+
 #[test]
 fn a_daemon_without_descriptors_goes_on_when_there_are_some() -> Result<()> {
     if !harness::needs("a_daemon_without_descriptors_goes_on_when_there_are_some", &["prlimit"]) {
