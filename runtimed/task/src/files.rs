@@ -27,7 +27,7 @@ pub fn raise_files() {
 pub(crate) fn give_back(pid: u32) {
     let Some(before) = BEFORE.get() else { return };
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
-    if let Err(error) = prlimit(Some(pid), Resource::Nofile, before.clone()) {
+    if let Err(error) = prlimit(Some(pid), Resource::Nofile, *before) {
         // It has ended already.
         tracing::debug!(%error, "set a shim's limit of open files");
     }
