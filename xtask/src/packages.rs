@@ -34,8 +34,16 @@ pub const TEST: &[&str] = &[
 ];
 
 /// What the virtual machine needs besides.
-pub const VM: &[&str] =
-    &["binutils", "busybox-static", "debootstrap", "e2fsprogs", "qemu-system-x86", "skopeo", "umoci"];
+pub const VM: &[&str] = &[
+    "binutils",
+    "busybox-static",
+    "containerd",
+    "debootstrap",
+    "e2fsprogs",
+    "qemu-system-x86",
+    "skopeo",
+    "umoci",
+];
 
 /// What the benchmark needs besides: more peers, and who tells a peak of memory.
 pub const BENCH: &[&str] = &["docker.io", "podman", "time"];

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use harness::Scene;
+use vm::{program, until};
 
 /// Made where this is built: the machine has no tools for images.
 const IMAGE: &str = "/vm/busybox.tar";
@@ -35,5 +36,31 @@ fn limits_figures_and_freezing_come_from_version_2() -> Result<()> {
     ];
     ensure!(scene.rctl(&eats)?.code == 137);
     scene.ok(&["rm", "eats"])?;
+    scene.finish()
+}
+
+/// A client of containerd's takes a checkpoint: criu works with this machine's kernel.
+#[test]
+#[ignore = "cargo xtask vm-test runs it"]
+fn ctr_takes_checkpoints() -> Result<()> {
+    let scene = Scene::start()?;
+    scene.ok(&["load", "--input", IMAGE])?;
+    let ctr = |args: &[&str]| scene.ctr(&program("ctr"), args);
+    let image = "docker.io/library/busybox:latest";
+    ctr(&["run", "-d", image, "sleeper", "sleep", "1000"])?;
+    let images = scene.root().join("images");
+    ctr(&["task", "checkpoint", "--image-path", &images.to_string_lossy(), "sleeper"])?;
+    ensure!(images.join("pstree.img").exists() && images.join("descriptors.json").exists());
+    let is =
+        |word: &str| Ok(ctr(&["task", "ls"])?.lines().any(|l| l.starts_with("sleeper ") && l.contains(word)));
+    ensure!(is("RUNNING")?, "it did not go on");
+    // Into the content store, as an image of its own.
+    let name = ctr(&["task", "checkpoint", "--exit", "sleeper"])?;
+    ensure!(name.starts_with("containerd.io/checkpoint/sleeper:"), "{name}");
+    until("it has ended", || is("STOPPED"))?;
+    ensure!(ctr(&["images", "ls", "-q"])?.contains(name.trim_end()));
+    ctr(&["task", "rm", "sleeper"])?;
+    ctr(&["containers", "rm", "sleeper"])?;
+    ctr(&["images", "rm", "--sync", name.trim_end(), image])?;
     scene.finish()
 }

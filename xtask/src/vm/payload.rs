@@ -42,6 +42,8 @@ const MODULES: [&str; 20] = [
 ];
 /// The programs of this project.
 const PROGRAMS: [&str; 4] = ["runtimed", "rctl", "containerd-shim-runtimed-v2", "runc-rs"];
+/// Clients of this machine's that talk to them.
+const CLIENTS: [&str; 1] = ["/usr/bin/ctr"];
 const RUN: &str = include_str!("../../../tests/vm/guest/run");
 
 /// Some tests of one test program.
@@ -247,6 +249,11 @@ pub fn make(suites: &[Suite], programs: &Path, kernel: &Kernel, folder: &Path) -
     let driven = suites.iter().flat_map(|suite| suite.recipe.programs);
     for name in driven.collect::<BTreeSet<_>>() {
         strip(&programs.join(name), &tree.join("programs").join(name))?;
+    }
+    for client in CLIENTS.map(Path::new) {
+        let name = client.file_name().context("a client has no name")?;
+        fs::copy(client, tree.join("programs").join(name))
+            .with_context(|| format!("copy {}", client.display()))?;
     }
     for (number, module) in MODULES.iter().enumerate() {
         let from = kernel.modules.join(module);
