@@ -25,6 +25,8 @@ pub fn take(world: &World) -> Result<Facts> {
     }
     let executors = Path::new("/run/containerd/runc").join(world.scene.namespace());
     files(Path::new("/run/containerd"), &executors, &mut facts)?;
+    world.note_tasks();
+    facts.extend(world.sockets().iter().map(|socket| format!("socket {}", socket.display())));
     facts.extend(harness::traces_of(&world.scene)?);
     Ok(facts)
 }

@@ -270,8 +270,10 @@ impl Walk {
         let beside = thing.beside.map(|line| format!("{line}\n")).unwrap_or_default();
         world.faults.arm_line(&format!("{beside}{} {} skip {}", round.point, round.action, round.skip))?;
         let outcome = (thing.act)(world).context("do it")?;
-        let harm = self.come_back(world, round).context("come back")?;
-        self.note(world, Some(round.thing))?;
+        let (harm, restarted) = self.come_back(world, round).context("come back")?;
+        // What a daemon passes that comes back is no part of the thing, unless that is the thing.
+        let of_thing = !restarted || thing.name.starts_with("restart");
+        self.note(world, of_thing.then_some(round.thing))?;
         (thing.check)(world, &outcome, harm)
             .with_context(|| format!("what holds after {}", brief(&outcome)))?;
         (thing.again)(world).with_context(|| format!("the same again after {}", brief(&outcome)))?;
@@ -281,9 +283,10 @@ impl Walk {
         self.note(world, None)
     }
 
-    /// Waits for the fault, and starts the daemon again if it died of it; perhaps it dies once more on its way.
-    fn come_back(&self, world: &mut World, round: &Round) -> Result<Harm> {
+    /// Waits for the fault, and starts the daemon again if it died of it; perhaps it dies once more on its way. Says whether it did.
+    fn come_back(&self, world: &mut World, round: &Round) -> Result<(Harm, bool)> {
         let began = Instant::now();
+        world.note_tasks();
         let fired = loop {
             if let Some(fired) = world.faults.fired_at(&round.point, round.action) {
                 break Some(fired);
@@ -296,22 +299,25 @@ impl Walk {
         world.faults.disarm();
         let Some(fired) = fired else {
             self.shared().missed += 1;
-            if world.scene.daemon_ended()?.is_some() {
+            let died = world.scene.daemon_ended()?.is_some();
+            if died {
                 world.start()?;
             }
-            return Ok(Harm::None);
+            return Ok((Harm::None, died));
         };
         let kill = round.action == "kill";
         if kill {
             *self.shared().kills.entry(fired.program.clone()).or_default() += 1;
         }
-        if fired.program == "runtimed" {
+        let own = fired.program == "runtimed";
+        if own {
             self.restart(world, round, kill)?;
         }
-        Ok(match fired.program.as_str() {
+        let harm = match fired.program.as_str() {
             "runtimed" | "rctl" => Harm::None,
             _ => Harm::Container,
-        })
+        };
+        Ok((harm, own))
     }
 
     fn restart(&self, world: &mut World, round: &Round, killed: bool) -> Result<()> {

@@ -1,6 +1,8 @@
 //! A daemon with faults, driven by its own command line, and what is true of it.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use harness::registry::Registry;
 use harness::{Outcome, Scene, image};
 use proto_containerd::services;
 use proto_engine::v1;
+use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
 /// How long anything may take.
@@ -29,6 +32,8 @@ pub struct World {
     pub archive: String,
     /// The container that is watched over a restart.
     pub target: RefCell<Target>,
+    /// All tasks that were seen so far.
+    tasks: RefCell<BTreeSet<String>>,
     runtime: Runtime,
     registry: Registry,
 }
@@ -71,11 +76,30 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let archive = archive.display().to_string();
         let target = RefCell::default();
-        let mut world = World { scene, faults, remote, archive, target, runtime, registry };
+        let mut world =
+            World { scene, faults, remote, archive, target, tasks: RefCell::default(), runtime, registry };
         world.start()?;
         world.ok(&["load", "--quiet", "--input", &busybox.display().to_string()])?;
         world.ok(&["run", "-d", "--name", "bystander", "busybox", "sleep", "100000"])?;
         Ok(world)
+    }
+
+    /// Remembers the tasks that have a bundle just now.
+    pub fn note_tasks(&self) {
+        let bundles =
+            self.scene.root().join("run/io.containerd.runtime.v2.task").join(self.scene.namespace());
+        let entries = std::fs::read_dir(bundles).into_iter().flatten().flatten();
+        self.tasks.borrow_mut().extend(entries.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    }
+
+    /// The sockets that are left of shims, of those tasks, which make them where containerd's do: everybody's are there.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        let (address, namespace) = (self.scene.socket(), self.scene.namespace());
+        let of = |task: &String| {
+            let name = format!("{}/{namespace}/{task}", address.display());
+            Path::new("/run/containerd/s").join(hex::encode(Sha256::digest(name)))
+        };
+        self.tasks.borrow().iter().map(of).filter(|path| path.exists()).collect()
     }
 
     /// Ends it all, and says what stayed if anything did.
