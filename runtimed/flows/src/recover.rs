@@ -62,9 +62,11 @@ impl Flows {
         match status {
             Some(Status::Running | Status::Paused | Status::Pausing | Status::Stopped | Status::Unknown) => {
                 let mut step = marks::step("flows.recover.note")?;
-                let now = SystemTime::now();
+                let (now, stopped) = (SystemTime::now(), status == Some(Status::Stopped));
                 tables::change_state(&self.rooms().store, namespace, id, move |state| {
-                    if !state.is_started() {
+                    // Of one that has ended, and whose end is noted, only the task is left to be cleared away.
+                    let over = stopped && state.finished_at.is_some();
+                    if !state.is_started() && !over {
                         state.started_at = Some(now);
                         state.finished_at = None;
                     }

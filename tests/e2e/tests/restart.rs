@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::scene;
 use harness::Scene;
+use harness::faults::{self, Faults};
 
 #[test]
 fn a_container_goes_on_without_the_daemon() -> Result<()> {
@@ -132,6 +133,40 @@ fn an_end_that_came_before_its_start_was_noted_stays_noted() -> Result<()> {
         ensure!(inspect_of(&scene, &name, "/0/State/ExitCode")? == "0", "{name} is said to be lost");
         scene.ok(&["rm", &name])?;
     }
+    scene.finish()
+}
+
+/// The daemon dies when it has noted how a container ended, and before it has cleared its task away.
+#[test]
+fn times_that_were_noted_stay_as_they_are() -> Result<()> {
+    let mut scene = Scene::with_programs(&harness::programs::folder()?)?;
+    let faults = Faults::new()?;
+    scene.set_environment(faults::VARIABLE, faults.folder());
+    scene.start_daemon()?;
+    e2e::load(&scene)?;
+    scene.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"])?;
+    let started = inspect_of(&scene, "box", "/0/State/StartedAt")?;
+    faults.arm_line("flows.exit.noted kill")?;
+    // Whether it is told of it or not.
+    scene.rctl(&["kill", "box"])?;
+    let began = std::time::Instant::now();
+    while scene.daemon_ended()?.is_none() {
+        ensure!(began.elapsed() < Duration::from_secs(30), "the daemon notes no end\n{}", scene.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let ended = std::time::SystemTime::now();
+    scene.start_daemon()?;
+    ensure!(scene.ok(&["wait", "box"])? == "137\n");
+    ensure!(inspect_of(&scene, "box", "/0/State/StartedAt")? == started, "it was started at {started}");
+    let finished = inspect_of(&scene, "box", "/0/State/FinishedAt")?;
+    let finished = harness::sh::read(std::process::Command::new("date").args([
+        "+%s.%N",
+        "--date",
+        finished.trim_matches('"'),
+    ]))?;
+    let latest = ended.duration_since(std::time::UNIX_EPOCH)?.as_secs_f64();
+    ensure!(finished.trim().parse::<f64>()? <= latest, "it finished at {finished}, and was seen at {latest}");
+    scene.ok(&["rm", "box"])?;
     scene.finish()
 }
 
