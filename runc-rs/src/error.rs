@@ -113,16 +113,19 @@ pub fn io_text(e: &io::Error) -> String {
     }
 }
 
-/// The text of an error number as Go prints it.
+/// The text of an error number as Go prints it: the C library's, which begins with a small letter unless that is an
+/// abbreviation's.
 pub fn errno_text(number: i32) -> String {
-    use nix::errno::Errno;
-    match Errno::from_raw(number) {
-        Errno::UnknownErrno => format!("errno {number}"),
-        Errno::E2BIG => "argument list too long".into(),
-        Errno::EROFS => "read-only file system".into(),
-        Errno::ELOOP => "too many levels of symbolic links".into(),
-        Errno::EBUSY => "device or resource busy".into(),
-        errno => errno.desc().to_lowercase(),
+    let text = io::Error::from_raw_os_error(number).to_string();
+    let text = text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text);
+    if text.starts_with("Unknown error") {
+        return format!("errno {number}");
+    }
+    match text.as_bytes() {
+        [first, second, ..] if first.is_ascii_uppercase() && second.is_ascii_lowercase() => {
+            format!("{}{}", char::from(first.to_ascii_lowercase()), text.get(1..).unwrap_or_default())
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -137,6 +140,13 @@ mod tests {
         assert_eq!(errno_text(20), "not a directory");
         assert_eq!(errno_text(1), "operation not permitted");
         assert_eq!(errno_text(8), "exec format error");
+        assert_eq!(errno_text(12), "cannot allocate memory");
+        assert_eq!(errno_text(16), "device or resource busy");
+        assert_eq!(errno_text(30), "read-only file system");
+        assert_eq!(errno_text(34), "numerical result out of range");
+        assert_eq!(errno_text(40), "too many levels of symbolic links");
+        assert_eq!(errno_text(7), "argument list too long");
+        assert_eq!(errno_text(4000), "errno 4000");
         assert_eq!(errno_text(3), "no such process");
         assert_eq!(errno_text(16), "device or resource busy");
         assert_eq!(errno_text(21), "is a directory");

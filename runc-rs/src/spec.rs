@@ -27,6 +27,12 @@ pub fn load(path: &Path) -> Result<Loaded> {
     Ok(Loaded { spec, text })
 }
 
+/// Reads a config.json that has been read before: its warnings have been given.
+pub fn load_again(path: &Path) -> Result<Spec> {
+    oci::runtime::parse(&read_bounded(path)?)
+        .map_err(|e| Error::new(format!("parse {}: {e}", path.display())))
+}
+
 /// Reads what `exec --process` names: the `process` of a config.json, alone.
 pub fn load_process(path: &Path) -> Result<Process> {
     parse_process(&read_bounded(path)?, path)

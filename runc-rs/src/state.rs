@@ -219,7 +219,7 @@ impl Container {
 
     /// The config.json that the container was created with.
     pub fn spec(&self) -> Result<Spec> {
-        crate::spec::load(&self.dir.join(SPEC_FILE)).map(|loaded| loaded.spec)
+        crate::spec::load_again(&self.dir.join(SPEC_FILE))
     }
 
     /// The bundle's directory.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use crate::error::io_text;
+
 /// Result of a cgroup operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -34,7 +36,7 @@ pub enum Error {
     #[error("cgroup not exist: {0}")]
     NotExist(String),
     /// A call on a cgroup file failed.
-    #[error("{call} {}: {}", path.display(), reason_of(source))]
+    #[error("{call} {}: {}", path.display(), io_text(source))]
     Io {
         /// The call, with what was written if any.
         call: String,
@@ -98,13 +100,5 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
             || matches!(self, Error::NotExist(_))
-    }
-}
-
-/// The kernel's words for an error in the lower case that callers of this command line match.
-fn reason_of(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(raw) => Errno::from_raw(raw).desc().to_lowercase(),
-        None => error.to_string(),
     }
 }

@@ -61,6 +61,9 @@ impl AsFd for Channel {
     }
 }
 
+/// What is said of a command that has ended, or given up, before its init was done.
+pub const PARENT_GONE: &str = "the parent has gone away";
+
 impl Channel {
     /// Both ends.
     pub fn pair() -> Result<(Self, Self)> {
@@ -115,7 +118,7 @@ impl Channel {
         match self.receive()? {
             Some(Message::Go) => Ok(()),
             Some(other) => Err(Error::new(format!("expected Go, got {other:?}"))),
-            None => Err(Error::new("the parent has gone away")),
+            None => Err(Error::new(PARENT_GONE)),
         }
     }
 }

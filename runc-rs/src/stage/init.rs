@@ -4,7 +4,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
 use rustix::fs::Mode;
 
-use super::channel::{Channel, Message};
+use super::channel::{Channel, Message, PARENT_GONE};
 use super::spawn::hide_memory;
 use crate::error::{Context as _, Error, Result};
 use crate::plan::Step;
@@ -71,6 +71,10 @@ fn become_root() -> Result<()> {
 
 fn tell(channel: Option<&Channel>, e: &Error, plain: bool) {
     let failed = Message::Failed { text: e.to_string(), plain };
+    if e.to_string().ends_with(PARENT_GONE) {
+        // A command that gave up has said why.
+        return crate::log::debug(e.to_string());
+    }
     if channel.is_none_or(|c| c.send(&failed).is_err()) {
         // Nobody waits any more: standard error is the container's, as runc does it.
         crate::log::error(e.to_string());

@@ -49,6 +49,18 @@ fn mounts_that_fail_say_which() {
     assert!(said.err.contains("bogus"), "{}", said.err);
 }
 
+/// A caller reads the last error of the log: the one that matters is the only one.
+#[test]
+fn a_failure_is_told_once_in_the_kernels_words() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.config["linux"]["resources"] = json!({"cpu": {"cpus": "4000"}});
+    bundle.verb(&["--log", "log", "--log-format", "json", "run"]);
+    let log = fs::read_to_string(bundle.dir.path().join("log")).unwrap();
+    let errors: Vec<&str> = log.lines().filter(|line| line.contains("\"error\"")).collect();
+    assert_eq!(errors.len(), 1, "{log}");
+    assert!(errors[0].contains("out of range") || errors[0].contains("invalid argument"), "{log}");
+}
+
 #[test]
 fn what_cannot_be_carried_out_is_named() {
     let mut bundle = Bundle::new(&["true"]);

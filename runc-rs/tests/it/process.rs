@@ -41,7 +41,7 @@ fn an_unknown_capability_is_a_warning() {
     let mut bundle = Bundle::new(&["true"]);
     bundle.config["process"]["capabilities"]["bounding"] = json!(["CAP_FLY"]);
     let said = bundle.run();
-    assert!(said.err.contains("CAP_FLY"), "{}", said.err);
+    assert_eq!(said.err.matches("CAP_FLY").count(), 1, "{}", said.err);
     assert!(said.err.contains("level=warning"), "{}", said.err);
     assert_eq!(said.code, 0);
 }
@@ -60,6 +60,19 @@ fn environment_and_directory() {
     bundle.config["root"]["readonly"] = json!(false);
     let out = run(&bundle);
     assert!(out.starts_with("/made/here\nb c\n"), "{out}");
+}
+
+#[test]
+fn a_session_keyring_of_its_own() {
+    let mut bundle = Bundle::script("cat /proc/keys");
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    let name = format!("_ses.{}:", bundle.id);
+    let said = bundle.run().ok();
+    assert!(said.contains(&name), "{said}");
+    let mut without = Bundle::script("cat /proc/keys");
+    without.config["linux"]["maskedPaths"] = json!([]);
+    let said = without.verb(&["run", "--no-new-keyring"]).ok();
+    assert!(!said.contains(&format!("_ses.{}:", without.id)), "{said}");
 }
 
 #[test]
