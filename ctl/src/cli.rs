@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::commands::*;
 
@@ -10,6 +10,15 @@ use crate::commands::*;
 #[derive(Debug, Parser)]
 #[command(name = "rctl", version, max_term_width = 110)]
 pub struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every verb understands.
+#[derive(Debug, Args)]
+pub struct Globals {
     /// The daemon's socket.
     #[arg(
         short = 'H',
@@ -25,8 +34,6 @@ pub struct Cli {
     /// Show on standard error where the time went, step by step, in this program, the daemon, the shim and the executor
     #[arg(long, global = true)]
     pub trace: bool,
-    #[command(subcommand)]
-    pub command: Command,
 }
 
 /// What can be done.

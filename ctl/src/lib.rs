@@ -8,6 +8,7 @@ mod commands;
 mod context;
 pub mod doors;
 mod failure;
+mod lean;
 mod outlet;
 mod parse;
 mod session;
@@ -24,7 +25,7 @@ use failure::Failure;
 
 /// The program.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match lean::parse(std::env::args_os().collect()).map_or_else(Cli::try_parse, Ok) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };

@@ -48,7 +48,8 @@ pub(crate) struct Framer {
 pub(crate) struct LogFile {
     path: PathBuf,
     limits: Limits,
-    file: File,
+    /// Made with the first record: many a container never says anything.
+    file: Option<File>,
     size: u64,
     /// Whole records not yet written.
     pending: Vec<u8>,
@@ -122,17 +123,31 @@ fn stamp(at: SystemTime) -> String {
 // === impl LogFile ===
 
 impl LogFile {
-    /// Opens the log for appending; its directory is made if missing.
+    /// Opens the log for appending. One that is not there is made, with its directory, when there is something to write.
     ///
     /// # Errors
     /// Whatever the filesystem says.
     pub(crate) fn open(path: &Path, limits: Limits) -> io::Result<LogFile> {
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir)?;
+        let mut log = LogFile { path: path.to_owned(), limits, file: None, size: 0, pending: Vec::new() };
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            _ => drop(log.file()?),
         }
-        let file = append(path)?;
-        let size = file.metadata()?.len();
-        Ok(LogFile { path: path.to_owned(), limits, file, size, pending: Vec::new() })
+        Ok(log)
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        match self.file {
+            Some(ref mut file) => Ok(file),
+            None => {
+                if let Some(dir) = self.path.parent() {
+                    fs::create_dir_all(dir)?;
+                }
+                let file = append(&self.path)?;
+                self.size = file.metadata()?.len();
+                Ok(self.file.insert(file))
+            }
+        }
     }
 
     /// Takes a record. It may wait in memory until [`flush`](LogFile::flush).
@@ -156,12 +171,17 @@ impl LogFile {
     /// disk.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         let pending = std::mem::take(&mut self.pending);
-        let result = self.file.write_all(&pending);
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let file = self.file()?;
+        let result = file.write_all(&pending);
         // After a failed write the size is what the file says.
-        self.size = match &result {
+        let there = result.as_ref().err().and_then(|_| file.metadata().ok()).map(|meta| meta.len());
+        self.size = there.unwrap_or(match result {
             Ok(()) => self.size + pending.len() as u64,
-            Err(_) => self.file.metadata().map_or(self.size, |meta| meta.len()),
-        };
+            Err(_) => self.size,
+        });
         result
     }
 
@@ -171,13 +191,13 @@ impl LogFile {
     /// Whatever the filesystem says.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
         self.flush()?;
-        let mine = self.file.metadata()?;
+        let Some(mine) = &self.file else { return Ok(()) };
+        let mine = mine.metadata()?;
         match fs::metadata(&self.path) {
             Ok(theirs) if (theirs.dev(), theirs.ino()) == (mine.dev(), mine.ino()) => Ok(()),
             _ => {
-                self.file = append(&self.path)?;
-                self.size = self.file.metadata()?.len();
-                Ok(())
+                self.file = None;
+                self.file().map(drop)
             }
         }
     }
@@ -185,7 +205,7 @@ impl LogFile {
     fn rotate(&mut self) -> io::Result<()> {
         let rotated = |number: u32| PathBuf::from(format!("{}.{number}", self.path.display()));
         if self.limits.max_files <= 1 {
-            self.file.set_len(0)?;
+            self.file()?.set_len(0)?;
             self.size = 0;
             return Ok(());
         }
@@ -196,9 +216,8 @@ impl LogFile {
             }
         }
         fs::rename(&self.path, rotated(1))?;
-        self.file = append(&self.path)?;
-        self.size = 0;
-        Ok(())
+        self.file = None;
+        self.file().map(drop)
     }
 }
 
@@ -302,6 +321,19 @@ mod tests {
     }
 
     #[test]
+    fn who_says_nothing_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log =
+            LogFile::open(&dir.path().join("sub/log"), Limits { max_size: None, max_files: 1 }).unwrap();
+        log.flush().unwrap();
+        log.reopen().unwrap();
+        assert!(!dir.path().join("sub").exists());
+        log.append(b"word\n").unwrap();
+        log.flush().unwrap();
+        assert_eq!(fs::read(dir.path().join("sub/log")).unwrap(), b"word\n");
+    }
+
+    #[test]
     fn one_file_starts_over_and_a_record_too_large_is_kept_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
@@ -321,6 +353,7 @@ mod tests {
         let path = dir.path().join("log");
         let mut log = LogFile::open(&path, Limits { max_size: None, max_files: 1 }).unwrap();
         log.append(b"old\n").unwrap();
+        log.flush().unwrap();
         fs::rename(&path, dir.path().join("moved")).unwrap();
         log.reopen().unwrap();
         log.append(b"new\n").unwrap();

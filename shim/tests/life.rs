@@ -72,8 +72,6 @@ async fn verbs_are_refused_while_a_container_runs() {
     assert_eq!(code(shim.run("").await).1, "cannot start a running process");
     assert_eq!(code(shim.kill("nope", 9).await).0, Code::NOT_FOUND);
     assert_eq!(code(shim.kill("", 65).await).0, Code::INVALID_ARGUMENT);
-    let checkpoint = CheckpointTaskRequest { id: "c1".into(), ..CheckpointTaskRequest::default() };
-    assert_eq!(code(shim.task.checkpoint(quick(), &checkpoint).await).0, Code::UNIMPLEMENTED);
     // With a container left the shim stays.
     let request = ShutdownRequest { id: "c1".into(), ..ShutdownRequest::default() };
     shim.task.shutdown(quick(), &request).await.unwrap();

@@ -42,9 +42,9 @@ const AT_ONCE: usize = 50;
 
 /// Carries a command out, and shows where its time went if asked; the number is the process's exit code.
 pub async fn run(cli: Cli) -> Result<u8> {
-    let tracing = cli.trace.then(Tracing::begin);
+    let tracing = cli.globals.trace.then(Tracing::begin);
     let trace = tracing.as_ref().map(|tracing| tracing.id().to_owned());
-    let context = Context { address: cli.address, namespace: cli.namespace, trace };
+    let context = Context { address: cli.globals.address, namespace: cli.globals.namespace, trace };
     let step = marks::step("rctl.command.whole").map_err(|fault| Failure::Local(fault.to_string()))?;
     let result = carry_out(&context, cli.command).await;
     drop(step);

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,9 @@ pub struct CreateOptions {
     pub no_new_keyring: bool,
     /// The container's standard streams, if it has no terminal.
     pub stdio: ExecutorStdio,
+    /// The reading end of a pipe that is not closed on exec, on which a byte will say that the root is mounted. Only this project's own
+    /// executor knows of it; others refuse it.
+    pub await_root: Option<OwnedFd>,
 }
 
 /// Options of `exec`.
@@ -66,8 +70,11 @@ impl Runc {
         if options.no_new_keyring {
             args.push("--no-new-keyring".into());
         }
+        if let Some(pipe) = &options.await_root {
+            args.extend(["--await-root".into(), pipe.as_raw_fd().to_string().into()]);
+        }
         args.push(id.into());
-        self.run_with_stdio(args, options.stdio).await
+        self.run_with_stdio(args, options.stdio, options.await_root).await
     }
 
     /// Starts another process in a running container and returns once it runs, detached. `process` is an OCI
@@ -88,7 +95,7 @@ impl Runc {
         args.push("--detach".into());
         push_path(&mut args, "--pid-file", options.pid_file.as_deref());
         args.push(id.into());
-        self.run_with_stdio(args, options.stdio).await
+        self.run_with_stdio(args, options.stdio, None).await
     }
 }
 

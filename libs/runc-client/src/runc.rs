@@ -155,13 +155,21 @@ impl Runc {
         Err(Error::failed(line, &outcome.said, outcome.status))
     }
 
-    /// Runs a verb whose standard streams become the container's.
-    pub(crate) async fn run_with_stdio(&self, args: Vec<OsString>, stdio: ExecutorStdio) -> Result<()> {
+    /// Runs a verb whose standard streams become the container's. `inherited` is closed here when the executor has it.
+    pub(crate) async fn run_with_stdio(
+        &self,
+        args: Vec<OsString>,
+        stdio: ExecutorStdio,
+        inherited: Option<OwnedFd>,
+    ) -> Result<()> {
         let mut command = self.command();
         command.args(args);
         stdio.apply(&mut command);
         let line = display(&self.binary, &command);
-        let outcome = self.wait(command, &line, None).await?;
+        let mark = self.log.as_deref().map(log::mark);
+        let running = self.spawner.spawn(command).map_err(|error| Error::spawn(line.clone(), error))?;
+        drop(inherited);
+        let outcome = self.outcome(running, &line, None, mark).await?;
         if outcome.status.success() {
             return Ok(());
         }
@@ -171,6 +179,17 @@ impl Runc {
     async fn wait(&self, command: Command, line: &str, input: Option<Vec<u8>>) -> Result<Outcome> {
         let mark = self.log.as_deref().map(log::mark);
         let running = self.spawner.spawn(command).map_err(|error| Error::spawn(line.to_owned(), error))?;
+        self.outcome(running, line, input, mark).await
+    }
+
+    /// Waits for its end, but not longer than the limit.
+    async fn outcome(
+        &self,
+        running: Running,
+        line: &str,
+        input: Option<Vec<u8>>,
+        mark: Option<u64>,
+    ) -> Result<Outcome> {
         let Some(limit) = self.limit else { return self.converse(running, line, input, mark).await };
         let pid = running.pid;
         match tokio::time::timeout(limit, self.converse(running, line, input, mark)).await {

@@ -18,7 +18,16 @@ const MAX_DEPTH: usize = 64;
 
 /// Makes `dir` and its missing parents, with mode 0755.
 pub fn make(dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).map_err(|e| Error::io("mkdir", dir, e))
+    // Somebody may remove an empty parent in the moment before something is in it.
+    const TRIES: u32 = 10;
+    let mut made = fs::create_dir_all(dir);
+    for _ in 1..TRIES {
+        match &made {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => made = fs::create_dir_all(dir),
+            _ => break,
+        }
+    }
+    made.map_err(|e| Error::io("mkdir", dir, e))
 }
 
 /// Moves a process into a cgroup.

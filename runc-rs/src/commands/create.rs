@@ -4,6 +4,7 @@ use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Context, Result};
 use crate::stage::create::{self, Request};
 use crate::stage::parent;
+use crate::stage::root_ready::RootReady;
 
 /// The flags that `create` and `run` share.
 pub const BUNDLE: Flag = Flag::value(
@@ -48,13 +49,29 @@ pub const PRESERVE_FDS: Flag = Flag::value(
     "value",
     "Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total) (default: 0)",
 );
+/// See [`BUNDLE`]. Not runc's.
+pub const AWAIT_ROOT: Flag = Flag::value(
+    "await-root",
+    None,
+    "value",
+    "number of an inherited pipe on which one byte says that the caller has mounted the root file system",
+);
 
 /// The verb.
 pub const VERB: Verb = Verb {
     name: "create",
     args: "<container-id>",
     about: "create a container",
-    flags: &[BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS],
+    flags: &[
+        BUNDLE,
+        CONSOLE_SOCKET,
+        PIDFD_SOCKET,
+        PID_FILE,
+        NO_PIVOT,
+        NO_NEW_KEYRING,
+        PRESERVE_FDS,
+        AWAIT_ROOT,
+    ],
     arity: Arity::Exact(1),
     flags_stop: false,
     run,
@@ -76,11 +93,12 @@ pub fn request(matches: &Matches) -> Result<Request<'_>> {
         preserve_fds,
         await_start: true,
         foreground: false,
+        root_ready: matches.number("await-root")?.map(RootReady::inherit).transpose()?,
     })
 }
 
 fn run(global: &Global, matches: &Matches) -> Result<i32> {
     let _whole = marks::step("runc-rs.create.whole")?;
-    let done = request(matches).and_then(|request| create::create(global, &request));
+    let done = request(matches).and_then(|request| create::create(global, request));
     done.context("runc create failed").map(|_| 0)
 }

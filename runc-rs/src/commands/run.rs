@@ -1,7 +1,8 @@
 //! `run`: create, start, and in the foreground wait and delete.
 
 use super::create::{
-    BUNDLE, CONSOLE_SOCKET, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS, request,
+    AWAIT_ROOT, BUNDLE, CONSOLE_SOCKET, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS,
+    request,
 };
 use super::delete;
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
@@ -29,6 +30,7 @@ pub const VERB: Verb = Verb {
         NO_PIVOT,
         NO_NEW_KEYRING,
         PRESERVE_FDS,
+        AWAIT_ROOT,
     ],
     arity: Arity::Exact(1),
     flags_stop: false,
@@ -40,7 +42,7 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
     let go = || {
         let request = Request { await_start: false, foreground: !detach, ..request(matches)? };
         if detach {
-            let created = create::create(global, &request)?;
+            let created = create::create(global, request)?;
             create::started(&created.container, &created.spec)?;
             if let Some(notify) = &created.notify {
                 notify.relay(created.container.state.init_process_pid)?;
@@ -48,7 +50,7 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
             return Ok(0);
         }
         let foreground = Foreground::new(!matches.flag("no-subreaper"))?;
-        let created = create::create(global, &request)?;
+        let created = create::create(global, request)?;
         stay(foreground, created, matches.flag("keep"))
     };
     go().context("runc run failed")

@@ -19,6 +19,7 @@ use super::net_devices;
 use super::notify::{self, Notify};
 use super::parent::{self, Answers};
 use super::record;
+use super::root_ready::RootReady;
 use super::spawn::{Birth, Born, spawn};
 use super::trees;
 use crate::cgroup;
@@ -56,6 +57,8 @@ pub struct Request<'a> {
     pub await_start: bool,
     /// Whether the command stays with the container.
     pub foreground: bool,
+    /// Who says when the root is mounted, if that is still to come.
+    pub root_ready: Option<RootReady>,
 }
 
 /// A container that has been created.
@@ -71,7 +74,9 @@ pub struct Created {
 }
 
 /// Creates a container. On failure nothing of it is left.
-pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
+pub fn create(global: &Global, mut request: Request<'_>) -> Result<Created> {
+    let root_ready = request.root_ready.take();
+    let request = &request;
     let config = request.bundle.join("config.json");
     if !config.exists() {
         return Err(Error::new(format!("JSON specification file {} not found", config.display())));
@@ -114,6 +119,7 @@ pub fn create(global: &Global, request: &Request<'_>) -> Result<Created> {
         pid: 0,
         hooks_due: false,
         notify: None,
+        root_ready,
     };
     match creation.go(&loaded.text) {
         Ok(master) => {
@@ -138,6 +144,7 @@ struct Creation<'a> {
     pid: i32,
     hooks_due: bool,
     notify: Option<Notify>,
+    root_ready: Option<RootReady>,
 }
 
 impl Creation<'_> {
@@ -159,6 +166,8 @@ impl Creation<'_> {
         self.container.state.cgroup_paths = self.manager.paths();
         step.next("runc-rs.create.spawn")?;
         let (ours, theirs) = fds::console(self.plan.process.terminal, self.request.console_socket)?;
+        // The new process takes a copy of all mounts along.
+        self.root_ready.take().map_or(Ok(()), RootReady::wait)?;
         let born = self.spawn(fifo, theirs)?;
         self.pid = born.pid;
         step.next("runc-rs.create.prepare")?;

@@ -4,7 +4,7 @@ use errors::{Error, Result};
 use events::Bus;
 use filters::Filters;
 use ids::{ContainerId, Namespace};
-use metadata::Store;
+use metadata::{Store, Transaction};
 use proto_containerd::events::ContainerDelete;
 
 use crate::container::Container;
@@ -39,15 +39,28 @@ impl Containers {
 
     /// Deletes the record.
     pub async fn delete(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
-        let (owner, key) = (namespace.clone(), id.clone());
-        self.store
-            .write(move |transaction| match transaction.delete(&TABLE, &[owner.as_str(), key.as_str()])? {
-                true => Ok(()),
-                false => Err(not_found(&owner, &key)),
-            })
-            .await?;
-        self.events.publish(namespace, "/containers/delete", &ContainerDelete { id: id.to_string() });
+        let (this, owner, key) = (self.clone(), namespace.clone(), id.clone());
+        self.store.write(move |transaction| this.forget(transaction, &owner, &key)).await?;
+        self.tell_deleted(namespace, id);
         Ok(())
+    }
+
+    /// Deletes the record within `transaction`; [`tell_deleted`](Containers::tell_deleted) follows once that is written. `NotFound`.
+    pub fn forget(
+        &self,
+        transaction: &mut Transaction<'_>,
+        namespace: &Namespace,
+        id: &ContainerId,
+    ) -> Result<()> {
+        match transaction.delete(&TABLE, &[namespace.as_str(), id.as_str()])? {
+            true => Ok(()),
+            false => Err(not_found(namespace, id)),
+        }
+    }
+
+    /// Publishes that a record was deleted.
+    pub fn tell_deleted(&self, namespace: &Namespace, id: &ContainerId) {
+        self.events.publish(namespace, "/containers/delete", &ContainerDelete { id: id.to_string() });
     }
 }
 

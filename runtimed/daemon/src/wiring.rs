@@ -68,12 +68,24 @@ pub async fn open(config: &Config) -> Result<House> {
         store,
         events,
     };
-    let flows = Flows::new(rooms.clone(), settings(config)?);
+    let flows = Flows::new(rooms.clone(), settings(config, mount_points(&rooms))?);
     flows.recover().await.context(|| "take up what an earlier daemon left")?;
     Ok(House { rooms, flows, uuid, _lock: lock })
 }
 
-fn settings(config: &Config) -> Result<Settings> {
+/// A layer below those of all roots; without it, and where roots are no overlays, each container makes what it needs.
+fn mount_points(rooms: &Rooms) -> Option<PathBuf> {
+    let overlay = rooms.snapshotters.get("overlayfs").ok()?;
+    match flows::mount_points::make(&overlay.folder().join("mount-points")) {
+        Ok(layer) => Some(layer),
+        Err(error) => {
+            tracing::warn!(error = %error.chain(), "every container has to make its mount points");
+            None
+        }
+    }
+}
+
+fn settings(config: &Config, mount_points: Option<PathBuf>) -> Result<Settings> {
     Ok(Settings {
         root: config.root.join("engine"),
         state: config.state.join("engine"),
@@ -83,6 +95,7 @@ fn settings(config: &Config) -> Result<Settings> {
         log_max_files: config.container.log_max_files,
         capabilities: crate::capabilities::own()?,
         seccomp: config.container.seccomp,
+        mount_points,
     })
 }
 

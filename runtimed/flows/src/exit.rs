@@ -59,7 +59,12 @@ impl Flows {
             }
         };
         if config.is_some_and(|config| config.auto_remove) {
-            let removed = self.remove(namespace, id, false).await;
+            let mut removed = self.remove(namespace, id, false).await;
+            if let Err(error) = &removed {
+                // Nobody else would ask for it again before the daemon's next start.
+                tracing::warn!(container = %id, error = %error.chain(), "a container that goes with its end is removed once more");
+                removed = self.remove(namespace, id, false).await;
+            }
             // The code is known, and nobody is to wait for ever for a removal that failed.
             run.advance(Progress::Removed(exit.status));
             removed?;

@@ -17,6 +17,7 @@ mod inspect;
 mod kill;
 mod list;
 mod live;
+pub mod mount_points;
 mod names;
 mod output;
 mod pause;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub capabilities: Vec<String>,
     /// The default seccomp profile is applied.
     pub seccomp: bool,
+    /// A layer of what containers need for their mounts ([`mount_points::make`]), where roots are overlays.
+    pub mount_points: Option<PathBuf>,
 }
 
 /// The flows of one daemon. Cheap to clone.

@@ -53,7 +53,8 @@ impl Flows {
         Ok(())
     }
 
-    /// Removes all that there is of a container without a task.
+    /// Removes all that there is of a container without a task: its files, then in one transaction all that is recorded of it. Its root goes
+    /// in the background.
     async fn take_away(
         &self,
         namespace: &Namespace,
@@ -61,31 +62,36 @@ impl Flows {
         container: &Container,
         name: &str,
     ) -> Result<()> {
-        let mut step = marks::step("flows.remove.root")?;
-        if !container.snapshot_key.is_empty() {
-            let snapshotter = self.rooms().snapshotters.get(&container.snapshotter)?;
-            match snapshotter.remove(namespace, &container.snapshot_key).await {
-                Err(error) if error.is_not_found() => {}
-                other => other.context(|| format!("remove the root of container {id}"))?,
-            }
-        }
-        step.next("flows.remove.files")?;
+        let mut step = marks::step("flows.remove.files")?;
         remove_folder(&self.container_root(namespace, id))?;
         step.next("flows.remove.sockets")?;
         remove_folder(&self.container_state(namespace, id))?;
         step.next("flows.remove.record")?;
+        let key = container.snapshot_key.clone();
+        let snapshotter = match key.as_str() {
+            "" => None,
+            _ => Some(self.rooms().snapshotters.get(&container.snapshotter)?),
+        };
         let named = container.labels.contains_key(NAME_LABEL);
-        let deleting = self.rooms().containers.delete(namespace, id);
-        // The name goes to disk right after, and takes this along.
-        let deleted = if named { metadata::lazily(deleting).await } else { deleting.await };
-        match deleted {
-            Err(error) if error.is_not_found() => {}
-            other => other?,
+        let root = self.rooms().store.write({
+            let (namespace, id, name, key) = (namespace.clone(), id.clone(), name.to_owned(), key.clone());
+            let (containers, snapshotter) = (self.rooms().containers.clone(), snapshotter.clone());
+            move |tx| {
+                let root = snapshotter.map(|snapshotter| snapshotter.forget(tx, &namespace, &key));
+                let root = unless_gone(root.transpose(), &format!("remove the root of container {id}"))?;
+                unless_gone(containers.forget(tx, &namespace, &id), "remove a container")?;
+                if named {
+                    tables::forget_within(tx, &namespace, &name, &id)?;
+                }
+                Ok(root.flatten())
+            }
+        });
+        let root = root.await?;
+        marks::passed("flows.remove.recorded");
+        if let (Some(snapshotter), Some(number)) = (snapshotter, root) {
+            snapshotter.reap(namespace, &key, number);
         }
-        step.next("flows.remove.name")?;
-        if named {
-            tables::forget(&self.rooms().store, namespace, name, id).await?;
-        }
+        self.rooms().containers.tell_deleted(namespace, id);
         Ok(())
     }
 
@@ -153,6 +159,14 @@ impl Flows {
             Err(error) if error.is_not_found() => Ok(None),
             other => other.map(Some),
         }
+    }
+}
+
+/// What is gone already need not be removed.
+fn unless_gone<T>(removed: Result<T>, what: &str) -> Result<Option<T>> {
+    match removed {
+        Err(error) if error.is_not_found() => Ok(None),
+        other => other.context(|| what.to_owned()).map(Some),
     }
 }
 

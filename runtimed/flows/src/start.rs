@@ -13,7 +13,7 @@ use crate::attach::{self, Streams};
 use crate::config::ContainerConfig;
 use crate::live::{Follower, Progress, until};
 use crate::undo::Undo;
-use crate::{Flows, files, tables};
+use crate::{Flows, files, mount_points, tables};
 
 /// A container that was started.
 pub struct Started {
@@ -192,6 +192,8 @@ impl Flows {
         } else {
             let snapshotter = self.rooms().snapshotters.get(&container.snapshotter)?;
             let mounts = snapshotter.mounts(namespace, &container.snapshot_key)?.into_iter().map(task_mount);
+            let points = config.and_then(|_| self.settings().mount_points.as_deref());
+            let mounts = mounts.map(|mount| mount_points::below(mount, points));
             match config.is_some_and(|config| config.auto_remove) && knows_volatile() {
                 true => mounts.map(volatile).collect(),
                 false => mounts.collect(),

@@ -2,7 +2,7 @@
 
 use errors::{Error, Result};
 use ids::{ContainerId, Namespace};
-use metadata::{Store, Table};
+use metadata::{Store, Table, Transaction};
 
 use crate::config::State;
 
@@ -37,16 +37,23 @@ pub fn id_of_name(store: &Store, namespace: &Namespace, name: &str) -> Result<Op
 
 /// Forgets a container: its state, and its name if it still has it.
 pub async fn forget(store: &Store, namespace: &Namespace, name: &str, id: &ContainerId) -> Result<()> {
-    let (ns, name, id) = (namespace.to_string(), name.to_owned(), id.to_string());
-    store
-        .write(move |tx| {
-            if tx.get(&NAMES, &[&ns, &name])?.as_deref() == Some(id.as_str()) {
-                tx.delete(&NAMES, &[&ns, &name])?;
-            }
-            tx.delete(&STATES, &[&ns, &id])?;
-            Ok(())
-        })
-        .await
+    let (namespace, name, id) = (namespace.clone(), name.to_owned(), id.clone());
+    store.write(move |tx| forget_within(tx, &namespace, &name, &id)).await
+}
+
+/// The same as a part of `tx`.
+pub fn forget_within(
+    tx: &mut Transaction<'_>,
+    namespace: &Namespace,
+    name: &str,
+    id: &ContainerId,
+) -> Result<()> {
+    let (ns, id) = (namespace.as_str(), id.as_str());
+    if tx.get(&NAMES, &[ns, name])?.as_deref() == Some(id) {
+        tx.delete(&NAMES, &[ns, name])?;
+    }
+    tx.delete(&STATES, &[ns, id])?;
+    Ok(())
 }
 
 /// The state of a container, if the engine keeps one.

@@ -18,6 +18,21 @@ pub trait Backend: Send + Sync + 'static {
     /// caller.
     fn create(&self, id: u64, kind: Kind, parents: &[u64]) -> Result<()>;
 
+    /// Can the folder of a writable snapshot be made before it is known what it will stand on?
+    fn has_drafts(&self) -> bool {
+        false
+    }
+
+    /// Makes such a folder for snapshot `id`, under the name `new-ID`. Only where there are drafts.
+    fn draft(&self, id: u64) -> Result<()> {
+        Err(errors::Error::internal(format!("{} has no drafts, and none for {id}", self.name())))
+    }
+
+    /// Makes the draft of `id` the folder of an active snapshot on `parents`. What it leaves after a failure is removed by the caller.
+    fn use_draft(&self, id: u64, parents: &[u64]) -> Result<()> {
+        self.create(id, Kind::Active, parents)
+    }
+
     /// The tree of the snapshot's own files, which usage is counted over.
     fn tree(&self, id: u64) -> PathBuf;
 

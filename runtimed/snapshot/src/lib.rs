@@ -16,6 +16,7 @@ mod record;
 mod registry;
 mod remover;
 mod snapshotter;
+mod spare;
 mod stack;
 mod sweep;
 mod temporary;

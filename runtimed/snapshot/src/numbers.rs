@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The numbers of one snapshotter.
 pub(crate) struct Numbers {
@@ -12,8 +12,8 @@ pub(crate) struct Numbers {
 }
 
 /// A number while its snapshot is being made.
-pub(crate) struct Number<'a> {
-    numbers: &'a Numbers,
+pub(crate) struct Number {
+    numbers: Arc<Numbers>,
     /// The number.
     pub(crate) id: u64,
 }
@@ -25,11 +25,12 @@ impl Numbers {
     }
 
     /// The next one, busy until it is dropped.
-    pub(crate) fn take(&self) -> Number<'_> {
+    pub(crate) fn take(self: &Arc<Self>) -> Number {
         let mut busy = self.lock();
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         busy.insert(id);
-        Number { numbers: self, id }
+        drop(busy);
+        Number { numbers: self.clone(), id }
     }
 
     /// Those that are busy now.
@@ -42,7 +43,7 @@ impl Numbers {
     }
 }
 
-impl Drop for Number<'_> {
+impl Drop for Number {
     fn drop(&mut self) {
         self.numbers.lock().remove(&self.id);
     }

@@ -104,6 +104,24 @@ impl Backend for Overlay {
         }
     }
 
+    fn has_drafts(&self) -> bool {
+        true
+    }
+
+    fn draft(&self, id: u64) -> Result<()> {
+        let draft = self.folder.join(format!("new-{id}"));
+        make_at_most(&draft, 0o700)?;
+        make(&draft.join("fs"), 0o755)?;
+        make_at_most(&draft.join("work"), 0o711)
+    }
+
+    fn use_draft(&self, id: u64, parents: &[u64]) -> Result<()> {
+        let (draft, folder) = (self.folder.join(format!("new-{id}")), self.folder.join(id.to_string()));
+        fs::rename(&draft, &folder)
+            .context(|| format!("rename {} to {}", draft.display(), folder.display()))?;
+        parents.first().map_or(Ok(()), |parent| self.adopt(id, *parent))
+    }
+
     fn is_stackable(&self) -> bool {
         true
     }

@@ -14,6 +14,7 @@ use crate::numbers::Numbers;
 use crate::plan::{self, Commit, Creation};
 use crate::record::{self, CHILDREN, Record, SNAPSHOTS};
 use crate::remover::Remover;
+use crate::spare::Spare;
 use crate::{Info, Kind, Mount, Usage, sweep, tree};
 
 /// One snapshotter with its records. Publishes /snapshot/{prepare,commit,remove}. Cheap to clone.
@@ -24,6 +25,7 @@ pub struct Snapshotter {
     events: Bus,
     remover: Remover,
     numbers: Arc<Numbers>,
+    spare: Spare,
 }
 
 impl Snapshotter {
@@ -45,12 +47,18 @@ impl Snapshotter {
             remover.remove(folder);
         }
         let numbers = Arc::new(Numbers::after(highest.unwrap_or(0)));
-        Ok(Snapshotter { backend, store, events, remover, numbers })
+        let spare = Spare::new(backend.clone(), numbers.clone());
+        Ok(Snapshotter { backend, store, events, remover, numbers, spare })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
         self.backend.name()
+    }
+
+    /// The folder with a folder for each snapshot, named by a number. Other names are left alone.
+    pub fn folder(&self) -> &std::path::Path {
+        self.backend.folder()
     }
 
     /// The record under `key`.
@@ -169,9 +177,11 @@ impl Snapshotter {
     async fn carry_out(&self, creation: Creation, parents: Vec<u64>) -> Result<Vec<Mount>> {
         let step = marks::step("snapshot.prepare.folder")?;
         let kind = creation.kind;
-        let number = self.numbers.take();
+        let spare = self.spare.take(kind);
+        let is_spare = spare.is_some();
+        let number = spare.unwrap_or_else(|| self.numbers.take());
         let id = number.id;
-        let made = self.make(id, kind, parents.clone()).await;
+        let made = self.make(id, kind, parents.clone(), is_spare).await;
         drop(step);
         let recorded = match made.and_then(|()| Ok(marks::step("snapshot.prepare.record")?)) {
             Ok(_step) => {
@@ -182,15 +192,24 @@ impl Snapshotter {
         };
         drop(number);
         if let Err(error) = recorded {
-            self.remover.remove(self.backend.folder().join(id.to_string()));
+            for part in [id.to_string(), format!("new-{id}")] {
+                self.remover.remove(self.backend.folder().join(part));
+            }
             return Err(error);
+        }
+        if kind == Kind::Active {
+            self.spare.renew();
         }
         Ok(self.backend.mounts(id, kind, &parents))
     }
 
-    async fn make(&self, id: u64, kind: Kind, parents: Vec<u64>) -> Result<()> {
+    async fn make(&self, id: u64, kind: Kind, parents: Vec<u64>, is_spare: bool) -> Result<()> {
         let backend = self.backend.clone();
-        blocking(move || backend.create(id, kind, &parents)).await
+        blocking(move || match is_spare {
+            true => backend.use_draft(id, &parents),
+            false => backend.create(id, kind, &parents),
+        })
+        .await
     }
 
     /// Finishes the active snapshot `key` as `name`; durable (its files are synced) when this returns.

@@ -13,18 +13,18 @@ use proto_shim::events::{TaskCreate, TaskIO, TaskOOM, TaskStart};
 use proto_shim::task::v3::{CreateTaskRequest, CreateTaskResponse};
 use runc_client::{ConsoleSocket, CreateOptions, Runc};
 
+use super::root::Root;
 use super::{More, Service, Slot, check_id, executor_error};
 use crate::bundle::{self, Bundle};
 use crate::cgroup::Cgroup;
 use crate::container::{Container, Parts};
 use crate::io::{Owner, Prepared, Stdio};
-use crate::mounts::{self, Mount};
 use crate::options::Options;
 use crate::process::Process;
 use crate::reaper::Pending;
 use crate::spec::Spec;
 use crate::state::Status;
-use crate::sync::lock;
+use crate::sync::{beside, lock};
 use crate::{executor, log, oom};
 
 /// How long the executor may take to send the terminal, once it is done.
@@ -88,7 +88,7 @@ impl Service {
     }
 
     async fn set_up(&self, request: &CreateTaskRequest, more: More) -> Result<Created> {
-        let mut step = marks::step("shim.create.options")?;
+        let step = marks::step("shim.create.options")?;
         let bundle = Bundle::new(&request.bundle);
         let options = Options::from_request(request.options.as_ref())?;
         let spec = Spec::read(bundle.path())?;
@@ -96,13 +96,18 @@ impl Service {
         bundle.write_options(&options, &binary)?;
         let runc = executor::runc(&binary, &options, &self.namespace, &bundle);
         let runc = runc.spawner(Arc::new(self.reaper.clone()));
-        let runc = match executor::protected(&binary) {
+        let protected = executor::protected(&binary);
+        // Our own executor can be told when the root is there, and makes itself ready meanwhile.
+        let waits = protected.is_some();
+        let runc = match protected {
             Some(file) => runc.file(Arc::new(file)),
             None => runc,
         };
-        step.next("shim.create.mount")?;
-        let mounted = Mounted::new(request, &bundle)?;
         drop(step);
+        let mut root = Root::new(request, &bundle);
+        if !waits {
+            root.mount()?;
+        }
         let stdio = Stdio {
             stdin: request.stdin.clone(),
             stdout: request.stdout.clone(),
@@ -110,8 +115,8 @@ impl Service {
             terminal: request.terminal,
         };
         let init = Arc::new(Process::new("", stdio));
-        let pending = self.run_create(&request.id, &bundle, &options, &runc, &init, more.start).await?;
-        mounted.keep();
+        let pending = self.run_create(&mut root, &options, &runc, &init, more.start).await?;
+        root.keep();
         let cgroup = Cgroup::of(init.pid()).inspect_err(|error| log::warning!("{}", error.chain())).ok();
         let parts = Parts {
             id: request.id.clone(),
@@ -132,13 +137,13 @@ impl Service {
     /// deleted.
     async fn run_create(
         &self,
-        id: &str,
-        bundle: &Bundle,
+        root: &mut Root<'_>,
         options: &Options,
         runc: &Runc,
         init: &Process,
         start: bool,
     ) -> Result<Pending> {
+        let (id, bundle) = (root.id(), root.bundle());
         let (namespace, reaper) = (&self.namespace, &self.reaper);
         let owner = Owner { id, namespace, uid: options.io_uid, gid: options.io_gid, reaper };
         let mut step = marks::step("shim.create.streams")?;
@@ -148,18 +153,26 @@ impl Service {
         }
         let terminal = init.stdio.terminal.then(|| Terminal::new(bundle)).transpose()?;
         let watch = self.reaper.watch();
+        let (await_root, tell) = root.to_be_told()?;
         let create = CreateOptions {
             pid_file: Some(bundle.init_pid()),
             console_socket: terminal.as_ref().map(|terminal| terminal.socket.path().to_owned()),
             no_pivot: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
             stdio: prepared.child_stdio(),
+            await_root,
         };
         step.next("shim.create.executor")?;
-        let done = match start {
-            true => runc.run_detached(id, bundle.path(), create).await,
-            false => runc.create(id, bundle.path(), create).await,
+        let creating = async {
+            match start {
+                true => runc.run_detached(id, bundle.path(), create).await,
+                false => runc.create(id, bundle.path(), create).await,
+            }
         };
+        let (done, mounted) =
+            beside(creating, || tell.map_or(Ok(()), |tell| root.mount_and_tell(tell))).await;
+        // Without its root, the executor has taken everything back by itself.
+        mounted?;
         if let Err(error) = done {
             if error.kind() == runc_client::Kind::TimedOut {
                 // Killed half way, it could not clean up after itself.
@@ -261,52 +274,6 @@ pub(super) async fn receive(terminal: Option<Terminal>) -> Result<Option<OwnedFd
     match tokio::time::timeout(TERMINAL, terminal.socket.receive()).await {
         Ok(master) => master.map(Some).context(|| "receive the terminal from the executor"),
         Err(_) => Err(Error::new(Kind::Internal, "the executor sent no terminal")),
-    }
-}
-
-/// The root filesystem, unmounted again unless kept.
-struct Mounted {
-    rootfs: Option<PathBuf>,
-}
-
-impl Mounted {
-    fn new(request: &CreateTaskRequest, bundle: &Bundle) -> Result<Mounted> {
-        if request.rootfs.is_empty() {
-            return Ok(Mounted { rootfs: None });
-        }
-        let rootfs = bundle.rootfs();
-        match DirBuilder::new().mode(0o711).create(&rootfs) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(error).context(|| format!("create {}", rootfs.display()));
-            }
-            _ => {}
-        }
-        let mounts: Vec<Mount> = request
-            .rootfs
-            .iter()
-            .map(|mount| Mount {
-                kind: mount.type_.clone(),
-                source: mount.source.clone(),
-                target: mount.target.clone(),
-                options: mount.options.clone(),
-            })
-            .collect();
-        mounts::mount_all(&mounts, &rootfs).context(|| "failed to mount rootfs component")?;
-        Ok(Mounted { rootfs: Some(rootfs) })
-    }
-
-    fn keep(mut self) {
-        self.rootfs = None;
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        if let Some(rootfs) = &self.rootfs
-            && let Err(error) = mounts::unmount_below(rootfs)
-        {
-            log::warning!("{}", error.chain());
-        }
     }
 }
 

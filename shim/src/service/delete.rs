@@ -1,6 +1,5 @@
 //! Delete: forget a process that has ended; with init goes the container.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +13,7 @@ use crate::container::Container;
 use crate::process::Process;
 use crate::reaper::Exit;
 use crate::state::{Status, Verb};
-use crate::sync::lock;
+use crate::sync::{beside, lock};
 use crate::{clock, log, mounts};
 
 /// How long output may take to be delivered.
@@ -73,19 +72,10 @@ pub(super) async fn take_apart(container: &Container, init: &Process) -> Result<
     }
     let whole = marks::step("shim.delete.executor")?;
     let deleting = container.runc.delete(&container.id, false);
-    tokio::pin!(deleting);
     // The kernel waits while it unmounts, and the executor has work of its own meanwhile; unless something of it may need the root.
-    let mut unmounted = None;
-    let deleted = match never_ran || container.has_poststop_hooks {
-        true => deleting.await,
-        false => {
-            std::future::poll_fn(|context| {
-                let deleted = deleting.as_mut().poll(context);
-                unmounted.get_or_insert_with(|| let_go(container, init));
-                deleted
-            })
-            .await
-        }
+    let (deleted, unmounted) = match never_ran || container.has_poststop_hooks {
+        true => (deleting.await, None),
+        false => beside(deleting, || Some(let_go(container, init))).await,
     };
     match deleted {
         Err(error) if error.kind() != runc_client::Kind::NotFound => {

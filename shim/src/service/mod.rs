@@ -23,6 +23,7 @@ mod exec;
 mod exit;
 mod kill;
 mod query;
+mod root;
 mod start;
 
 /// All containers of this shim.

@@ -82,6 +82,8 @@ impl Fixture {
         let mut names: Vec<String> = std::fs::read_dir(self.folder())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            // What is made ahead for the next.
+            .filter(|name| self.snapshotter.name() != "overlayfs" || !name.starts_with("new-"))
             .collect();
         names.sort();
         names
