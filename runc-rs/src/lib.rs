@@ -62,7 +62,8 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(255)),
         Err(e) => {
             log::error(e.to_string());
-            ExitCode::from(if exec_asked(&args) { 255 } else { 1 })
+            let understood = !matches!(e, Error::Usage(_));
+            ExitCode::from(if understood && exec_asked(&args) { 255 } else { 1 })
         }
     }
 }
@@ -73,6 +74,9 @@ fn arguments() -> Result<Vec<String>> {
     };
     std::env::args_os().skip(1).map(text).collect()
 }
+
+/// The exit status for a verb that does not exist.
+const NO_TOPIC: i32 = 3;
 
 /// A failing `exec` ends with 255, so that its failures are told from those of the program.
 fn exec_asked(args: &[String]) -> bool {
@@ -89,7 +93,13 @@ fn dispatch(args: &[String]) -> Result<i32> {
         None => return out::line(&program_help()).map(|()| 0),
         Some(_) if matches.flag("help") => return out::line(&program_help()).map(|()| 0),
         Some(name) if name == "help" => return help(matches.args().get(1)).map(|()| 0),
-        Some(name) => find(name)?,
+        Some(name) => match find(name) {
+            Ok(verb) => verb,
+            Err(e) => {
+                log::error(e.to_string());
+                return Ok(NO_TOPIC);
+            }
+        },
     };
     log::init(matches.value("log"), matches.value("log-format").unwrap_or_default(), matches.flag("debug"))?;
     let global = global(&matches)?;

@@ -9,6 +9,7 @@ use super::create::{CONSOLE_SOCKET, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS};
 use crate::cgroup;
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Context, Error, Result};
+use crate::log;
 use crate::plan::process::{Caps, Process};
 use crate::spec;
 use crate::stage::create::seccomp_of;
@@ -107,9 +108,15 @@ fn process(spec: &Spec, matches: &Matches) -> Result<Process> {
     }
     let own = spec.process().clone().ok_or_else(|| Error::new("process property must not be empty"))?;
     let mut process = Process::from_spec(&changed(own, args, matches)?)?;
+    let mut unknown = Vec::new();
     for name in matches.values("cap") {
-        let bit = Caps::bit(name)?;
-        process.capabilities.get_or_insert_default().add(bit);
+        match Caps::bit(name) {
+            Ok(bit) => process.capabilities.get_or_insert_default().add(bit),
+            Err(_) => unknown.push(name),
+        }
+    }
+    if !unknown.is_empty() {
+        log::warn(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
     }
     Ok(process)
 }

@@ -205,6 +205,10 @@ impl Answers for Exec<'_> {
         parent::fate(self.pid)
     }
 
+    fn is_init(&self) -> bool {
+        false
+    }
+
     fn mounted(&mut self) -> Result<()> {
         Err(Error::new("an exec'd process mounts nothing"))
     }

@@ -23,6 +23,10 @@ pub trait Answers {
     fn awaits_start(&self) -> bool;
     /// How it ended, when it has.
     fn fate(&self) -> String;
+    /// Whether it is a container's first process: of a later one, callers know the failures without a word about init.
+    fn is_init(&self) -> bool {
+        true
+    }
 }
 
 /// Answers until the program runs, or init waits for `start`.
@@ -44,10 +48,10 @@ pub fn serve(channel: &Channel, answers: &mut impl Answers) -> Result<()> {
                     answers.fate()
                 )));
             }
-            Some(Message::Failed { text, plain: true }) => return Err(Error::new(text)),
-            Some(Message::Failed { text, plain: false }) => {
+            Some(Message::Failed { text, plain: false }) if answers.is_init() => {
                 return Err(Error::new(text)).context("error during container init");
             }
+            Some(Message::Failed { text, .. }) => return Err(Error::new(text)),
             Some(other) => return Err(Error::new(format!("unexpected message {other:?}"))),
         }
         channel.send(&Message::Go)?;

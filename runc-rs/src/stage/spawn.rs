@@ -100,7 +100,9 @@ pub fn spawn(mut birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
             let entrances = std::mem::take(&mut birth.entrances);
             if in_cgroup && let Err(e) = enter_cgroups(entrances) {
                 fail(&theirs, &e);
-            } else if let Some((_, writer)) = notice.take() {
+            } else if let Some((reader, writer)) = notice.take() {
+                // Unless it is let go here, it is closed behind its owner's back with all that is the host's.
+                drop(reader);
                 second(birth, theirs, writer, child);
             } else {
                 first(birth, theirs, child);

@@ -102,6 +102,9 @@ fn command_lines_that_cannot_be_read() {
     assert!(said.err.contains("flag provided but not defined: -frob"), "{}", said.err);
     let said = bundle.command(&["state"]).output().unwrap();
     assert!(String::from_utf8(said.stderr).unwrap().contains("requires exactly 1 argument(s)"));
+    let said = bundle.command(&["fly"]).output().unwrap();
+    assert_eq!(said.status.code(), Some(3));
+    assert!(String::from_utf8(said.stderr).unwrap().contains("No help topic for 'fly'"));
     let said = bundle.command(&["--log-format", "xml", "list"]).output().unwrap();
     assert!(String::from_utf8(said.stderr).unwrap().contains("invalid log-format: xml"));
     let version = bundle.command(&["--version"]).output().unwrap();

@@ -123,6 +123,18 @@ fn failures_end_with_255() {
     }
     let said = bundle.verb_with(&["exec", "--pid-file", "/no/such/pid"], &["true"]);
     assert_eq!(said.code, 255, "{}", said.err);
+    // The words that callers know, and no others: not those of a second failure in the process that gave up.
+    let said = bundle.verb_with(&["exec", "--cwd", "/nosuch"], &["true"]);
+    let text = "exec failed: unable to start container process: chdir to cwd (\\\"/nosuch\\\") set in config.json failed: no such file or directory";
+    assert!(said.code == 255 && said.err.contains(text) && said.err.lines().count() == 1, "{}", said.err);
+    let said = bundle.verb_with(&["exec", "--frob"], &["true"]);
+    assert!(said.code == 1 && said.err.contains("flag provided but not defined: -frob"), "{}", said.err);
+    let said = bundle.verb_with(&["exec", "--cap", "CAP_FLY"], &["true"]);
+    assert!(
+        said.code == 0 && said.err.contains("ignoring unknown or unavailable capabilities: [CAP_FLY]"),
+        "{}",
+        said.err
+    );
     let said = bundle.verb_with(&["exec", "--tty", "--detach"], &["true"]);
     assert!(said.err.contains("cannot allocate tty if runc will detach without setting console socket"));
 }
