@@ -422,9 +422,13 @@ fn the_exit_code_is_that_of_the_restored_program() -> Result<()> {
     for name in ["rootfs", "out"] {
         sh::run(Command::new("chown").args(["-hR", "100000:100000"]).arg(place.dir.join(name)))?;
     }
+    let settings = place.path("criu.conf");
+    fs::write(&settings, "log-file=other.log\n")?;
+    place.bundle.config["annotations"] = json!({"org.criu.config": settings});
     place.run(Stdio::null())?;
     until("it is there", || Ok(place.count() == 1))?;
     place.checkpoint(&[])?;
+    ensure!(place.dir.join("checkpoint/other.log").exists(), "the annotation's settings were not heeded");
     let mut restore = place.bundle.command(&["--log", &place.path("log"), "restore"]);
     restore.arg(&place.bundle.id).current_dir(&place.dir).stdout(Stdio::null()).stderr(Stdio::null());
     let mut restore = restore.spawn()?;
