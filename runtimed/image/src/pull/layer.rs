@@ -1,7 +1,7 @@
 //! One layer: from the registry into content, and past the unpacker on the way.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use content::Writer;
@@ -23,6 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The pauses while somebody else writes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long the last write of a fetch that was cut off may take.
+const LAST_WRITE: Duration = Duration::from_secs(1);
+
+/// May a later pull go on with what has come so far? Only where the network broke it off: not after lies, and not with what fills a disk.
+pub(super) fn may_go_on(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unavailable | Kind::DeadlineExceeded)
+}
 
 /// Fetches `layer`, unless it is there.
 pub(crate) async fn fetch(pull: Arc<Pull>, layer: Descriptor, mut tap: Tap) -> Result<()> {
@@ -68,19 +76,28 @@ impl Pull {
             result => result,
         };
         if let Err(error) = &copied
-            && !matches!(error.kind(), Kind::Unavailable | Kind::DeadlineExceeded)
+            && !may_go_on(error)
         {
-            // Only what the network broke off may be gone on with: not lies, and not what fills a disk.
             self.abort(layer).await;
         }
         copied
     }
 
-    async fn abort(&self, layer: &Descriptor) {
-        if let Err(left) = self.shared.content.abort(&self.namespace, &layer.ingest()).await
-            && !left.is_not_found()
-        {
-            tracing::warn!(digest = %layer.digest, "ingest left behind: {}", left.chain());
+    /// Gives up what has come of a layer, unless another pull goes on with it.
+    pub(super) async fn abort(&self, layer: &Descriptor) {
+        let begun = Instant::now();
+        loop {
+            match self.shared.content.abort(&self.namespace, &layer.ingest()).await {
+                // The last write of a fetch that was cut off is under way; there is no event for its end.
+                Err(error) if error.kind() == Kind::Unavailable && begun.elapsed() < LAST_WRITE => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) if !error.is_not_found() => {
+                    tracing::warn!(digest = %layer.digest, "ingest left behind: {}", error.chain());
+                    return;
+                }
+                _ => return,
+            }
         }
     }
 

@@ -154,14 +154,27 @@ impl Pull {
     async fn one(self: &Arc<Pull>, found: Found, snapshotter: Option<&str>) -> Result<()> {
         let layers = found.manifest.layers.clone();
         let (fetches, feeds) = self.start_fetches(&layers);
-        let Some(snapshotter) = snapshotter else {
-            drop(feeds);
-            return self.finish(fetches, None).await;
+        let unpacking = match snapshotter {
+            Some(snapshotter) => {
+                let image = image_config(found.config, found.descriptor, found.manifest)?;
+                let stop = Stop::new();
+                Some((self.start_unpack(image, snapshotter, feeds, &stop), stop))
+            }
+            None => {
+                drop(feeds);
+                None
+            }
         };
-        let image = image_config(found.config, found.descriptor, found.manifest)?;
-        let stop = Stop::new();
-        let unpacking = self.start_unpack(image, snapshotter, feeds, &stop);
-        self.finish(fetches, Some((unpacking, stop))).await
+        let finished = self.finish(fetches, unpacking).await;
+        if let Err(error) = &finished
+            && !layer::may_go_on(error)
+        {
+            // Those beside the one that failed were cut off in the middle.
+            for layer in &layers {
+                self.abort(layer).await;
+            }
+        }
+        finished
     }
 
     /// One fetch for each distinct layer; a source for each layer.
