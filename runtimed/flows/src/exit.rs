@@ -38,7 +38,17 @@ impl Flows {
                 // A later start, or a removal, met the ended task first, and noted its end.
                 return self.forget_removed(namespace, id);
             }
-            let goes = self.goes_with_its_end(namespace, id);
+            let kept = self.live().is_kept(namespace, id);
+            let goes = !kept && self.goes_with_its_end(namespace, id);
+            if goes {
+                match self.vanish(namespace, id, exit).await {
+                    Ok(()) => return Ok(()),
+                    // The long way tells more, and leaves what can be asked for again.
+                    Err(error) => {
+                        tracing::warn!(container = %id, error = %error.chain(), "a container does not go with its end");
+                    }
+                }
+            }
             let noting = self.note_end(namespace, id, exit);
             let noted = if goes { metadata::lazily(noting).await } else { noting.await };
             marks::passed("flows.exit.noted");
@@ -50,6 +60,8 @@ impl Flows {
             marks::passed("flows.exit.cleared");
             noted?;
             match self.rooms().containers.get(namespace, id) {
+                // Whoever keeps it is about to start it again.
+                Ok(_) if kept => return Ok(()),
                 Ok(container) => ContainerConfig::of(&container)?,
                 Err(error) if error.is_not_found() => {
                     run.advance(Progress::Removed(exit.status));
@@ -73,7 +85,7 @@ impl Flows {
     }
 
     /// Is the container removed when it ends? Then nothing of it need outlast a power cut.
-    fn goes_with_its_end(&self, namespace: &Namespace, id: &ContainerId) -> bool {
+    pub(crate) fn goes_with_its_end(&self, namespace: &Namespace, id: &ContainerId) -> bool {
         let container = self.rooms().containers.get(namespace, id);
         let config = container.ok().and_then(|container| ContainerConfig::of(&container).ok().flatten());
         config.is_some_and(|config| config.auto_remove)

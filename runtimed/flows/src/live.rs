@@ -67,6 +67,22 @@ pub struct Live {
 struct Entry {
     work: Arc<tokio::sync::Mutex<()>>,
     progress: Option<watch::Sender<Progress>>,
+    /// How many want it to outlive its end, though it was to go with that.
+    kept: usize,
+}
+
+/// Keeps a container that goes with its end from doing so, for as long as this is held.
+pub struct Keep<'a> {
+    live: &'a Live,
+    key: Key,
+}
+
+impl Drop for Keep<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.live.entries().get_mut(&self.key) {
+            entry.kept = entry.kept.saturating_sub(1);
+        }
+    }
 }
 
 impl Live {
@@ -86,6 +102,18 @@ impl Live {
         let sender = watch::Sender::new(Progress::Running);
         self.entries().entry(key(namespace, id)).or_default().progress = Some(sender.clone());
         Run(sender)
+    }
+
+    /// See [`Keep`].
+    pub fn keep(&self, namespace: &Namespace, id: &ContainerId) -> Keep<'_> {
+        let key = key(namespace, id);
+        self.entries().entry(key.clone()).or_default().kept += 1;
+        Keep { live: self, key }
+    }
+
+    /// Does somebody want it to outlive its end?
+    pub fn is_kept(&self, namespace: &Namespace, id: &ContainerId) -> bool {
+        self.entries().get(&key(namespace, id)).is_some_and(|entry| entry.kept > 0)
     }
 
     /// Is this the container's last run? An end that is noted late must not be taken for the end of a later one.

@@ -46,6 +46,7 @@ impl Flows {
             }
         }
         drop(step);
+        self.clear_vanished(&known);
         self.forget_half_made(&known).await?;
         self.end_leases().await?;
         marks::passed("flows.recover.done");
@@ -80,6 +81,27 @@ impl Flows {
             }
             Some(Status::Created) => self.undo_half_start(namespace, id).await,
             None => self.note_lost(namespace, id, config).await,
+        }
+    }
+
+    /// Tasks of containers that have ended and were removed with that: the earlier daemon was about to delete them. A shim that does not answer
+    /// holds up nobody.
+    fn clear_vanished(&self, known: &HashSet<(String, String)>) {
+        let tasks = &self.rooms().tasks;
+        let vanished = tasks.auto_removed().into_iter();
+        for (namespace, id) in
+            vanished.filter(|(namespace, id)| !known.contains(&(namespace.to_string(), id.to_string())))
+        {
+            // It may have been deleted, but for what was left.
+            let Ok(departure) = tasks.depart(&namespace, &id) else { continue };
+            let busy = self.inner.busy.enter();
+            tokio::spawn(async move {
+                let _step = marks::begun("flows.recover.vanished");
+                if let Err(error) = departure.done().await {
+                    tracing::warn!(container = %id, error = %error.chain(), "the task of a removed container stays");
+                }
+                drop(busy);
+            });
         }
     }
 

@@ -5,11 +5,19 @@ use std::path::Path;
 use container::Container;
 use errors::{Context, Error, Kind, Result};
 use ids::{ContainerId, Namespace};
-use task::{Exit, Status};
+use snapshot::Snapshotter;
+use task::{Departure, Exit, Status};
 
 use crate::config::{ContainerConfig, NAME_LABEL};
 use crate::live::Progress;
 use crate::{Flows, tables};
+
+/// The root of a container whose records are gone.
+struct Root {
+    snapshotter: Snapshotter,
+    key: String,
+    number: u64,
+}
 
 impl Flows {
     /// Removes a container that does not run, or, with `force`, one that does. What is left goes on past an error: the record goes
@@ -53,6 +61,42 @@ impl Flows {
         Ok(())
     }
 
+    /// Removes a container that has ended and was to be removed then. That is told as soon as nobody can find it any more: its task, its files
+    /// and its root go behind the answer, and where the daemon is killed meanwhile, its next start sees to them. Nothing of it is waited for to
+    /// come to disk, since a power cut would end, and with that remove, it as well.
+    pub(crate) async fn vanish(&self, namespace: &Namespace, id: &ContainerId, exit: Exit) -> Result<()> {
+        let step = marks::step("flows.vanish.records")?;
+        let container = self.rooms().containers.get(namespace, id)?;
+        let config = ContainerConfig::of(&container)?;
+        let name = config.as_ref().map_or(id.as_str(), |config| config.name.as_str());
+        let departure = self.rooms().tasks.depart(namespace, id).ok();
+        let root = match metadata::lazily(self.forget_records(namespace, id, &container, name)).await {
+            Ok(root) => root,
+            Err(error) => {
+                departure.into_iter().for_each(Departure::stay);
+                return Err(error);
+            }
+        };
+        drop(step);
+        self.live().advance(namespace, id, Progress::Removed(exit.status));
+        self.live().forget(namespace, id);
+        marks::passed("flows.vanish.told");
+        if let Some(departure) = departure
+            && let Err(error) = departure.done().await
+        {
+            tracing::warn!(container = %id, error = %error.chain(), "the task of a removed container stays");
+        }
+        marks::passed("flows.vanish.task");
+        for folder in [self.container_root(namespace, id), self.container_state(namespace, id)] {
+            if let Err(error) = remove_folder(&folder) {
+                tracing::warn!(container = %id, error = %error.chain(), "files of a removed container stay");
+            }
+        }
+        self.tell_removed(namespace, id, root);
+        marks::passed("flows.vanish.done");
+        Ok(())
+    }
+
     /// Removes all that there is of a container without a task: its files, then in one transaction all that is recorded of it. Its root goes
     /// in the background.
     async fn take_away(
@@ -67,32 +111,50 @@ impl Flows {
         step.next("flows.remove.sockets")?;
         remove_folder(&self.container_state(namespace, id))?;
         step.next("flows.remove.record")?;
+        let root = self.forget_records(namespace, id, container, name).await?;
+        marks::passed("flows.remove.recorded");
+        self.tell_removed(namespace, id, root);
+        Ok(())
+    }
+
+    /// Removes all records of a container in one transaction; returns its root, of which the files are there still.
+    async fn forget_records(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        container: &Container,
+        name: &str,
+    ) -> Result<Option<Root>> {
         let key = container.snapshot_key.clone();
         let snapshotter = match key.as_str() {
             "" => None,
             _ => Some(self.rooms().snapshotters.get(&container.snapshotter)?),
         };
         let named = container.labels.contains_key(NAME_LABEL);
-        let root = self.rooms().store.write({
-            let (namespace, id, name, key) = (namespace.clone(), id.clone(), name.to_owned(), key.clone());
-            let (containers, snapshotter) = (self.rooms().containers.clone(), snapshotter.clone());
-            move |tx| {
-                let root = snapshotter.map(|snapshotter| snapshotter.forget(tx, &namespace, &key));
-                let root = unless_gone(root.transpose(), &format!("remove the root of container {id}"))?;
-                unless_gone(containers.forget(tx, &namespace, &id), "remove a container")?;
-                if named {
-                    tables::forget_within(tx, &namespace, &name, &id)?;
-                }
-                Ok(root.flatten())
+        let (namespace, id, name) = (namespace.clone(), id.clone(), name.to_owned());
+        let containers = self.rooms().containers.clone();
+        let forgetting = self.rooms().store.write(move |tx| {
+            let forget = |snapshotter: Snapshotter| {
+                let number =
+                    unless_gone(snapshotter.forget(tx, &namespace, &key), "remove a container's root")?;
+                Ok::<_, Error>(number.map(|number| Root { snapshotter, key, number }))
+            };
+            let root = snapshotter.map(forget).transpose()?.flatten();
+            unless_gone(containers.forget(tx, &namespace, &id), "remove a container")?;
+            if named {
+                tables::forget_within(tx, &namespace, &name, &id)?;
             }
+            Ok(root)
         });
-        let root = root.await?;
-        marks::passed("flows.remove.recorded");
-        if let (Some(snapshotter), Some(number)) = (snapshotter, root) {
+        forgetting.await
+    }
+
+    /// Tells that a container without records is removed, and lets its root's files go in the background.
+    fn tell_removed(&self, namespace: &Namespace, id: &ContainerId, root: Option<Root>) {
+        if let Some(Root { snapshotter, key, number }) = root {
             snapshotter.reap(namespace, &key, number);
         }
         self.rooms().containers.tell_deleted(namespace, id);
-        Ok(())
     }
 
     /// Kills the container if it runs, and waits for its end.

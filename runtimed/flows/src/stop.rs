@@ -109,7 +109,18 @@ impl Flows {
         timeout: Option<i64>,
         signal: &str,
     ) -> Result<()> {
-        self.stop(namespace, id, timeout, signal).await?;
-        self.start(namespace, id, Want::Nothing).await.map(drop)
+        let keep = self.live().keep(namespace, id);
+        let restarted = match self.stop(namespace, id, timeout, signal).await {
+            Ok(()) => self.start(namespace, id, Want::Nothing).await.map(drop),
+            Err(error) => Err(error),
+        };
+        drop(keep);
+        if restarted.is_err() && self.goes_with_its_end(namespace, id) {
+            // It may run all the same, or be gone.
+            if let Err(error) = self.remove(namespace, id, false).await {
+                tracing::debug!(container = %id, error = %error.chain(), "remove what could not be restarted");
+            }
+        }
+        restarted
     }
 }

@@ -8,6 +8,7 @@
 //!     log                fifo: the shim writes its log, the daemon reads it
 //!     shim-binary-path   the shim, pinned at creation: it also has to delete what it made
 //!     bootstrap.json     how to reach the shim; shims up to containerd 1.7 write `address` themselves
+//!     auto-remove        ours: the container is removed when it ends, and has no record any more once that was told
 //!     reported.json      ours: the reported exit, and whether the shim is gone (exit.json is the shim's)
 //! ```
 //!
@@ -30,6 +31,9 @@ use crate::types::{Config, Exit};
 
 /// The folder of all bundles below `<state>`, and of all work folders below `<root>`.
 const TASKS: &str = "io.containerd.runtime.v2.task";
+
+/// Is there where the container goes with its end.
+const AUTO_REMOVE: &str = "auto-remove";
 
 /// Far more than any of our small files; whoever wrote more did not write it for us.
 const SMALL: u64 = 64 << 10;
@@ -123,7 +127,7 @@ impl Bundle {
     ///
     /// # Errors
     /// `InvalidArgument` if `spec` is no JSON.
-    pub(crate) fn create(&self, spec: &[u8], binary: &Path) -> Result<()> {
+    pub(crate) fn create(&self, spec: &[u8], binary: &Path, auto_remove: bool) -> Result<()> {
         let group = remapped_group(spec)?;
         if let Some(parent) = self.path.parent() {
             folders(parent)?;
@@ -139,7 +143,10 @@ impl Bundle {
             }
             other => other?,
         }
-        let filled = self.fill(spec, binary, group);
+        let filled = self.fill(spec, binary, group).and_then(|()| match auto_remove {
+            true => self.write(AUTO_REMOVE, b""),
+            false => Ok(()),
+        });
         if filled.is_err() {
             // The first error is the one that counts.
             let _ = self.remove();
@@ -168,6 +175,11 @@ impl Bundle {
         )
         .map_err(io::Error::from)
         .context(|| format!("mkfifo {}", log.display()))
+    }
+
+    /// Is the container removed when it ends?
+    pub(crate) fn is_auto_removed(&self) -> bool {
+        self.path.join(AUTO_REMOVE).exists()
     }
 
     /// Makes the work folder, where a shim keeps what is too large for `<state>`.

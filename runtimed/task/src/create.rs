@@ -108,8 +108,8 @@ impl Made<'_> {
         let socket = shim_serve::socket(launch, create.options.as_ref(), &create.spec);
         let ours = socket.is_some();
         let (mut shim, log) = match socket {
-            Some(socket) => self.serve(launch, socket, create.clone(), wish.attach).await?,
-            None => self.start(launch, create.clone()).await?,
+            Some(socket) => self.serve(launch, socket, create.clone(), wish).await?,
+            None => self.start(launch, create.clone(), wish).await?,
         };
         self.held = shim.held.take();
         let limits = self.table.shared.config.timeouts;
@@ -130,17 +130,17 @@ impl Made<'_> {
         launch: Launch<'_>,
         socket: PathBuf,
         create: Arc<Create>,
-        attach: bool,
+        wish: Wish,
     ) -> Result<(Serving, ShimLog)> {
         let owned = Owned::of(launch);
         let bundle = self.bundle.clone();
         blocking(move || {
             let mut step = marks::step("task.create.bundle")?;
             let launch = owned.launch();
-            bundle.create(&create.spec, launch.binary)?;
+            bundle.create(&create.spec, launch.binary, wish.clear)?;
             let log = ShimLog::open(&bundle.log(), launch.namespace, launch.id)?;
             step.next("task.create.shim")?;
-            let shim = shim_serve::start(launch, &socket, attach)?;
+            let shim = shim_serve::start(launch, &socket, wish.attach)?;
             bundle.write_bootstrap(&shim.bootstrap)?;
             Ok((shim, log))
         })
@@ -148,10 +148,10 @@ impl Made<'_> {
     }
 
     /// The bundle, and in it whatever shim it is, by its `start` command.
-    async fn start(&self, launch: Launch<'_>, create: Arc<Create>) -> Result<(Serving, ShimLog)> {
+    async fn start(&self, launch: Launch<'_>, create: Arc<Create>, wish: Wish) -> Result<(Serving, ShimLog)> {
         let mut step = marks::step("task.start-command.bundle")?;
         let (place, binary, from) = (self.bundle.clone(), launch.binary.to_owned(), create.clone());
-        blocking(move || place.create(&from.spec, &binary)).await?;
+        blocking(move || place.create(&from.spec, &binary, wish.clear)).await?;
         let log = ShimLog::open(&self.bundle.log(), launch.namespace, launch.id)?;
         step.next("task.start-command.shim")?;
         let place = self.bundle.clone();

@@ -13,6 +13,7 @@ mod bundle;
 mod call;
 mod cgroup;
 mod create;
+mod departure;
 pub mod doors;
 mod files;
 mod ledger;
@@ -30,6 +31,7 @@ mod state;
 mod table;
 mod types;
 
+pub use departure::Departure;
 pub use files::raise_files;
 pub use manager::Tasks;
 pub use types::{Config, Create, Exec, Exit, Io, Mount, Process, Ran, Status, Timeouts};

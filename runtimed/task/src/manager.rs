@@ -13,6 +13,7 @@ use proto_containerd::unpack;
 use crate::actor::{Request, Told};
 use crate::call::{Answer, Call};
 use crate::create;
+use crate::departure::Departure;
 use crate::restore;
 use crate::table::{Handle, Key, Table};
 use crate::types::{Config, Create, Exec, Exit, Process, Ran};
@@ -53,6 +54,20 @@ impl Tasks {
     /// [forget](Tasks::forget_namespace) them, whether or not they have one still.
     pub fn namespaces(&self) -> Vec<Namespace> {
         self.table.used()
+    }
+
+    /// The tasks of an earlier daemon that were [run](Tasks::run) to be cleared at their end. One without a container has ended, and was about
+    /// to be deleted.
+    pub fn auto_removed(&self) -> Vec<(Namespace, ContainerId)> {
+        self.table.auto_removed().clone()
+    }
+
+    /// Begins the deletion of a task that has ended: from now on nobody finds it. `NotFound`.
+    pub fn depart(&self, namespace: &Namespace, id: &ContainerId) -> Result<Departure> {
+        let key = (namespace.clone(), id.clone());
+        let handle = self.table.find(&key)?;
+        let leaving = self.table.leave(&key, handle.ledger.clone());
+        Ok(Departure { table: self.table.clone(), key, handle, leaving })
     }
 
     /// Nothing is left of a namespace without tasks, so that the next daemon need not look after it.

@@ -53,6 +53,9 @@ pub(crate) async fn restore(table: &Arc<Table>) -> Result<()> {
     let mut actors = Vec::new();
     clear_left(table, &found, &mut restored);
     for (key, bundle, found) in found.tasks {
+        if bundle.is_auto_removed() {
+            table.auto_removed().push(key.clone());
+        }
         match found {
             Found::Lost(ended) => {
                 let actor =

@@ -35,6 +35,8 @@ pub(crate) struct Table {
     /// Namespaces that had a task since this daemon, or one before it, was started. Kept in the state folder, too: what executors leave of a
     /// namespace stays when a daemon is killed.
     used: Mutex<BTreeSet<Namespace>>,
+    /// Of the tasks of an earlier daemon, those whose container goes with their end.
+    auto_removed: Mutex<Vec<Key>>,
 }
 
 /// A place in the table.
@@ -73,7 +75,7 @@ impl Table {
     pub(crate) fn new(config: Config, bus: Bus) -> Table {
         let used = Mutex::new(kept(&config.state.join(USED)));
         let shared = Shared { config, bus, forms: Forms::default() };
-        Table { shared: Arc::new(shared), entries: Mutex::default(), used }
+        Table { shared: Arc::new(shared), entries: Mutex::default(), used, auto_removed: Mutex::default() }
     }
 
     /// Takes an id, once what is left of a deleted task is out of its way. `AlreadyExists` if a task has it.
@@ -116,6 +118,11 @@ impl Table {
     pub(crate) fn ready(&self, key: &Key, handle: Handle) {
         self.note(&key.0);
         self.lock().insert(key.clone(), Entry::Ready(handle));
+    }
+
+    /// See [`crate::Tasks::auto_removed`].
+    pub(crate) fn auto_removed(&self) -> MutexGuard<'_, Vec<Key>> {
+        self.auto_removed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// See [`crate::Tasks::namespaces`].

@@ -24,7 +24,7 @@ fn one_picture_of_all_programs() -> Result<()> {
         ("runc-rs.create.serve", "runc-rs"),
         ("runc-rs.init.pivot", "runc-rs"),
         ("shim.exit.published", "shim"),
-        ("flows.remove.record", "runtimed"),
+        ("flows.vanish.records", "runtimed"),
     ] {
         let row = row_of(step)?;
         ensure!(row.contains(&format!("   {program} ")), "{row}");

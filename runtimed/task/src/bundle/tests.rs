@@ -32,7 +32,7 @@ fn mode(path: &Path) -> u32 {
 fn the_layout_is_containerds() {
     let root = tempfile::tempdir().unwrap();
     let bundle = bundle(root.path());
-    bundle.create(b"{}", Path::new("/bin/shim")).unwrap();
+    bundle.create(b"{}", Path::new("/bin/shim"), false).unwrap();
     bundle.create_work().unwrap();
     let path = root.path().join("state/io.containerd.runtime.v2.task/n/c");
     assert_eq!(bundle.path(), path);
@@ -44,7 +44,7 @@ fn the_layout_is_containerds() {
     assert_eq!(bundle.read_binary().unwrap(), Path::new("/bin/shim"));
     assert_eq!((mode(&path), mode(&path.join("rootfs"))), (0o700, 0o711));
     fs::write(path.join("left"), "over").unwrap();
-    bundle.create(b"{}", Path::new("/bin/shim")).unwrap();
+    bundle.create(b"{}", Path::new("/bin/shim"), false).unwrap();
     assert!(!path.join("left").exists());
     bundle.create_work().unwrap();
     bundle.remove().unwrap();
@@ -63,7 +63,7 @@ fn a_remapped_root_may_pass_through() {
     let bundle = bundle(root.path());
     let spec = br#"{"linux":{"uidMappings":[{"containerID":0,"hostID":100000,"size":65536}],
         "gidMappings":[{"containerID":0,"hostID":200000,"size":65536}]}}"#;
-    bundle.create(spec, Path::new("/bin/shim")).unwrap();
+    bundle.create(spec, Path::new("/bin/shim"), false).unwrap();
     let meta = fs::metadata(bundle.path()).unwrap();
     assert_eq!((meta.gid(), meta.uid(), meta.mode() & 0o777), (200_000, 0, 0o710));
 }
@@ -71,7 +71,7 @@ fn a_remapped_root_may_pass_through() {
 #[test]
 fn a_spec_that_is_no_json_leaves_nothing() {
     let root = tempfile::tempdir().unwrap();
-    let error = bundle(root.path()).create(b"{", Path::new("/bin/shim")).unwrap_err();
+    let error = bundle(root.path()).create(b"{", Path::new("/bin/shim"), false).unwrap_err();
     assert_eq!(error.kind(), Kind::InvalidArgument);
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
 }
@@ -84,7 +84,7 @@ fn removal_takes_mounts_down_and_never_enters_them() {
     }
     let root = tempfile::tempdir().unwrap();
     let bundle = bundle(root.path());
-    bundle.create(b"{}", Path::new("/bin/shim")).unwrap();
+    bundle.create(b"{}", Path::new("/bin/shim"), false).unwrap();
     let image = root.path().join("image");
     fs::create_dir(&image).unwrap();
     fs::write(image.join("file"), "kept").unwrap();
@@ -101,7 +101,7 @@ fn removal_takes_mounts_down_and_never_enters_them() {
 fn what_lies_in_rootfs_is_not_deleted() {
     let root = tempfile::tempdir().unwrap();
     let bundle = bundle(root.path());
-    bundle.create(b"{}", Path::new("/bin/shim")).unwrap();
+    bundle.create(b"{}", Path::new("/bin/shim"), false).unwrap();
     fs::write(bundle.path().join("rootfs/file"), "kept").unwrap();
     let error = bundle.remove().unwrap_err();
     assert!(error.message().contains("rootfs"), "{error:?}");
@@ -112,7 +112,7 @@ fn what_lies_in_rootfs_is_not_deleted() {
 fn an_address_is_found_in_either_form() {
     let root = tempfile::tempdir().unwrap();
     let bundle = bundle(root.path());
-    bundle.create(b"{}", Path::new("/bin/shim")).unwrap();
+    bundle.create(b"{}", Path::new("/bin/shim"), false).unwrap();
     assert!(bundle.read_bootstrap().unwrap_err().is_not_found());
     fs::write(bundle.path().join("address"), "unix:///s/1").unwrap();
     let old = Bootstrap { version: 2, address: "unix:///s/1".into(), protocol: "ttrpc".into() };
@@ -132,7 +132,7 @@ fn an_address_is_found_in_either_form() {
 fn an_exit_is_kept_to_the_nanosecond() {
     let root = tempfile::tempdir().unwrap();
     let bundle = bundle(root.path());
-    bundle.create(b"{}", Path::new("/bin/shim")).unwrap();
+    bundle.create(b"{}", Path::new("/bin/shim"), false).unwrap();
     assert_eq!(bundle.read_exit().unwrap(), None);
     let at = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
     let exit = Exit { pid: 7, status: 137, at };
