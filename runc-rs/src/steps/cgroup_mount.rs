@@ -68,6 +68,9 @@ fn version_1(context: &Context<'_>, site: Site<'_>, target: &OwnedFd, mount: &Mo
     let top = site.attach(Tree::new(top)?, target, &mount.destination, Look::default())?;
     let own = site.procfs.read("self/cgroup")?;
     for hierarchy in hierarchies(&site.procfs.read("self/mountinfo")?) {
+        if !context.cgroup_namespace && hierarchy.is_out_of_sight() {
+            continue;
+        }
         let at = mount.destination.join(&hierarchy.name);
         let target = site.root.make_dir(&at, 0o755)?;
         let set = SAFE | mount.options.attr.set & RDONLY;
@@ -89,7 +92,8 @@ fn version_1(context: &Context<'_>, site: Site<'_>, target: &OwnedFd, mount: &Mo
 
 /// The mounted version 1 hierarchies, by the name of their mount points, with their controllers.
 pub fn points(mountinfo: &str) -> Vec<(String, Vec<String>)> {
-    hierarchies(mountinfo).into_iter().map(|h| (h.name, h.controllers)).collect()
+    let all = hierarchies(mountinfo).into_iter().filter(|h| !h.is_out_of_sight());
+    all.map(|h| (h.name, h.controllers)).collect()
 }
 
 /// A mounted version 1 hierarchy of the host.
@@ -106,6 +110,12 @@ struct Hierarchy {
 }
 
 impl Hierarchy {
+    /// Whether the mount shows what is outside this process's cgroup namespace: of no use to take a directory from. Seen from a
+    /// new namespace, the host's all do.
+    fn is_out_of_sight(&self) -> bool {
+        self.root.starts_with("/..")
+    }
+
     fn data(&self) -> Vec<String> {
         self.controllers.clone()
     }
@@ -142,7 +152,7 @@ fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
         let (["cgroup", _, options], [_, _, _, root, point, ..]) = (right.as_slice(), left.as_slice()) else {
             continue;
         };
-        if !point.starts_with(HOST) || root.starts_with("/..") {
+        if !point.starts_with(HOST) {
             continue;
         }
         let options = options.split(',');
@@ -176,6 +186,15 @@ mod tests {
         assert_eq!(all[0].data(), ["name=systemd"]);
         assert_eq!(all[0].aliases().count(), 0);
         assert_eq!(all[1].aliases().collect::<Vec<_>>(), ["cpu", "cpuacct"]);
+    }
+
+    /// As a process in a new cgroup namespace sees the host's mounts.
+    #[test]
+    fn hierarchies_seen_from_below() {
+        let line = "33 30 0:29 /../.. /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
+        let all = hierarchies(line);
+        assert!(all[0].is_out_of_sight() && all[0].data() == ["pids"]);
+        assert!(points(line).is_empty() && points(INFO).len() == 2);
     }
 
     #[test]

@@ -77,6 +77,23 @@ fn the_cgroup_namespace_begins_at_the_container() {
     }
 }
 
+/// Whatever the version, what is mounted is the container's own cgroup, and all of it.
+#[test]
+fn the_cgroups_mounted_are_the_container_s() {
+    let script = "cd /sys/fs/cgroup; for at in . *; do [ -e $at/cgroup.procs ] && echo $at $(cat $at/cgroup.procs); done; true";
+    let mut bundle = Bundle::script(script);
+    for user in [false, true] {
+        if user {
+            mapped(&mut bundle);
+        }
+        let said = bundle.run().ok();
+        assert!(!said.is_empty() && said.lines().all(|line| line.split(' ').nth(1) == Some("1")), "{said}");
+        if !std::path::Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
+            assert!(said.contains("memory 1") && said.contains("pids 1"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn clocks_of_its_own() {
     let mut bundle = Bundle::script("cat /proc/uptime");

@@ -96,6 +96,7 @@ const RECIPES: &[Recipe] = &[
             "create_start_state_kill_delete",
             "kill_all",
             "begins_at_the_container",
+            "the_cgroups_mounted",
             "detached_with",
             "not_in_what_is_paused",
         ],
