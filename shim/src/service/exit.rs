@@ -20,6 +20,8 @@ use crate::{clock, log};
 /// How long an end may wait for output to be delivered: something in the background may hold the pipe
 /// forever.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How often everybody else gets a turn before a deletion that nobody has asked for yet: an answer passes through several hands to its socket.
+const TURNS: usize = 12;
 /// How long init's end may wait for those of the others, which have been killed.
 const OTHERS: Duration = Duration::from_secs(10);
 
@@ -50,7 +52,13 @@ impl Service {
         marks::passed("shim.exit.written");
         if process.is_init() && container.goes_with_its_end {
             let (whole, init) = (container.clone(), process.clone());
-            let deletion = tokio::spawn(marks::carry(async move { take_apart(&whole, &init).await }));
+            let deletion = tokio::spawn(marks::carry(async move {
+                // The one thread is first to tell those who wait for the end.
+                for _ in 0..TURNS {
+                    tokio::task::yield_now().await;
+                }
+                take_apart(&whole, &init).await
+            }));
             *lock(&container.deletion) = Some(deletion);
         }
         self.publisher.publish("/tasks/exit", &event(&container, &process, &exit));
