@@ -84,7 +84,14 @@ impl Flows {
         if let Some(departure) = departure
             && let Err(error) = departure.done().await
         {
-            tracing::warn!(container = %id, error = %error.chain(), "the task of a removed container stays");
+            tracing::warn!(container = %id, error = %error.chain(), "the task of a removed container is deleted once more");
+            // Nobody else would ask for it before the daemon's next start.
+            match self.rooms().tasks.delete(namespace, id).await {
+                Err(error) if !error.is_not_found() => {
+                    tracing::warn!(container = %id, error = %error.chain(), "the task of a removed container stays");
+                }
+                _ => {}
+            }
         }
         marks::passed("flows.vanish.task");
         for folder in [self.container_root(namespace, id), self.container_state(namespace, id)] {

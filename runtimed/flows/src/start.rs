@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use container::Container;
-use errors::{Context, Error, Result};
+use errors::{Context, Error, Kind, Result};
 use ids::{ContainerId, Namespace};
 use task::{Io, Ran, Status};
 use tokio::sync::watch;
@@ -131,7 +131,11 @@ impl Flows {
                 Ok(None)
             }
             Status::Created => {
-                self.rooms().tasks.kill(namespace, id, "", 9, true).await?;
+                match self.rooms().tasks.kill(namespace, id, "", 9, true).await {
+                    // Its shim has died this moment: what is left is ended for it.
+                    Err(error) if error.kind() == Kind::Unavailable => {}
+                    other => other?,
+                }
                 self.rooms().tasks.wait(namespace, id, "").await?;
                 self.rooms().tasks.delete(namespace, id).await?;
                 Ok(None)

@@ -219,11 +219,18 @@ impl Snapshotter {
         let id = commit.check(&self.store.read())?.id;
         let mut step = marks::step("snapshot.commit.sync")?;
         let tree = self.backend.tree(id);
-        let usage = blocking(move || {
+        let synced = blocking(move || {
             tree::sync(&tree)?;
             tree::usage(&tree)
-        })
-        .await?;
+        });
+        let usage = match synced.await {
+            Err(error) if error.is_not_found() => {
+                // Removed meanwhile? Then that is what is to be told.
+                commit.check(&self.store.read())?;
+                return Err(error);
+            }
+            usage => usage?,
+        };
         step.next("snapshot.commit.record")?;
         self.store.write(move |transaction| commit.record(transaction, id, usage)).await?;
         marks::passed("snapshot.commit.done");

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use harness::faults::{self, Faults};
 use harness::{Scene, programs, sh};
 
 /// How long anything here may take.
@@ -218,4 +219,29 @@ fn sleeps(length: &str) -> Result<bool> {
     let mut entries = std::fs::read_dir("/proc")?.flatten().map(|entry| entry.path().join("cmdline"));
     Ok(entries
         .any(|path| std::fs::read(path).is_ok_and(|line| String::from_utf8_lossy(&line).contains(length))))
+}
+
+/// The executor is killed when it removes a container that goes with its end: it is asked once more, by whatever shim.
+#[test]
+fn an_executor_that_dies_at_the_end_leaves_nothing() -> Result<()> {
+    let folder = programs::folder()?;
+    let mut scene = Scene::with_programs(&folder)?;
+    let shim = scene.root().join("containerd-shim-stepwise-v2");
+    std::os::unix::fs::symlink(folder.join("containerd-shim-runtimed-v2"), &shim)?;
+    scene.configure(&format!("\"io.containerd.stepwise.v2\" = {shim:?}\n"));
+    let faults = Faults::new()?;
+    scene.set_environment(faults::VARIABLE, faults.folder());
+    scene.start_daemon()?;
+    e2e::load(&scene)?;
+    for runtime in ["io.containerd.stepwise.v2", "io.containerd.runc.v2"] {
+        faults.arm_line("runc-rs.delete.whole kill")?;
+        ensure!(scene.ok(&["run", "--rm", "--runtime", runtime, "busybox", "echo", "hi"])? == "hi\n");
+        let began = Instant::now();
+        while !scene.ok(&["tasks", "ls", "--quiet"])?.is_empty() {
+            ensure!(began.elapsed() < Duration::from_secs(30), "{runtime}: its task stays\n{}", scene.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        ensure!(faults.fired_at("runc-rs.delete.whole", "kill").is_some(), "{runtime}: nothing was killed");
+    }
+    scene.finish()
 }

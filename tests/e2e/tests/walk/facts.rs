@@ -76,12 +76,14 @@ fn files(root: &Path, folder: &Path, facts: &mut Facts) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         entries => entries.with_context(|| format!("list {}", folder.display()))?,
     };
+    let mut spare = 0;
     for entry in entries.flatten() {
         let path = entry.path();
         let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         // One folder is made ahead for the next snapshot; the daemon's next start takes it away.
-        if name.contains("overlayfs/snapshots/new-") {
+        spare += usize::from(name.contains("overlayfs/snapshots/new-"));
+        if name.contains("overlayfs/snapshots/new-") && spare == 1 {
             continue;
         }
         // A namespace's folder may stay once it was used.
