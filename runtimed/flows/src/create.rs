@@ -204,7 +204,12 @@ impl Flows {
             machine: &machine,
         })?;
         step.next("flows.create.record")?;
-        self.record(namespace, id, &config, base, &defaults, Any { type_url: SPEC.to_owned(), value }).await
+        self.record(namespace, id, &config, base, &defaults, Any { type_url: SPEC.to_owned(), value })
+            .await?;
+        let containers = self.rooms().containers.clone();
+        let (namespace, id) = (namespace.clone(), id.clone());
+        undo.push("forget the record", async move { containers.delete(&namespace, &id).await });
+        Ok(())
     }
 
     async fn prepare_root(
