@@ -16,6 +16,9 @@ const DYNAMIC: &[&str] = &["runtimed"];
 /// counts most.
 const STATIC: &[(&str, &str)] =
     &[("containerd-shim-runtimed-v2", "small"), ("runc-rs", "small"), ("rctl", "release")];
+/// How they are linked. The table of relocations, which a position independent program reads as a whole when it starts, takes a hundredth of
+/// the place when it is packed (the C library's start-up code reads both forms since glibc 2.36).
+const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
 /// The target of static builds: naming it keeps their flags from build scripts and macros.
 const TARGET: &str = concat!(env!("XTASK_ARCH"), "-unknown-linux-gnu");
 
@@ -38,7 +41,7 @@ pub fn release() -> Result<PathBuf> {
     for (package, profile) in STATIC {
         let mut fixed = cargo(&root);
         fixed.args(["build", "--profile", profile, "--target", TARGET, "-p", package]);
-        sh::run(fixed.env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
+        sh::run(fixed.env("RUSTFLAGS", STATIC_FLAGS))?;
         gather(&target.join(TARGET).join(profile).join(package), &dist)?;
     }
     Ok(dist)
