@@ -93,6 +93,7 @@ fn kill(stacks: &mut Stacks, peer: bool) -> Result<Cost> {
 }
 
 fn memory(stacks: &Stacks, client: &Client) -> Result<Resident> {
+    resident::calm();
     Ok(Resident::of_all(&stacks.daemon_and_shims(&client.tree)?))
 }
 

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::client::Client;
 use super::job::Job;
 use super::report::{self, Report};
-use super::resident::{Resident, megabytes};
+use super::resident::{self, Resident, megabytes};
 use super::stacks::{PEER, RCTL, Stacks};
 use super::timing::{Contender, in_turns};
 use super::{Plan, SLEEP};
@@ -22,6 +22,7 @@ pub fn section(plan: &Plan, stacks: &Stacks, report: &mut Report) -> Result<()> 
         .map(|client| Contender::new(client, |_| Job::in_order(vec![client.run_and_remove("memory")])));
     in_turns(plan.rounds, &mut both)?;
     let daemons = || -> Result<[Resident; 2]> {
+        resident::calm();
         Ok([Resident::of(stacks.ours.pid().context("runtimed runs")?)?, Resident::of(stacks.peer.pid())?])
     };
     let after = daemons()?;
@@ -51,6 +52,7 @@ fn shims(stacks: &Stacks, client: &Client) -> Result<Resident> {
     let before = stacks.daemon_and_shims(&client.tree)?;
     client.ok(ids.iter().map(|id| client.run_detached(id, SLEEP)).collect())?;
     client.tree.used_at_rest()?;
+    resident::calm();
     let mut shims = stacks.daemon_and_shims(&client.tree)?;
     shims.retain(|pid| !before.contains(pid));
     let sum = Resident::of_all(&shims);

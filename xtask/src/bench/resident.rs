@@ -14,6 +14,14 @@ pub struct Resident {
     pub pss: i64,
 }
 
+/// What every stack has to give memory back in: our daemon looks every ten seconds, collectors of garbage when they see fit. Nothing tells.
+const CALM: Duration = Duration::from_secs(12);
+
+/// Lets everybody come to rest before memory is read.
+pub fn calm() {
+    std::thread::sleep(CALM);
+}
+
 impl Resident {
     /// Of a process now.
     pub fn of(pid: u32) -> Result<Resident> {

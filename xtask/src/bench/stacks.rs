@@ -12,7 +12,7 @@ use harness::{Scene, image};
 use super::client::{Client, Kind};
 use super::docker::{self, Docker};
 use super::report::Report;
-use super::resident::Resident;
+use super::resident::{self, Resident};
 use super::tree::Tree;
 use super::volatile::Volatile;
 use super::worker::View;
@@ -67,6 +67,7 @@ impl Stacks {
         our_tree.adopt(ours.pid().context("runtimed runs")?)?;
         let peer_tree = Rc::new(Tree::make(peer.namespace())?);
         peer_tree.adopt(peer.pid())?;
+        resident::calm();
         let idle = [Resident::of(ours.pid().context("runtimed runs")?)?, Resident::of(peer.pid())?];
         let trees = vec![our_tree.clone(), peer_tree.clone()];
         let mut stacks = Stacks {
