@@ -65,6 +65,13 @@ impl Procfs {
         Ok(text)
     }
 
+    /// The mounts of this process up to those of the cgroups in `own` (the text of `self/cgroup`) below `place`.
+    pub fn read_cgroup_mounts(&self, own: &str, place: &str) -> Result<String> {
+        let file = File::from(self.file("self/mountinfo", OFlags::RDONLY)?);
+        sys::mountinfo::up_to_cgroups(file, own, place)
+            .map_err(|e| Error::call("read /proc/self/mountinfo", e))
+    }
+
     /// Where the kernel says that a magic link below /proc leads, `self/fd/3` for one. Nothing is followed.
     pub fn link(&self, path: &str) -> Result<PathBuf> {
         rustix::fs::readlinkat(&self.fd, path, Vec::new())

@@ -35,7 +35,9 @@ impl Cgroup {
             let own = v2_path(&text).ok_or_else(|| Error::not_found(format!("{path} names no v2 cgroup")))?;
             return Ok(Cgroup::V2(under(Path::new(ROOT), own)));
         }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
+        let mounts = fs::File::open("/proc/self/mountinfo")
+            .and_then(|file| sys::mountinfo::up_to_cgroups(file, &text, "/"))
+            .context(|| "read /proc/self/mountinfo")?;
         Ok(Cgroup::V1(v1_paths(&text, &v1_mounts(&mounts))))
     }
 

@@ -9,6 +9,7 @@ pub mod keyring;
 pub mod kill;
 pub mod malloc;
 pub mod mount;
+pub mod mountinfo;
 pub mod net;
 pub mod resident;
 pub mod sched;

@@ -33,10 +33,12 @@ impl Hierarchies {
     /// Reads both files of /proc.
     pub fn read() -> Result<Self> {
         let proc = Path::new("/proc/self");
-        Ok(Self {
-            mounts: parse_mountinfo(&file::read(proc, "mountinfo")?),
-            own: parse_own(&file::read(proc, "cgroup")?),
-        })
+        let own = file::read(proc, "cgroup")?;
+        let path = proc.join("mountinfo");
+        let mounts = std::fs::File::open(&path)
+            .and_then(|file| sys::mountinfo::up_to_cgroups(file, &own, "/"))
+            .map_err(|e| Error::io("read", &path, e))?;
+        Ok(Self { mounts: parse_mountinfo(&mounts), own: parse_own(&own) })
     }
 
     /// Whether the host runs version 2 alone: the unified hierarchy and no version 1 controller.

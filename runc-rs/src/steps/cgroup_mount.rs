@@ -67,7 +67,7 @@ fn version_1(context: &Context<'_>, site: Site<'_>, target: &OwnedFd, mount: &Mo
     let top = New { data: vec!["mode=755".into()], ..New::named("tmpfs", SAFE) };
     let top = site.attach(Tree::new(top)?, target, &mount.destination, Look::default())?;
     let own = site.procfs.read("self/cgroup")?;
-    for hierarchy in hierarchies(&site.procfs.read("self/mountinfo")?) {
+    for hierarchy in hierarchies(&site.procfs.read_cgroup_mounts(&own, HOST)?) {
         if !context.cgroup_namespace && hierarchy.is_out_of_sight() {
             continue;
         }
