@@ -76,7 +76,7 @@ pub async fn open(config: &Config) -> Result<House> {
 /// A layer below those of all roots; without it, and where roots are no overlays, each container makes what it needs.
 fn mount_points(rooms: &Rooms) -> Option<PathBuf> {
     let overlay = rooms.snapshotters.get("overlayfs").ok()?;
-    match flows::mount_points::make(&overlay.folder().join("mount-points")) {
+    match flows::mount_points::make(&overlay.folder().join(flows::mount_points::NAME)) {
         Ok(layer) => Some(layer),
         Err(error) => {
             tracing::warn!(error = %error.chain(), "every container has to make its mount points");

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use errors::{Context, Result};
 
+/// The layer's name among the folders of snapshots.
+pub const NAME: &str = "mount-points";
+
 /// Folders, below the root. Those above come first.
 const FOLDERS: [&str; 7] = ["dev", "dev/pts", "dev/shm", "dev/mqueue", "etc", "proc", "sys"];
 /// Files.

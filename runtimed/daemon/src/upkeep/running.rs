@@ -66,7 +66,9 @@ fn overlay(mounts: &str, place: &Path) -> Option<(PathBuf, Vec<PathBuf>)> {
     let path = |text: &str| PathBuf::from(unescape(text));
     // Layers that were added one by one are told so.
     let lower = values("lowerdir").flat_map(|list| list.split(':')).chain(values("lowerdir+"));
-    Some((path(values("upperdir").next()?), lower.map(path).collect()))
+    // What is below all images is no snapshot.
+    let lower = lower.map(path).filter(|layer| !layer.ends_with(flows::mount_points::NAME));
+    Some((path(values("upperdir").next()?), lower.collect()))
 }
 
 /// Octal escapes, as the kernel writes blanks and backslashes.
@@ -116,12 +118,15 @@ mod tests {
     #[test]
     fn mountinfo_tells_the_layers_of_a_root() {
         let text = "29 1 8:1 / / rw - ext4 /dev/sda rw\n\
-                    55 29 0:50 / /run/x/a\\040b/rootfs rw,relatime shared:9 - overlay overlay rw,lowerdir=/l/2/fs:/l/1/fs,upperdir=/l/3/fs,workdir=/l/3/work\n";
+                    55 29 0:50 / /run/x/a\\040b/rootfs rw,relatime shared:9 - overlay overlay rw,lowerdir=/l/2/fs:/l/1/fs:/l/mount-points,upperdir=/l/3/fs,workdir=/l/3/work\n";
         let (upper, lower) = overlay(text, Path::new("/run/x/a b/rootfs")).unwrap();
         assert_eq!((upper.as_path(), lower.len()), (Path::new("/l/3/fs"), 2));
         assert_eq!(lower[0], Path::new("/l/2/fs"));
         assert!(overlay(text, Path::new("/")).is_none());
-        let text = text.replace("lowerdir=/l/2/fs:/l/1/fs", "lowerdir+=/l/2/fs,lowerdir+=/l/1/fs");
+        let text = text.replace(
+            "lowerdir=/l/2/fs:/l/1/fs:/l/mount-points",
+            "lowerdir+=/l/2/fs,lowerdir+=/l/1/fs,lowerdir+=/l/mount-points",
+        );
         assert_eq!(overlay(&text, Path::new("/run/x/a b/rootfs")).unwrap().1, lower);
     }
 }
