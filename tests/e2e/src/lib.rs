@@ -3,7 +3,9 @@
 mod terminal;
 mod usage;
 
-use anyhow::Result;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
 use harness::{Scene, image};
 
 pub use terminal::Terminal;
@@ -22,5 +24,21 @@ pub fn load(scene: &Scene) -> Result<()> {
     std::fs::create_dir_all(&scratch)?;
     let archive = image::busybox_archive(&scratch)?;
     scene.ok(&["load", "--input", &archive.display().to_string()])?;
+    Ok(())
+}
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `done` says so; `what` is what did not come about.
+///
+/// # Errors
+/// It takes longer than a minute; whatever `done` says.
+pub fn until(what: &str, scene: &Scene, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let began = Instant::now();
+    while !done()? {
+        ensure!(began.elapsed() < PATIENCE, "{what} does not come about\n{}", scene.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     Ok(())
 }

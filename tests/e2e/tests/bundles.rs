@@ -1,14 +1,10 @@
 //! Bundles that vanish, whole or in part, under a container that runs: what is left is found and ended, and told; the id can be used again.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene;
+use e2e::{scene, until};
 use harness::Scene;
-
-/// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two containers that run: one whose bundle is to vanish, and one beside it.
 fn stage() -> Result<(Scene, PathBuf)> {
@@ -45,15 +41,6 @@ fn remove_all(bundle: &Path) -> Result<()> {
 fn pid(scene: &Scene, name: &str) -> Result<u32> {
     let pid = scene.ok(&["inspect", "--format", "{{.State.Pid}}", name])?;
     pid.trim().parse().with_context(|| format!("the pid of {name}: {pid:?}"))
-}
-
-fn until(what: &str, scene: &Scene, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let began = Instant::now();
-    while !done()? {
-        ensure!(began.elapsed() < PATIENCE, "{what} does not come about\n{}", scene.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 fn is_gone(pid: u32) -> bool {

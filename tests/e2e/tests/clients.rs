@@ -5,12 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::{Use, scene};
+use e2e::{Use, scene, until};
 use harness::Scene;
 use harness::hostile::{Asked, Entry, How, Image, Registry, Reply};
-
-/// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts rctl with pipes on all its streams.
 fn piped(scene: &Scene, args: &[&str]) -> Result<Child> {
@@ -24,16 +21,6 @@ fn open_files(scene: &Scene) -> Vec<String> {
     let folder = format!("/proc/{}/fd", scene.pid().unwrap_or_default());
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| Some(std::fs::read_link(entry.path()).ok()?.display().to_string())).collect()
-}
-
-/// Waits until `done` says so.
-fn until(what: &str, scene: &Scene, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let began = Instant::now();
-    while !done()? {
-        ensure!(began.elapsed() < PATIENCE, "{what} does not come about\n{}", scene.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 /// Waits for a program's end.

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::until;
 use harness::faults::{self, Faults};
 use harness::{Scene, programs, sh};
 
@@ -67,15 +68,6 @@ fn shim(scene: &Scene, name: &str) -> Result<u64> {
 fn signal(name: &str, pid: u64) -> Result<()> {
     ensure!(pid > 1);
     sh::run(Command::new("kill").args(["-s", name, &pid.to_string()]))
-}
-
-fn until(what: &str, scene: &Scene, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let began = Instant::now();
-    while !done()? {
-        ensure!(began.elapsed() < PATIENCE, "{what} does not come about\n{}", scene.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 /// Is it gone, or at least dead?
