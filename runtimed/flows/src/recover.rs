@@ -94,13 +94,11 @@ impl Flows {
         {
             // It may have been deleted, but for what was left.
             let Ok(departure) = tasks.depart(&namespace, &id) else { continue };
-            let busy = self.inner.busy.enter();
+            let (flows, busy) = (self.clone(), self.inner.busy.enter());
             tokio::spawn(async move {
+                let _busy = busy;
                 let _step = marks::begun("flows.recover.vanished");
-                if let Err(error) = departure.done().await {
-                    tracing::warn!(container = %id, error = %error.chain(), "the task of a removed container stays");
-                }
-                drop(busy);
+                flows.see_off(&namespace, &id, departure).await;
             });
         }
     }

@@ -81,17 +81,8 @@ impl Flows {
         self.live().advance(namespace, id, Progress::Removed(exit.status));
         self.live().forget(namespace, id);
         marks::passed("flows.vanish.told");
-        if let Some(departure) = departure
-            && let Err(error) = departure.done().await
-        {
-            tracing::warn!(container = %id, error = %error.chain(), "the task of a removed container is deleted once more");
-            // Nobody else would ask for it before the daemon's next start.
-            match self.rooms().tasks.delete(namespace, id).await {
-                Err(error) if !error.is_not_found() => {
-                    tracing::warn!(container = %id, error = %error.chain(), "the task of a removed container stays");
-                }
-                _ => {}
-            }
+        if let Some(departure) = departure {
+            self.see_off(namespace, id, departure).await;
         }
         marks::passed("flows.vanish.task");
         for folder in [self.container_root(namespace, id), self.container_state(namespace, id)] {
@@ -102,6 +93,23 @@ impl Flows {
         self.tell_removed(namespace, id, root);
         marks::passed("flows.vanish.done");
         Ok(())
+    }
+
+    /// Deletes the task of a container that is removed already. Where an executor has died half way, the next one takes what it left; nobody else
+    /// would ask for it before the daemon's next start.
+    pub(crate) async fn see_off(&self, namespace: &Namespace, id: &ContainerId, departure: Departure) {
+        let again = match departure.done().await {
+            Err(error) if !error.is_not_found() => {
+                tracing::warn!(container = %id, error = %error.chain(), "the task of a removed container is deleted once more");
+                self.rooms().tasks.delete(namespace, id).await
+            }
+            _ => return,
+        };
+        if let Err(error) = again
+            && !error.is_not_found()
+        {
+            tracing::warn!(container = %id, error = %error.chain(), "the task of a removed container stays");
+        }
     }
 
     /// Removes all that there is of a container without a task: its files, then in one transaction all that is recorded of it. Its root goes
