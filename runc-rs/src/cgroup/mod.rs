@@ -105,6 +105,9 @@ pub trait Manager {
         Ok(())
     }
 
+    /// How many processes have been killed for lack of memory; none where that is not counted.
+    fn oom_kills(&self) -> Result<u64>;
+
     /// A source of "a process was killed for lack of memory" notices.
     fn oom_watch(&self) -> Result<Box<dyn OomWatch>>;
 }

@@ -127,6 +127,7 @@ pub fn create(global: &Global, mut request: Request<'_>) -> Result<Created> {
             Ok(Created { container, spec: loaded.spec, master, notify })
         }
         Err(e) => {
+            let e = creation.cause(e);
             creation.undo();
             Err(e).context("unable to start container process")
         }
@@ -244,6 +245,7 @@ impl Creation<'_> {
             time_offsets: self.plan.time_offsets.clone(),
             cgroup: self.manager.dir_fd()?,
             entrances: self.manager.entrances()?,
+            pages_first: memory_limit(self.spec),
         })
     }
 
@@ -294,6 +296,15 @@ impl Creation<'_> {
 
     fn hooks(&self, of: impl Fn(&oci::runtime::Hooks) -> &Option<Vec<Hook>>) -> Vec<Hook> {
         hook_list(self.spec, of)
+    }
+
+    /// Whatever an init that was killed for lack of memory was about, that is why it failed.
+    fn cause(&self, e: Error) -> Error {
+        if self.manager.oom_kills().is_ok_and(|kills| kills > 0) {
+            crate::log::debug(e.to_string());
+            return Error::new("container init was OOM-killed (memory limit too low?)");
+        }
+        e
     }
 
     /// Takes back what has been made, whatever it was.
@@ -365,6 +376,12 @@ impl Answers for Creation<'_> {
 /// `linux.seccomp`.
 pub fn seccomp_of(spec: &Spec) -> Option<&LinuxSeccomp> {
     spec.linux().as_ref().and_then(|l| l.seccomp().as_ref())
+}
+
+/// Whether `linux.resources.memory` has a limit.
+fn memory_limit(spec: &Spec) -> bool {
+    let resources = spec.linux().as_ref().and_then(|l| l.resources().as_ref());
+    resources.and_then(|r| r.memory().as_ref()?.limit()).is_some_and(|limit| limit > 0)
 }
 
 /// The hooks of one kind.

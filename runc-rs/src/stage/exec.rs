@@ -91,7 +91,10 @@ pub fn exec(
         Ok(master) => Ok(Started { pid: born.pid, master }),
         Err(e) => {
             parent::kill(born.pid);
-            Err(e)
+            // Of all that were in this cgroup, it may have been this one.
+            let killed =
+                e.to_string().ends_with("SIGKILL") && cgroup.oom_kills().is_ok_and(|kills| kills > 0);
+            Err(if killed { Error::new(format!("{e} (possibly OOM-killed)")) } else { e })
         }
     }
 }

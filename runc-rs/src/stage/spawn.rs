@@ -28,6 +28,8 @@ pub struct Birth {
     pub cgroup: Option<OwnedFd>,
     /// The cgroups of version 1 that it enters first of all.
     pub entrances: Vec<Entrance>,
+    /// Whether it takes its own pages before it enters them, so that the container's limit of memory is for the container.
+    pub pages_first: bool,
 }
 
 /// A new process, waiting for `Go`.
@@ -98,6 +100,9 @@ pub fn spawn(mut birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
             drop(birth.cgroup.take());
             // Files of the host's too; they are closed where they are not gone through.
             let entrances = std::mem::take(&mut birth.entrances);
+            if birth.pages_first {
+                sys::populate::own();
+            }
             if in_cgroup && let Err(e) = enter_cgroups(entrances) {
                 fail(&theirs, &e);
             } else if let Some((reader, writer)) = notice.take() {

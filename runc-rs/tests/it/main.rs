@@ -12,6 +12,7 @@ mod fallback;
 mod filesystem;
 mod hooks;
 mod lifecycle;
+mod memory;
 mod namespaces;
 mod net_devices;
 mod notify;

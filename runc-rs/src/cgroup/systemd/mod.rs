@@ -223,6 +223,10 @@ impl Manager for Systemd {
         self.cgroup.exists()
     }
 
+    fn oom_kills(&self) -> Result<u64> {
+        self.cgroup.oom_kills()
+    }
+
     fn oom_watch(&self) -> Result<Box<dyn OomWatch>> {
         self.cgroup.oom_watch()
     }

@@ -1,6 +1,7 @@
 //! Controller memory (Documentation/admin-guide/cgroup-v1/memory.rst).
 
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use oci::runtime::{LinuxMemory, LinuxResources};
@@ -11,6 +12,12 @@ use crate::cgroup::{Error, Result, Stats, file};
 
 const LIMIT: &str = "memory.limit_in_bytes";
 const SWAP_LIMIT: &str = "memory.memsw.limit_in_bytes";
+
+/// Each CPU takes up to 64 pages in advance, and gives what it did not need back only when it is asked to: by the first
+/// attempt to set a limit that those pages stand in the way of, which does not wait for the other CPUs to answer
+/// (`drain_all_stock` in mm/memcontrol.c). So there are a few more attempts, and so long a pause before each.
+const GIVEN_BACK: usize = 10;
+const TICK: Duration = Duration::from_millis(1);
 
 /// Applies config.json's `memory`. Limits of kernel memory are ignored, as runc does: the kernel has dropped them.
 pub fn set(dir: Option<&Path>, resources: &LinuxResources) -> Result<()> {
@@ -63,7 +70,17 @@ fn set_limits(dir: Option<&Path>, memory: &LinuxMemory) -> Result<()> {
 
 fn set_limit(dir: &Path, limit: Option<i64>) -> Result<()> {
     let Some(limit) = limit else { return Ok(()) };
-    match file::write(dir, LIMIT, &limit.to_string()) {
+    let write = || file::write(dir, LIMIT, &limit.to_string());
+    let is_busy = |done: &Result<()>| matches!(done, Err(e) if e.errno() == Some(Errno::EBUSY));
+    let mut done = write();
+    for _ in 0..GIVEN_BACK {
+        if !is_busy(&done) {
+            break;
+        }
+        std::thread::sleep(TICK);
+        done = write();
+    }
+    match done {
         // Lower than what is used, and the kernel could not reclaim enough.
         Err(e) if e.errno() == Some(Errno::EBUSY) => {
             let usage = file::read_u64(dir, "memory.usage_in_bytes")?;

@@ -225,6 +225,10 @@ impl Manager for V1 {
         self.main_dir().is_some_and(|dir| dir.exists())
     }
 
+    fn oom_kills(&self) -> Result<u64> {
+        self.dir("memory").map_or(Ok(0), |dir| oom::kills(&dir))
+    }
+
     fn oom_watch(&self) -> Result<Box<dyn OomWatch>> {
         match self.dir("memory") {
             Some(dir) => Ok(Box::new(oom::Watch::new(&dir)?)),

@@ -29,6 +29,12 @@ impl Watch {
     }
 }
 
+/// How many processes have been killed (counted since Linux 4.13).
+pub fn kills(dir: &Path) -> Result<u64> {
+    let control = file::optional(file::read_keyed(dir, "memory.oom_control"))?.unwrap_or_default();
+    Ok(control.get("oom_kill").copied().unwrap_or_default())
+}
+
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()

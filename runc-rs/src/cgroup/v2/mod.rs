@@ -173,6 +173,10 @@ impl Manager for V2 {
         if self.lenient.rootless { Ok(()) } else { delegate::give_to(&self.dir, uid) }
     }
 
+    fn oom_kills(&self) -> Result<u64> {
+        oom::kills(&self.dir).map(Option::unwrap_or_default)
+    }
+
     fn oom_watch(&self) -> Result<Box<dyn OomWatch>> {
         Ok(Box::new(oom::Watch::new(&self.dir)?))
     }

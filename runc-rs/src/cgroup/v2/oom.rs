@@ -66,7 +66,8 @@ impl OomWatch for Watch {
     }
 }
 
-fn kills(dir: &Path) -> Result<Option<u64>> {
+/// How many processes have been killed; `None` without the controller.
+pub fn kills(dir: &Path) -> Result<Option<u64>> {
     let events = file::optional(file::read_keyed(dir, "memory.events"))?;
     Ok(events.map(|events| events.get("oom_kill").copied().unwrap_or_default()))
 }
