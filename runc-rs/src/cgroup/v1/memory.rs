@@ -19,6 +19,21 @@ const SWAP_LIMIT: &str = "memory.memsw.limit_in_bytes";
 const GIVEN_BACK: usize = 10;
 const TICK: Duration = Duration::from_millis(1);
 
+/// A limit for which it matters what CPUs have taken in advance.
+const SMALL: i64 = 4 << 20;
+
+/// Before the limits of a new container, whose init has nothing yet that could be reclaimed: has every CPU give back what it
+/// has taken in advance, or init could be killed for the lack of what nobody uses. That a limit of nothing is refused is
+/// what is wanted.
+pub fn settle(dir: Option<&Path>, resources: &LinuxResources) {
+    let limit = resources.memory().as_ref().and_then(LinuxMemory::limit);
+    if let Some(dir) = dir
+        && limit.is_some_and(|limit| (1..SMALL).contains(&limit))
+    {
+        let _ = file::write(dir, LIMIT, "0");
+    }
+}
+
 /// Applies config.json's `memory`. Limits of kernel memory are ignored, as runc does: the kernel has dropped them.
 pub fn set(dir: Option<&Path>, resources: &LinuxResources) -> Result<()> {
     let Some(memory) = resources.memory() else { return Ok(()) };

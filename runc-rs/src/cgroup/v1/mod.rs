@@ -134,6 +134,7 @@ impl Manager for V1 {
     }
 
     fn set(&self, resources: &LinuxResources) -> Result<()> {
+        memory::settle(self.dir("memory").as_deref(), resources);
         self.update(resources)?;
         let rules = resources.devices().as_deref().unwrap_or_default();
         match devices::set(self.dir("devices").as_deref(), rules) {
