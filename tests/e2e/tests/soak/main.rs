@@ -1,19 +1,26 @@
-//! A soak: random verbs over many containers, with kills of the daemon and of shims, and a model beside it that says what must be true.
+//! A soak: random verbs over many containers, with kills of the daemon, of shims and of executors, and a
+//! model beside it that says what must be true. Beside those, one works on images, and one uses a container that lives as long as the soak does.
 //!
 //! It takes as long as it is told to, so it runs only when it is asked for: `cargo xtask soak --minutes N`, or with RUNTIMED_SOAK_MINUTES
 //! and, to have the same again, RUNTIMED_SOAK_SEED set.
 
 mod dice;
+mod hunt;
+mod images;
+mod keeper;
 mod model;
 mod worker;
 mod world;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use dice::Dice;
 use e2e::Use;
 use harness::{Scene, programs};
+use images::{Librarian, Sources};
+use keeper::Keeper;
 use worker::Worker;
 use world::World;
 
@@ -23,6 +30,11 @@ const WORKERS: usize = 4;
 const BOXES: usize = 6;
 /// Rounds; at the end of each everything is removed and looked at. In the last third the daemon lives on, so that what it gathers is seen.
 const ROUNDS: u32 = 15;
+
+/// How long the daemon is left alone before it is asked what it has.
+const BREATH: Duration = Duration::from_secs(2);
+/// The same where that is compared: longer than the daemon waits before it gives memory back.
+const REST: Duration = Duration::from_secs(12);
 
 fn number(name: &str) -> Result<Option<u64>> {
     std::env::var(name).ok().map(|text| text.parse().with_context(|| format!("{name}={text}"))).transpose()
@@ -40,9 +52,11 @@ fn random_verbs_over_many_containers() -> Result<()> {
     let mut scene = Scene::with_programs(&programs::folder()?)?;
     scene.start_daemon()?;
     e2e::load(&scene)?;
+    let sources = Sources::new(&scene.root().join("scratch"))?;
     let world = World::new(scene);
     let round = Duration::from_secs(minutes * 60) / ROUNDS;
-    let soaked = soak(&world, seed, round);
+    let soaked = soak(&world, &sources, seed, round);
+    drop(sources);
     let scene = world.into_scene();
     if let Err(error) = soaked {
         let log = scene.log();
@@ -55,39 +69,77 @@ fn random_verbs_over_many_containers() -> Result<()> {
     scene.finish()
 }
 
-fn soak(world: &World, seed: u64, round: Duration) -> Result<()> {
-    let mut workers: Vec<Worker> = (0..WORKERS)
-        .map(|id| Worker::new(world, Dice::new(seed, id as u64), &format!("w{id}"), BOXES))
-        .collect();
-    let mut dice = Dice::new(seed, 1000);
-    let mut first = None;
-    for number in 0..ROUNDS {
-        let kills = number < ROUNDS * 2 / 3;
+/// Everybody who works.
+struct Crew<'a> {
+    workers: Vec<Worker<'a>>,
+    librarian: Librarian<'a>,
+    keeper: Keeper<'a>,
+}
+
+impl Crew<'_> {
+    /// All of them work while the daemon is disturbed; says how often it was killed.
+    fn work(&mut self, world: &World, dice: &mut Dice, round: Duration, kills: bool) -> Result<u32> {
         world.set_over(false);
         let killed = std::thread::scope(|scope| {
-            for worker in &mut workers {
+            for worker in &mut self.workers {
                 scope.spawn(move || worker.work());
             }
-            let killed = disturb(world, &mut dice, round, kills);
+            scope.spawn(|| self.librarian.work());
+            scope.spawn(|| self.keeper.work());
+            let killed = disturb(world, dice, round, kills);
             world.set_over(true);
             killed
         })?;
         world.check()?;
-        workers.iter_mut().try_for_each(Worker::clear)?;
-        let used = settled(world)?;
-        let done: u64 = workers.iter().map(|worker| worker.done).sum();
+        Ok(killed)
+    }
+
+    /// All that they have is removed, but for the keeper's container.
+    fn clear(&mut self) -> Result<()> {
+        self.workers.iter_mut().try_for_each(Worker::clear)?;
+        self.librarian.clear()
+    }
+
+    fn done(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.done).sum::<u64>() + self.librarian.done + self.keeper.done
+    }
+}
+
+fn soak(world: &World, sources: &Sources, seed: u64, round: Duration) -> Result<()> {
+    let worker = |id: usize| Worker::new(world, Dice::new(seed, id as u64), &format!("w{id}"), BOXES);
+    let mut crew = Crew {
+        workers: (0..WORKERS).map(worker).collect(),
+        librarian: Librarian::new(world, sources, Dice::new(seed, 1001)),
+        keeper: Keeper::new(world, Dice::new(seed, 1002))?,
+    };
+    let before = there_is(world)?;
+    let mut dice = Dice::new(seed, 1000);
+    let mut first = None;
+    for number in 0..ROUNDS {
+        let kills = number < ROUNDS * 2 / 3;
+        let killed = crew.work(world, &mut dice, round, kills)?;
+        crew.clear()?;
+        let used = settled(world, &before, if kills { BREATH } else { REST })?;
+        let (shim, done) = (crew.keeper.shim()?, crew.done());
         println!(
-            "round {number}: {done} verbs so far, the daemon killed {killed} times; empty, it has {used}"
+            "round {number}: {done} verbs so far, the daemon killed {killed} times; with nothing but the keeper, it has {used}, and the keeper's shim {shim}"
         );
         if !kills {
-            let first = *first.get_or_insert(used);
-            ensure!(used.descriptors <= first.descriptors + 4, "descriptors grow: {first}, then {used}");
-            ensure!(
-                used.memory <= first.memory + first.memory / 4 + (4 << 10),
-                "memory grows: {first}, then {used}"
-            );
+            let (daemon, keeper) = *first.get_or_insert((used, shim));
+            flat("the daemon", daemon, used, 4 << 10)?;
+            flat("the keeper's shim", keeper, shim, 256)?;
         }
     }
+    crew.keeper.end()
+}
+
+/// What somebody has does not grow: descriptors not at all but for a few of connections that come and go, memory by a quarter and some KiB at most.
+fn flat(whose: &str, first: Use, now: Use, some: usize) -> Result<()> {
+    ensure!(now.descriptors <= first.descriptors + 4, "descriptors of {whose} grow: {first}, then {now}");
+    ensure!(
+        now.memory <= first.memory + first.memory / 4 + some,
+        "memory of {whose} grows: {first}, then {now}"
+    );
     Ok(())
 }
 
@@ -111,26 +163,45 @@ fn disturb(world: &World, dice: &mut Dice, round: Duration, kills: bool) -> Resu
     Ok(killed)
 }
 
-/// Everything was removed: waits until nothing is left but the daemon, and says what that has.
-fn settled(world: &World) -> Result<Use> {
-    ensure!(world.certain(&["ps", "--all", "--quiet"])?.stdout.is_empty(), "containers are left");
-    ensure!(world.certain(&["tasks", "ls", "--quiet"])?.stdout.is_empty(), "tasks are left");
-    let snapshots = world.certain(&["snapshots", "ls"])?.stdout;
-    ensure!(!snapshots.contains(" Active"), "roots are left:\n{snapshots}");
-    let mut left = Vec::new();
+/// What there is: containers, tasks, images, blobs, snapshots, and what the machine has of them.
+fn there_is(world: &World) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for what in [
+        &["ps", "--all", "--quiet"][..],
+        &["tasks", "ls", "--quiet"],
+        &["images", "--quiet", "--no-trunc"],
+        &["content", "ls", "--quiet"],
+        &["snapshots", "ls"],
+        &["leases", "ls", "--quiet"],
+    ] {
+        let listed = world.certain(what)?.ok()?;
+        found.extend(listed.lines().map(|line| format!("{}: {line}", what[0])));
+    }
+    found.extend(world.scene().traces()?);
+    Ok(found)
+}
+
+/// Everything was removed: waits until nothing is left that was not there before, and says what the daemon has when it has rested.
+fn settled(world: &World, before: &BTreeSet<String>, rest: Duration) -> Result<Use> {
+    let (mut left, mut missing) = (Vec::new(), Vec::new());
     let settled = world.until("an end of everything", || {
-        left = world.scene().traces()?;
-        Ok(left.is_empty())
+        let now = there_is(world)?;
+        left = now.difference(before).cloned().collect();
+        missing = before.difference(&now).cloned().collect();
+        Ok(left.is_empty() && missing.is_empty())
     });
-    settled.with_context(|| format!("left behind:\n  {}", left.join("\n  ")))?;
+    settled.with_context(|| {
+        format!("left behind:\n  {}\nmissing:\n  {}", left.join("\n  "), missing.join("\n  "))
+    })?;
     let pid = world.scene().pid().context("a daemon runs")?;
-    // Descriptors of the last connections go a moment later.
+    // Descriptors of the last connections go a moment later, and memory is given back now and then.
     let mut used = Use::of(pid)?;
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(2) {
+    while begun.elapsed() < rest {
         std::thread::sleep(Duration::from_millis(100));
         let now = Use::of(pid)?;
-        used = Use { descriptors: now.descriptors.min(used.descriptors), ..now };
+        let least = |of: fn(&Use) -> usize| of(&now).min(of(&used));
+        used = Use { descriptors: least(|used| used.descriptors), memory: least(|used| used.memory), ..now };
     }
     Ok(used)
 }

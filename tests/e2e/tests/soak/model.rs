@@ -43,6 +43,8 @@ pub enum Verb {
     ShimKill,
     /// Its shim is stopped for a moment.
     ShimHang,
+    /// It is removed by force while somebody else starts, stops, kills or enters it.
+    Race,
 }
 
 /// All of them, those oftener that bring something about.
@@ -68,6 +70,7 @@ pub const VERBS: &[Verb] = &[
     Verb::RmForce,
     Verb::ShimKill,
     Verb::ShimHang,
+    Verb::Race,
 ];
 
 impl Verb {
@@ -98,7 +101,7 @@ impl Verb {
             (Verb::Top, _) => None,
             (Verb::Rm, Created | Exited(_)) => Some(Absent),
             (Verb::Rm, _) => None,
-            (Verb::RmForce, _) => Some(Absent),
+            (Verb::RmForce | Verb::Race, _) => Some(Absent),
             (Verb::Logs | Verb::ShimHang, other) => Some(other),
         }
     }
@@ -109,6 +112,7 @@ impl Verb {
         match self {
             Verb::Term => state != Paused,
             Verb::ShimKill | Verb::ShimHang => matches!(state, Running | Paused),
+            Verb::Race => state != State::Absent,
             _ => true,
         }
     }
@@ -124,13 +128,23 @@ impl Verb {
             Verb::Restart => found.push(State::Exited(ASKED)),
             // Stopped, and not removed yet.
             Verb::RmForce => found.push(State::Exited(KILLED)),
+            Verb::Race => {
+                found.extend([State::Running, State::Paused, State::Exited(KILLED), State::Exited(ASKED)])
+            }
             _ => {}
         }
         found
     }
 
+    /// May an executor be killed in the middle of it? It must be known by then whose.
+    pub fn calls_executor(self) -> bool {
+        use Verb::{Create, Logs, Race, Run, RunRm, ShimHang, ShimKill};
+        !matches!(self, Create | Run | RunRm | Logs | ShimKill | ShimHang | Race)
+    }
+
     /// May something of it still be on its way when the next daemon answers? Signals are.
     pub fn lingers(self) -> bool {
-        matches!(self, Verb::Stop | Verb::Restart | Verb::Kill | Verb::Term | Verb::RmForce | Verb::ShimKill)
+        use Verb::{Kill, Race, Restart, RmForce, ShimKill, Stop, Term};
+        matches!(self, Stop | Restart | Kill | Term | RmForce | ShimKill | Race)
     }
 }

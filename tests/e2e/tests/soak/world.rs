@@ -82,8 +82,13 @@ impl World {
         }
     }
 
+    /// Which daemon there is; an odd number while there is none.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
     /// Waits until there is a daemon; says which.
-    fn up(&self) -> Result<u64> {
+    pub fn up(&self) -> Result<u64> {
         let begun = Instant::now();
         loop {
             let epoch = self.epoch.load(Ordering::SeqCst);
