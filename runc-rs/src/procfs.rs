@@ -56,6 +56,11 @@ impl Procfs {
         file.write_all(value).map_err(|e| Error::call(name(), e))
     }
 
+    /// Whether `path` is there below /proc.
+    pub fn has(&self, path: &str) -> bool {
+        self.file(path, OFlags::PATH).is_ok()
+    }
+
     /// Reads `path` below /proc.
     pub fn read(&self, path: &str) -> Result<String> {
         let name = || format!("read /proc/{path}");

@@ -127,10 +127,11 @@ fn confined(mut process: SpecProcess, spec: &Spec) -> SpecProcess {
     if process.capabilities().is_none() {
         process.set_capabilities(own.capabilities().clone());
     }
-    if process.apparmor_profile().is_none() {
+    let silent = |word: &Option<String>| word.as_ref().is_none_or(String::is_empty);
+    if silent(process.apparmor_profile()) {
         process.set_apparmor_profile(own.apparmor_profile().clone());
     }
-    if process.selinux_label().is_none() {
+    if silent(process.selinux_label()) {
         process.set_selinux_label(own.selinux_label().clone());
     }
     process

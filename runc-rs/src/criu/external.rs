@@ -77,7 +77,7 @@ pub fn of_dump(all: &mut Writer, plan: &Plan, cgroup: &dyn Manager, pid: i32) ->
         external_mount(all, &place, &place);
     }
     let masked = plan.steps.iter().filter_map(|step| match step {
-        Step::MaskedPaths(paths) => Some(paths),
+        Step::MaskedPaths { paths, .. } => Some(paths),
         _ => None,
     });
     for path in masked.flatten() {
@@ -100,7 +100,7 @@ pub fn of_restore(all: &mut Writer, plan: &Plan, cgroup: &dyn Manager) -> Result
         let source = std::fs::canonicalize(&mount.source).unwrap_or(mount.source);
         external_mount(all, &place, &source.display().to_string());
     }
-    if plan.steps.iter().any(|step| matches!(step, Step::MaskedPaths(_))) {
+    if plan.steps.iter().any(|step| matches!(step, Step::MaskedPaths { .. })) {
         external_mount(all, "/dev/null", "/dev/null");
     }
     Ok(())

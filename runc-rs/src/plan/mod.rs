@@ -315,7 +315,9 @@ impl Builder<'_> {
         }
         steps.extend(readonly.iter().map(|p| Step::ReadonlyPath(p.into())));
         if !masked.is_empty() {
-            steps.push(Step::MaskedPaths(masked.iter().map(PathBuf::from).collect()));
+            let paths = masked.iter().map(PathBuf::from).collect();
+            let label = linux.mount_label().clone().unwrap_or_default();
+            steps.push(Step::MaskedPaths { paths, label });
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ pub struct Mount {
     pub late_readonly: bool,
     /// Id mapping of this mount, if it has one: (user mappings, group mappings).
     pub id_maps: Option<(Vec<IdMap>, Vec<IdMap>)>,
+    /// The SELinux label of everything in a new file system (`linux.mountLabel`); empty for none.
+    pub label: String,
 }
 
 /// What is mounted.
@@ -106,22 +108,21 @@ pub fn from_spec(spec: &Spec, bundle: &Path) -> Result<Vec<Mount>> {
     let listed = spec.mounts().as_ref().into_iter().flatten();
     let label = spec.linux().as_ref().and_then(|l| l.mount_label().clone()).unwrap_or_default();
     let mut all: Vec<Mount> = listed.map(|m| mount(m, bundle)).collect::<Result<_>>()?;
-    all.iter_mut().for_each(|m| m.set_label(&label));
+    all.iter_mut().filter(|m| m.takes_label()).for_each(|m| m.label.clone_from(&label));
     fill_id_maps(&mut all, spec)?;
     Ok(all)
 }
 
-/// File systems that take no `context` option: the kernel's policy labels them by itself.
-const UNLABELLED: &[&str] = &["proc", "sysfs", "mqueue"];
+/// File systems that the kernel's policy labels by itself.
+const UNLABELLED: &[&str] = &["proc", "sysfs"];
 
 impl Mount {
-    /// The SELinux label of everything in a new file system (`linux.mountLabel`).
-    fn set_label(&mut self, label: &str) {
-        if let Source::Filesystem { fstype, .. } = &self.source
-            && !label.is_empty()
-            && !UNLABELLED.contains(&fstype.as_str())
-        {
-            self.options.data.push(format!("context={label}"));
+    fn takes_label(&self) -> bool {
+        match &self.source {
+            Source::Filesystem { fstype, .. } => !UNLABELLED.contains(&fstype.as_str()),
+            // The directory of version 1's hierarchies is a new one.
+            Source::Cgroup => true,
+            Source::Bind { .. } | Source::Remount => false,
         }
     }
 }
@@ -141,7 +142,7 @@ fn mount(m: &SpecMount, bundle: &Path) -> Result<Mount> {
     let tmpfs = matches!(&source, Source::Filesystem { fstype, .. } if fstype == "tmpfs");
     let late_readonly = options.attr.set & sys::mount::RDONLY != 0
         && (tmpfs || (destination == Path::new("/dev") && matches!(source, Source::Filesystem { .. })));
-    Ok(Mount { destination, source, options, late_readonly, id_maps })
+    Ok(Mount { destination, source, options, late_readonly, id_maps, label: String::new() })
 }
 
 fn source(m: &SpecMount, options: &Options, fstype: &str, bundle: &Path) -> Result<Source> {

@@ -24,7 +24,7 @@ impl Display for Step {
             Step::Symlink { target, path } => write!(f, "link {} to {target}", path.display())?,
             Step::ReadonlyMount(path) => write!(f, "make the mount {} read-only", path.display())?,
             Step::ReadonlyPath(path) => write!(f, "make {} read-only", path.display())?,
-            Step::MaskedPaths(paths) => {
+            Step::MaskedPaths { paths, .. } => {
                 let paths: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
                 write!(f, "hide {}", paths.join(" "))?;
             }

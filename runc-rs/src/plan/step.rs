@@ -77,7 +77,12 @@ pub enum Step {
     /// Make a path read-only.
     ReadonlyPath(PathBuf),
     /// Hide paths.
-    MaskedPaths(Vec<PathBuf>),
+    MaskedPaths {
+        /// Absolute paths inside the root.
+        paths: Vec<PathBuf>,
+        /// The SELinux label of what covers directories; empty for none.
+        label: String,
+    },
     /// AppArmor profile from exec on.
     Apparmor(String),
     /// SELinux label from exec on.
@@ -143,7 +148,7 @@ impl Step {
             Step::Domainname(_) => "config.md, Domainname",
             Step::Sysctl { .. } => "config-linux.md, Sysctl",
             Step::ReadonlyPath(_) => "config-linux.md, Readonly Paths",
-            Step::MaskedPaths(_) => "config-linux.md, Masked Paths",
+            Step::MaskedPaths { .. } => "config-linux.md, Masked Paths",
             Step::Apparmor(_) => "config.md, Linux Process, apparmorProfile",
             Step::Selinux(_) => "config.md, Linux Process, selinuxLabel",
             Step::NoNewPrivileges => "config.md, Linux Process, noNewPrivileges",

@@ -50,7 +50,7 @@ fn order_of_a_plain_container() {
         position(&plan, |s| matches!(s, Step::EnterRoot(Enter::Pivot))),
         position(&plan, |s| matches!(s, Step::Hostname(_))),
         position(&plan, |s| matches!(s, Step::ReadonlyPath(_))),
-        position(&plan, |s| matches!(s, Step::MaskedPaths(_))),
+        position(&plan, |s| matches!(s, Step::MaskedPaths { .. })),
         position(&plan, |s| matches!(s, Step::Ready)),
         position(&plan, |s| matches!(s, Step::CloseDescriptors)),
         position(&plan, |s| matches!(s, Step::Identity)),
@@ -156,10 +156,20 @@ fn what_the_parent_sets_up_is_in_the_plan() {
     assert_eq!(plan.net_devices[0].name, "web");
     assert_eq!(plan.resctrl.unwrap().group(), "gold");
     let dev = plan.steps.iter().find_map(|s| match s {
-        Step::Mount(m) if m.destination == Path::new("/dev") => Some(m.options.data.clone()),
+        Step::Mount(m) if m.destination == Path::new("/dev") => Some(m.label.as_str()),
         _ => None,
     });
-    assert!(dev.unwrap().contains(&"context=system_u:object_r:container_file_t:s0".to_owned()));
+    assert_eq!(dev, Some("system_u:object_r:container_file_t:s0"));
+    let proc = plan.steps.iter().find_map(|s| match s {
+        Step::Mount(m) if m.destination == Path::new("/proc") => Some(m.label.as_str()),
+        _ => None,
+    });
+    assert_eq!(proc, Some(""));
+    let masked = plan.steps.iter().find_map(|s| match s {
+        Step::MaskedPaths { label, .. } => Some(label.as_str()),
+        _ => None,
+    });
+    assert_eq!(masked, dev);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use sys::mount::{MountAttr, NODEV, NOEXEC, NOSUID, RDONLY};
 
 use super::Context;
 use super::mount::checked_place;
+use super::security;
 use super::site::{Look, Site};
 use super::tree::{New, Tree};
 use crate::error::{Error, Result};
@@ -64,7 +65,9 @@ fn own_unified(own: &str) -> Result<PathBuf> {
 }
 
 fn version_1(context: &Context<'_>, site: Site<'_>, target: &OwnedFd, mount: &Mount) -> Result<()> {
-    let top = New { data: vec!["mode=755".into()], ..New::named("tmpfs", SAFE) };
+    let mut data = vec!["mode=755".to_owned()];
+    data.extend(security::mount_option(&mount.label));
+    let top = New { data, ..New::named("tmpfs", SAFE) };
     let top = site.attach(Tree::new(top)?, target, &mount.destination, Look::default())?;
     let own = site.procfs.read("self/cgroup")?;
     for hierarchy in hierarchies(&site.procfs.read_cgroup_mounts(&own, HOST)?) {

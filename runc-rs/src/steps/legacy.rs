@@ -8,6 +8,7 @@ use sys::mount::{
     ATIME, MountAttr, NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, STRICTATIME,
 };
 
+use super::security;
 use super::tree::New;
 use crate::error::{Error, Result};
 use crate::plan::options::Propagation;
@@ -49,7 +50,8 @@ pub fn filesystem(procfs: &Procfs, new: &New, target: BorrowedFd<'_>) -> Result<
             other => return Err(Error::new(format!("mount option {other:?} is not known to mount(2)"))),
         }
     }
-    let data = new.data.join(",");
+    let words: Vec<_> = new.data.iter().map(|word| security::quoted(word)).collect();
+    let data = words.join(",");
     let data = Some(data.as_str()).filter(|d| !d.is_empty());
     let source = new.source.as_deref();
     within(procfs, || mount(source, name(target).as_str(), Some(new.fstype.as_str()), flags, data))

@@ -110,11 +110,11 @@ impl Context<'_> {
 pub fn run(step: &Step, context: &mut Context<'_>) -> Result<()> {
     let _mark = mark(step)?;
     match step {
-        Step::Keyring => keyring::join(&context.keyring, context.user_namespace),
+        Step::Keyring => keyring(context),
         Step::Loopback => sys::net::loopback_up().context("bring up the loopback interface"),
         Step::BindRoot { .. } | Step::EnterRoot(_) | Step::RootPropagation(_) => root(step, context),
         Step::Mount(_) | Step::Device(_) | Step::BindDevice(_) | Step::Symlink { .. } => fill(step, context),
-        Step::ReadonlyMount(_) | Step::ReadonlyPath(_) | Step::MaskedPaths(_) => restrict(step, context),
+        Step::ReadonlyMount(_) | Step::ReadonlyPath(_) | Step::MaskedPaths { .. } => restrict(step, context),
         Step::RuntimeHooks => context.sync(&Message::Mounted),
         Step::CreateContainerHooks => hooks::run_all(
             "createContainer",
@@ -158,6 +158,15 @@ fn mark(step: &Step) -> Result<Option<marks::Step>> {
     Ok(Some(mark))
 }
 
+/// The keyring is labelled as the program is.
+fn keyring(context: &Context<'_>) -> Result<()> {
+    let join = || keyring::join(&context.keyring, context.user_namespace);
+    match context.process.selinux.as_str() {
+        "" => join(),
+        label => security::with_key_label(context.procfs()?, label, join),
+    }
+}
+
 /// Steps about the root as a whole.
 fn root(step: &Step, context: &mut Context<'_>) -> Result<()> {
     match step {
@@ -186,7 +195,7 @@ fn restrict(step: &Step, context: &mut Context<'_>) -> Result<()> {
     match step {
         Step::ReadonlyMount(path) => paths::readonly_mount(context.site()?, path),
         Step::ReadonlyPath(path) => paths::readonly(context.site()?, path),
-        Step::MaskedPaths(all) => paths::mask(context.site()?, all),
+        Step::MaskedPaths { paths, label } => paths::mask(context.site()?, paths, label),
         _ => Ok(()),
     }
 }

@@ -8,7 +8,7 @@ use sys::mount::{MountAttr, RDONLY};
 
 use super::site::{Look, Site};
 use super::tree::{New, Tree};
-use super::{Context, cgroup_mount, copy_up};
+use super::{Context, cgroup_mount, copy_up, security};
 use crate::error::{Context as _, Error, Result};
 use crate::plan::mounts::{Mount, Source, check_proc};
 
@@ -82,6 +82,10 @@ fn filesystem(site: Site<'_>, mount: &Mount, fstype: &str, source: Option<&str>)
             data.push(format!("mode={:o}", stat.st_mode & 0o7777));
         }
     }
+    let labelled_by_itself = fstype == "mqueue";
+    if !labelled_by_itself {
+        data.extend(security::mount_option(&mount.label));
+    }
     let target = site.root.make_dir(&mount.destination, 0o755)?;
     checked_place(site, &target, mount)?;
     let covered = mount.options.copy_up.then(|| {
@@ -108,7 +112,10 @@ fn filesystem(site: Site<'_>, mount: &Mount, fstype: &str, source: Option<&str>)
             let mounted = site.attach(tree, &target, &mount.destination, later)?;
             copy_up::copy(from, &mounted).context("tmpcopyup")
         }
-        (None, tree) => site.attach(tree, &target, &mount.destination, later).map(drop),
+        (None, tree) => {
+            let mounted = site.attach(tree, &target, &mount.destination, later)?;
+            if labelled_by_itself { security::label_directory(&mounted, &mount.label) } else { Ok(()) }
+        }
     }
 }
 

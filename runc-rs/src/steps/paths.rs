@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, OFlags, fstat, major, minor};
 use rustix::io::Errno;
 
+use super::security;
 use super::site::{Look, Site};
 use super::tree::{New, Tree};
 use crate::error::{Context, Error, Result};
@@ -26,8 +27,8 @@ pub fn readonly(site: Site<'_>, path: &Path) -> Result<()> {
         .with_context(|| format!("make {} read-only", path.display()))
 }
 
-/// Hides paths: a file behind /dev/null, a directory behind an empty one.
-pub fn mask(site: Site<'_>, paths: &[PathBuf]) -> Result<()> {
+/// Hides paths: a file behind /dev/null, a directory behind an empty one, which gets the SELinux label if there is one.
+pub fn mask(site: Site<'_>, paths: &[PathBuf], label: &str) -> Result<()> {
     let mut null = None;
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
@@ -44,7 +45,7 @@ pub fn mask(site: Site<'_>, paths: &[PathBuf]) -> Result<()> {
         // Directories share one empty file system: it costs a superblock, and a host has many containers.
         match &empty {
             Some(first) => drop(site.attach(Tree::of(first, path)?, &target, path, Look::default())?),
-            None => empty = Some(site.attach(empty_directory()?, &target, path, Look::default())?),
+            None => empty = Some(site.attach(empty_directory(label)?, &target, path, Look::default())?),
         }
     }
     Ok(())
@@ -69,7 +70,8 @@ fn null_device(root: &Root) -> Result<OwnedFd> {
     if is_null { Ok(fd) } else { Err(Error::new("/dev/null is not the null device")) }
 }
 
-fn empty_directory() -> Result<Tree> {
-    let data = ["nr_blocks=1", "nr_inodes=1", "mode=0755"].map(str::to_owned).to_vec();
+fn empty_directory(label: &str) -> Result<Tree> {
+    let mut data = ["nr_blocks=1", "nr_inodes=1", "mode=0755"].map(str::to_owned).to_vec();
+    data.extend(security::mount_option(label));
     Tree::new(New { data, superblock: vec!["ro"], ..New::named("tmpfs", sys::mount::RDONLY) })
 }
