@@ -1,92 +1,22 @@
 //! Checkpoint and restore with Debian's criu, which works with this machine's kernel.
 
-use std::fs::{self, File};
+mod flags;
+mod place;
+
+use std::fs;
 use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use harness::sh;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::json;
-use vm::{Bundle, is_unified, until};
+use vm::{is_unified, until};
 
-/// Counts in its memory, and says each number.
-const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; echo $i >/out/count; sleep 0.1; done";
-
-/// A bundle whose container has a directory of the host's at /out.
-struct Place {
-    bundle: Bundle,
-    dir: PathBuf,
-}
-
-impl Place {
-    fn new(flags: &[&str], script: &str) -> Result<Place> {
-        let mut bundle = Bundle::new(flags, script)?;
-        let dir = bundle.write()?;
-        fs::create_dir(dir.join("out"))?;
-        mount(&mut bundle, "/out", &dir.join("out"), &["bind"])?;
-        Ok(Place { bundle, dir })
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.join(name).to_string_lossy().into_owned()
-    }
-
-    /// Runs a verb whose streams the container's processes keep: criu does not follow them to files of the host's. What the
-    /// executor says goes to a log.
-    fn verb(&self, args: &[&str], stdout: impl Into<Stdio>) -> Result<()> {
-        let mut command = self.bundle.command(&["--log", &self.path("log")]);
-        command.args(args).current_dir(&self.dir).stdout(stdout).stderr(Stdio::null());
-        ensure!(command.status()?.success(), "{args:?}: {}", self.log());
-        Ok(())
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
-    }
-
-    fn run(&self, stdout: impl Into<Stdio>) -> Result<()> {
-        self.bundle.write()?;
-        self.verb(&["run", "--detach", &self.bundle.id], stdout)
-    }
-
-    fn checkpoint(&self, flags: &[&str]) -> Result<()> {
-        self.verb(&[&["checkpoint"], flags, &[&self.bundle.id]].concat(), Stdio::null())
-    }
-
-    fn restore(&self, flags: &[&str], stdout: impl Into<Stdio>) -> Result<()> {
-        self.verb(&[&["restore", "--detach"], flags, &[&self.bundle.id]].concat(), stdout)
-    }
-
-    /// The number that it has come to, as the file says.
-    fn count(&self) -> u32 {
-        let text = fs::read_to_string(self.dir.join("out/count")).unwrap_or_default();
-        text.trim().parse().unwrap_or(0)
-    }
-
-    fn counts_on(&self, from: u32) -> Result<()> {
-        until("it counts on", || Ok(self.count() > from + 2))
-    }
-
-    fn status(&self) -> Result<String> {
-        let state: serde_json::Value = serde_json::from_str(&self.bundle.ok(&["state", "ID"])?)?;
-        Ok(state["status"].as_str().unwrap_or_default().to_owned())
-    }
-
-    fn pid(&self) -> Result<i64> {
-        self.bundle.state()?["init_process_pid"].as_i64().context("no pid in state.json")
-    }
-}
-
-fn mount(bundle: &mut Bundle, destination: &str, source: &Path, options: &[&str]) -> Result<()> {
-    let mounts = bundle.config["mounts"].as_array_mut().context("no mounts")?;
-    mounts.push(json!({"destination": destination, "source": source, "type": "bind", "options": options}));
-    Ok(())
-}
+use place::{COUNT, Place, hears, mount, receive};
 
 /// The next number in a pipe.
 fn number(lines: &mut BufReader<PipeReader>) -> Result<u32> {
@@ -260,30 +190,6 @@ fn locks_are_held_on() -> Result<()> {
     ensure!(free()?, "somebody holds the lock");
     place.restore(&["--file-locks"], Stdio::null())?;
     ensure!(!free()?, "nobody holds the lock");
-    Ok(())
-}
-
-/// What a console socket's owner does.
-fn receive(listener: &UnixListener) -> Result<File> {
-    let (socket, _) = listener.accept()?;
-    let mut name = [0; 256];
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(&socket, &mut [rustix::io::IoSliceMut::new(&mut name)], &mut control, RecvFlags::empty())?;
-    let fd = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    Ok(File::from(fd.context("no terminal came")?))
-}
-
-/// Reads a terminal's master until a word comes.
-fn hears(master: &mut File, word: &str) -> Result<()> {
-    let (mut text, mut buffer) = (String::new(), [0; 1024]);
-    while !text.contains(word) {
-        let count = master.read(&mut buffer).with_context(|| format!("after {text:?}"))?;
-        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
-    }
     Ok(())
 }
 
