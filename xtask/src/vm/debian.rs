@@ -13,13 +13,14 @@ use super::disk;
 /// The package that names the newest cloud kernel.
 const KERNEL: &str = "linux-image-cloud-amd64";
 /// What the root has besides Debian's smallest set.
-const PACKAGES: &str = "busybox-static,criu,dbus,dbus-user-session,iproute2,iptables,libpam-systemd,netavark,podman,procps,systemd,\
-    systemd-sysv,uidmap";
+const PACKAGES: &str = "apparmor,busybox-static,criu,dbus,dbus-user-session,iproute2,iptables,libpam-systemd,netavark,podman,\
+    procps,secilc,systemd,systemd-sysv,uidmap";
 /// Folders that are of no use in it.
 const LEFT_OUT: [&str; 5] =
     ["usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists"];
 /// Units that a machine of a minute's life does not need.
-const MASKED: [&str; 9] = [
+const MASKED: [&str; 10] = [
+    "apparmor.service",
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",

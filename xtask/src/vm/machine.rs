@@ -19,12 +19,12 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// How much of the kernel's log is shown when the machine has died.
 const SHOWN: usize = 40;
 
-/// Which control groups the machine's systemd sets up.
+/// Which control groups the machine's systemd sets up; and the security module, of which a kernel runs one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hierarchy {
-    /// Version 2 alone, as Debian does.
+    /// Version 2 alone, and AppArmor, as Debian does.
     Unified,
-    /// Version 1.
+    /// Version 1, and SELinux, which rules nothing until it is given a policy.
     Legacy,
 }
 
@@ -141,8 +141,11 @@ fn command(parts: &Parts, hierarchy: Hierarchy, console: &Path) -> Command {
 /// The kernel's command line.
 fn words(hierarchy: Hierarchy) -> String {
     let fixed = "console=ttyS0 panic=-1 rw systemd.show_status=false systemd.log_level=notice hugepages=8";
-    let unified = u8::from(hierarchy == Hierarchy::Unified);
-    format!("{fixed} systemd.unified_cgroup_hierarchy={unified} vm.suites={}", hierarchy.name())
+    let own = match hierarchy {
+        Hierarchy::Unified => "systemd.unified_cgroup_hierarchy=1 security=apparmor",
+        Hierarchy::Legacy => "systemd.unified_cgroup_hierarchy=0 security=selinux selinux=1",
+    };
+    format!("{fixed} {own} vm.suites={}", hierarchy.name())
 }
 
 /// The end of the kernel's log.
