@@ -44,6 +44,10 @@ impl Flows {
         let config = ContainerConfig::of(&container)?;
         let name = config.as_ref().map_or(id.as_str(), |config| config.name.as_str());
         step.next("flows.remove.task")?;
+        if force {
+            // A start that had the lock may have begun another run since.
+            self.end(namespace, id).await?;
+        }
         let code = match self.clear_task(namespace, id, name, force).await? {
             Some(exit) => exit.status,
             None => tables::state(&self.rooms().store, namespace, id)?.unwrap_or_default().exit_code,
@@ -196,7 +200,7 @@ impl Flows {
         if process.status == Status::Paused {
             self.thaw(namespace, id).await?;
         }
-        match tasks.wait(namespace, id, "").await {
+        match self.ending(namespace, id, tasks.wait(namespace, id, "")).await {
             Err(error) if error.is_not_found() => Ok(()),
             other => other.map(drop),
         }

@@ -69,7 +69,7 @@ impl Flows {
         }
         step.next("flows.stop.kill")?;
         self.signal(namespace, id, SIGKILL).await?;
-        self.wait_stopped(namespace, id).await.map(drop)
+        self.ending(namespace, id, self.wait_stopped(namespace, id)).await.map(drop)
     }
 
     /// A process that has just ended needs no signal.
