@@ -1,6 +1,6 @@
 //! The daemon under test, which may be killed at any moment, and commands that know whether it was.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -20,6 +20,18 @@ pub struct World {
     over: AtomicBool,
     /// The first that went wrong.
     broken: Mutex<Option<String>>,
+}
+
+/// What timeout(1) ends with when it was too long.
+const TOO_LONG: i32 = 124;
+
+/// The same command, ended after [`PATIENCE`].
+fn bounded(command: &Command) -> Command {
+    let mut bounded = Command::new("timeout");
+    bounded.arg(PATIENCE.as_secs().to_string()).arg(command.get_program()).args(command.get_args());
+    bounded.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    bounded.stdin(Stdio::null());
+    bounded
 }
 
 /// How a command ended.
@@ -67,8 +79,9 @@ impl World {
     /// Runs rctl while there is a daemon.
     pub fn rctl(&self, args: &[&str]) -> Result<Call> {
         let epoch = self.up()?;
-        let mut command: Command = self.scene().rctl_command(args);
-        let outcome = Outcome::of(&mut command, b"")?;
+        let rctl = self.scene().rctl_command(args);
+        let outcome = Outcome::of(&mut bounded(&rctl), b"")?;
+        ensure!(outcome.code != TOO_LONG, "rctl {} does not end", args.join(" "));
         Ok(Call { outcome, cut: self.epoch.load(Ordering::SeqCst) != epoch })
     }
 

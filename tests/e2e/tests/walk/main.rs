@@ -48,6 +48,8 @@ struct Round {
 struct Walk {
     points: BTreeMap<String, Point>,
     things: Vec<Thing>,
+    /// What to do again and again, and where to die at it, instead of everything.
+    only: Option<(usize, String)>,
     target: usize,
     seed: u64,
     shared: Mutex<Shared>,
@@ -94,8 +96,10 @@ fn whatever_dies_nothing_acknowledged_is_lost() -> Result<()> {
     let target = number("RUNTIMED_WALK", KILLS as u64)? as usize;
     println!("walk: {} marks, {target} kills, RUNTIMED_WALK_SEED={seed}", points.len());
     let things = things::all();
+    let only =
+        std::env::var("RUNTIMED_WALK_ONLY").ok().map(|text| only(&things, &points, &text)).transpose()?;
     let shared = Shared { passed: vec![Passed::new(); things.len()], ..Shared::default() };
-    let walk = Walk { points, things, target, seed, shared: Mutex::new(shared) };
+    let walk = Walk { points, things, only, target, seed, shared: Mutex::new(shared) };
     let began = Instant::now();
     std::thread::scope(|threads| {
         let workers: Vec<_> = (0..WORKERS)
@@ -112,6 +116,14 @@ fn whatever_dies_nothing_acknowledged_is_lost() -> Result<()> {
         })
     })?;
     walk.report(began.elapsed())
+}
+
+/// `<thing> <mark>`.
+fn only(things: &[Thing], points: &BTreeMap<String, Point>, text: &str) -> Result<(usize, String)> {
+    let (thing, mark) = text.split_once(' ').with_context(|| format!("{text:?} is no thing and mark"))?;
+    let index = things.iter().position(|known| known.name == thing);
+    ensure!(points.contains_key(mark), "there is no mark {mark:?}");
+    Ok((index.with_context(|| format!("there is no thing {thing:?}"))?, mark.to_owned()))
 }
 
 impl Walk {
@@ -235,6 +247,9 @@ impl Walk {
             let text = format!("{} rounds made too few kills", shared.rounds);
             shared.failures.push(text);
             return None;
+        }
+        if let Some((thing, point)) = self.only.clone() {
+            return Some(Round { thing, point, action: "kill", skip: 0, then: None });
         }
         let fresh = dice.below(4) > 0 && !shared.untried.is_empty();
         let (thing, point, action, skip) = if fresh {
@@ -373,7 +388,7 @@ impl Walk {
             shared.failures.len(),
             shared.failures.join("\n")
         );
-        ensure!(unseen.is_empty(), "nothing passes these marks: {}", unseen.join(" "));
+        ensure!(self.only.is_some() || unseen.is_empty(), "nothing passes these marks: {}", unseen.join(" "));
         Ok(())
     }
 }
