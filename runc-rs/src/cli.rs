@@ -16,12 +16,14 @@ pub struct Flag {
     pub value: Option<&'static str>,
     /// Help text. An empty one hides the flag.
     pub help: &'static str,
+    /// Whether a value can be what it has to be.
+    fits: fn(&str) -> bool,
 }
 
 impl Flag {
     /// A flag that is there or not.
     pub const fn switch(name: &'static str, short: Option<&'static str>, help: &'static str) -> Self {
-        Flag { name, short, value: None, help }
+        Flag { name, short, value: None, help, fits: |_| true }
     }
 
     /// A flag that takes a value; it may be given more than once, see [`Matches::values`].
@@ -31,7 +33,17 @@ impl Flag {
         value: &'static str,
         help: &'static str,
     ) -> Self {
-        Flag { name, short, value: Some(value), help }
+        Flag { name, short, value: Some(value), help, fits: |_| true }
+    }
+
+    /// The same for a value that has to be a number.
+    pub const fn number(name: &'static str, help: &'static str) -> Self {
+        Flag { fits: |text| text.parse::<i64>().is_ok(), ..Flag::value(name, None, "value", help) }
+    }
+
+    /// The same for a value that has to be something else, which is looked at before anything is done.
+    pub const fn that_fits(self, fits: fn(&str) -> bool) -> Self {
+        Flag { fits, ..self }
     }
 }
 
@@ -144,28 +156,32 @@ pub fn parse(flags: &[Flag], args: &[String], flags_stop: bool) -> Result<Matche
             .iter()
             .find(|f| f.name == name || f.short == Some(name))
             .ok_or_else(|| Error::usage(format!("flag provided but not defined: -{name}")))?;
-        let value = value_of(flag, inline, &mut rest)?;
+        let value = value_of(flag, name, inline, &mut rest)?;
         matches.given.push((flag.name, value));
     }
     Ok(matches)
 }
 
+/// The value of a flag; `name` is how it was written.
 fn value_of<'a>(
     flag: &Flag,
+    name: &str,
     inline: Option<String>,
     rest: &mut impl Iterator<Item = &'a String>,
 ) -> Result<String> {
     if flag.value.is_some() {
-        return inline
+        let value = inline
             .or_else(|| rest.next().cloned())
-            .ok_or_else(|| Error::usage(format!("flag needs an argument: -{}", flag.name)));
+            .ok_or_else(|| Error::usage(format!("flag needs an argument: -{name}")))?;
+        return match (flag.fits)(&value) {
+            true => Ok(value),
+            false => Err(Error::usage(format!("invalid value {value:?} for flag -{name}: parse error"))),
+        };
     }
     match inline.as_deref() {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok("true".into()),
         Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok("false".into()),
-        Some(other) => {
-            Err(Error::usage(format!("invalid boolean value {other:?} for -{}: parse error", flag.name)))
-        }
+        Some(other) => Err(Error::usage(format!("invalid boolean value {other:?} for -{name}: parse error"))),
     }
 }
 
@@ -203,8 +219,9 @@ pub fn check_arity(verb: &Verb, count: usize) -> Result<()> {
 /// The help of a verb.
 pub fn verb_help(verb: &Verb) -> String {
     let (program, name) = (program(), verb.name);
+    let options = if verb.flags.iter().any(|flag| !flag.help.is_empty()) { "[command options] " } else { "" };
     let mut text = format!(
-        "NAME:\n   {program} {name} - {}\n\nUSAGE:\n   {program} {name} [command options] {}\n",
+        "NAME:\n   {program} {name} - {}\n\nUSAGE:\n   {program} {name} {options}{}\n",
         verb.about, verb.args
     );
     text.push_str("\nOPTIONS:\n");
@@ -214,17 +231,19 @@ pub fn verb_help(verb: &Verb) -> String {
 
 /// The lines of help for a table of flags.
 pub fn flag_help(flags: &[Flag]) -> String {
-    let mut text = String::new();
     let help = Flag::switch("help", Some("h"), "show help");
-    for flag in flags.iter().chain(std::iter::once(&help)).filter(|f| !f.help.is_empty()) {
+    let left = |flag: &Flag| {
         let value = flag.value.map(|v| format!(" {v}")).unwrap_or_default();
-        let mut left = format!("--{}{value}", flag.name);
-        if let Some(short) = flag.short {
-            let _ = write!(left, ", -{short}{value}");
-        }
-        let _ = writeln!(text, "   {left:<34} {}", flag.help);
-    }
-    text
+        let short = flag.short.map(|short| format!(", -{short}{value}")).unwrap_or_default();
+        format!("--{}{value}{short}", flag.name)
+    };
+    let shown = flags.iter().chain(std::iter::once(&help)).filter(|flag| !flag.help.is_empty());
+    let lines: Vec<_> = shown.map(|flag| (left(flag), flag.help)).collect();
+    let width = lines.iter().map(|(left, _)| left.len()).max().unwrap_or_default();
+    lines.iter().fold(String::new(), |mut text, (left, help)| {
+        let _ = writeln!(text, "   {left:<width$}  {help}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -234,7 +253,7 @@ mod tests {
     const FLAGS: &[Flag] = &[
         Flag::switch("force", Some("f"), "force it"),
         Flag::value("env", Some("e"), "value", "set a variable"),
-        Flag::value("preserve-fds", None, "value", "how many"),
+        Flag::number("preserve-fds", "how many"),
     ];
 
     fn parsed(args: &[&str], stop: bool) -> Result<Matches> {
@@ -264,9 +283,11 @@ mod tests {
     fn bad_flags_are_named() {
         let text = |args: &[&str]| parsed(args, false).unwrap_err().to_string();
         assert_eq!(text(&["--frob"]), "flag provided but not defined: -frob");
-        assert_eq!(text(&["--env"]), "flag needs an argument: -env");
+        assert_eq!(text(&["-e"]), "flag needs an argument: -e");
         assert_eq!(text(&["--force=maybe"]), "invalid boolean value \"maybe\" for -force: parse error");
-        let m = parsed(&["--preserve-fds", "x"], false).unwrap();
-        assert!(m.number::<u32>("preserve-fds").unwrap_err().to_string().contains("\"x\""));
+        let not_a_number = "invalid value \"x\" for flag -preserve-fds: parse error";
+        assert_eq!(text(&["--preserve-fds", "x"]), not_a_number);
+        let m = parsed(&["--preserve-fds", "-1"], false).unwrap();
+        assert!(m.number::<u32>("preserve-fds").unwrap_err().to_string().contains("\"-1\""));
     }
 }

@@ -39,6 +39,8 @@ const FLAGS: &[Flag] = &[
         "value",
         "root directory for storage of container state (default: \"/run/runc\")",
     ),
+    // Of older releases: criu is the one in $PATH.
+    Flag::value("criu", None, "value", ""),
     Flag::switch("systemd-cgroup", None, "enable systemd cgroup support"),
     Flag::value("rootless", None, "value", "ignore cgroup permission errors ('true', 'false', or 'auto')"),
     Flag::switch("help", Some("h"), ""),
@@ -84,7 +86,8 @@ fn exec_asked(args: &[String]) -> bool {
 }
 
 fn dispatch(args: &[String]) -> Result<i32> {
-    let matches = cli::parse(FLAGS, args, true).inspect_err(|e| usage(e, &program_help()))?;
+    let matches = cli::parse(FLAGS, args, true)
+        .inspect_err(|e| misread(&format!("Incorrect Usage. {e}"), &program_help()))?;
     if matches.flag("version") {
         out::line(&version())?;
         return Ok(0);
@@ -92,16 +95,16 @@ fn dispatch(args: &[String]) -> Result<i32> {
     let verb = match matches.args().first() {
         None => return out::line(&program_help()).map(|()| 0),
         Some(_) if matches.flag("help") => return out::line(&program_help()).map(|()| 0),
-        Some(name) if name == "help" => return help(matches.args().get(1)).map(|()| 0),
+        Some(name) if matches!(name.as_str(), "help" | "h") => return help(matches.args().get(1)),
         Some(name) => match find(name) {
             Ok(verb) => verb,
-            Err(e) => {
-                log::error(e.to_string());
-                return Ok(NO_TOPIC);
-            }
+            Err(e) => return Ok(no_topic(&e)),
         },
     };
     log::init(matches.value("log"), matches.value("log-format").unwrap_or_default(), matches.flag("debug"))?;
+    if matches.value("criu").is_some() {
+        log::warn("--criu ignored (criu binary from $PATH is used); do not use");
+    }
     let global = global(&matches)?;
     call(verb, &global, &matches.args()[1..])
 }
@@ -111,10 +114,16 @@ fn call(verb: &Verb, global: &Global, args: &[String]) -> Result<i32> {
     if args.first().is_some_and(asks_help) || (!verb.flags_stop && args.iter().any(asks_help)) {
         return out::line(&cli::verb_help(verb)).map(|()| 0);
     }
-    let show = |e: &Error| usage(e, &cli::verb_help(verb));
-    let matches = cli::parse(verb.flags, args, verb.flags_stop).inspect_err(show)?;
-    cli::check_arity(verb, matches.args().len()).inspect_err(show)?;
+    let show = |head: &str| misread(head, &cli::verb_help(verb));
+    let matches = cli::parse(verb.flags, args, verb.flags_stop)
+        .inspect_err(|e| show(&format!("Incorrect Usage: {e}")))?;
+    cli::check_arity(verb, matches.args().len()).inspect_err(|_| show("Incorrect Usage."))?;
     (verb.run)(global, &matches)
+}
+
+fn no_topic(e: &Error) -> i32 {
+    log::error(e.to_string());
+    NO_TOPIC
 }
 
 fn find(name: &str) -> Result<&'static Verb> {
@@ -125,18 +134,17 @@ fn find(name: &str) -> Result<&'static Verb> {
         .ok_or_else(|| Error::new(format!("No help topic for '{name}'")))
 }
 
-fn help(topic: Option<&String>) -> Result<()> {
-    match topic {
-        Some(name) => out::line(&cli::verb_help(find(name)?)),
-        None => out::line(&program_help()),
+fn help(topic: Option<&String>) -> Result<i32> {
+    match topic.map(|name| find(name)) {
+        Some(Ok(verb)) => out::line(&cli::verb_help(verb)).map(|()| 0),
+        Some(Err(e)) => Ok(no_topic(&e)),
+        None => out::line(&program_help()).map(|()| 0),
     }
 }
 
 /// A command line that cannot be read shows the help on standard output; the error itself follows on standard error.
-fn usage(e: &Error, help: &str) {
-    if matches!(e, Error::Usage(_)) {
-        let _ = out::line(&format!("Incorrect Usage.\n\n{help}"));
-    }
+fn misread(head: &str, help: &str) {
+    let _ = out::line(&format!("{head}\n\n{help}"));
 }
 
 fn global(matches: &Matches) -> Result<Global> {
@@ -198,8 +206,9 @@ fn program_help() -> String {
     let mut text = format!(
         "NAME:\n   {program} - Open Container Initiative runtime\n\nUSAGE:\n   {program} [global options] command [command options] [arguments...]\n\nCOMMANDS:\n",
     );
-    for verb in commands::VERBS {
-        text.push_str(&format!("   {:<12} {}\n", verb.name, verb.about));
+    let help = ("help, h", "show this list, or the help of a command");
+    for (name, about) in commands::VERBS.iter().map(|verb| (verb.name, verb.about)).chain([help]) {
+        text.push_str(&format!("   {name:<12} {about}\n"));
     }
     text.push_str("\nGLOBAL OPTIONS:\n");
     text + &cli::flag_help(FLAGS)

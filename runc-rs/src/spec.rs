@@ -27,6 +27,15 @@ pub fn load(path: &Path) -> Result<Loaded> {
     Ok(Loaded { spec, text })
 }
 
+/// Reads the config.json of a bundle, or the file that stands for it.
+pub fn load_of(bundle: &Path, config: Option<&Path>) -> Result<Loaded> {
+    let path = config.map_or_else(|| bundle.join("config.json"), Path::to_owned);
+    match path.exists() {
+        true => load(&path),
+        false => Err(Error::new(format!("JSON specification file {} not found", path.display()))),
+    }
+}
+
 /// Reads a config.json that has been read before: its warnings have been given.
 pub fn load_again(path: &Path) -> Result<Spec> {
     oci::runtime::parse(&read_bounded(path)?)

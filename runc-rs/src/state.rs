@@ -70,7 +70,7 @@ pub struct Config {
     /// The namespaces asked for.
     #[serde(default)]
     pub namespaces: Vec<NamespaceEntry>,
-    /// ociVersion of config.json.
+    /// The release of the specification that the state complies with (runtime.md, "State"), whichever config.json names.
     pub version: String,
     /// Whether exec joins a new session keyring.
     #[serde(default)]

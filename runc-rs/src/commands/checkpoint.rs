@@ -53,7 +53,7 @@ pub const VERB: Verb = Verb {
         EXT_UNIX_SK,
         SHELL_JOB,
         LAZY_PAGES,
-        Flag::value("status-fd", None, "value", "criu writes \\0 to this FD once lazy-pages is ready"),
+        Flag::number("status-fd", "criu writes \\0 to this FD once lazy-pages is ready"),
         Flag::value("page-server", None, "value", "ADDRESS:PORT of the page server"),
         FILE_LOCKS,
         Flag::switch(

@@ -1,5 +1,7 @@
 //! `create`: a container whose init waits for `start`.
 
+use std::path::PathBuf;
+
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Context, Result};
 use crate::stage::create::{self, Request};
@@ -12,6 +14,13 @@ pub const BUNDLE: Flag = Flag::value(
     Some("b"),
     "value",
     "path to the root of the bundle directory, defaults to the current directory",
+);
+/// See [`BUNDLE`].
+pub const CONFIG: Flag = Flag::value(
+    "config",
+    None,
+    "value",
+    "path to the container specification file, defaults to \"config.json\" in the bundle directory",
 );
 /// See [`BUNDLE`].
 pub const CONSOLE_SOCKET: Flag = Flag::value(
@@ -43,17 +52,13 @@ pub const NO_NEW_KEYRING: Flag = Flag::switch(
     "do not create a new session keyring for the container. This will cause the container to inherit the calling processes session key",
 );
 /// See [`BUNDLE`].
-pub const PRESERVE_FDS: Flag = Flag::value(
+pub const PRESERVE_FDS: Flag = Flag::number(
     "preserve-fds",
-    None,
-    "value",
     "Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total) (default: 0)",
 );
 /// See [`BUNDLE`]. Not runc's.
-pub const AWAIT_ROOT: Flag = Flag::value(
+pub const AWAIT_ROOT: Flag = Flag::number(
     "await-root",
-    None,
-    "value",
     "number of an inherited pipe on which one byte says that the caller has mounted the root file system",
 );
 
@@ -64,6 +69,7 @@ pub const VERB: Verb = Verb {
     about: "create a container",
     flags: &[
         BUNDLE,
+        CONFIG,
         CONSOLE_SOCKET,
         PIDFD_SOCKET,
         PID_FILE,
@@ -77,14 +83,22 @@ pub const VERB: Verb = Verb {
     run,
 };
 
+/// The file that `--config` names, from where the command was called: the bundle is entered later.
+pub fn config(matches: &Matches) -> Result<Option<PathBuf>> {
+    let given = matches.value("config").filter(|path| !path.is_empty());
+    given.map(|path| std::path::absolute(path).with_context(|| format!("resolve {path}"))).transpose()
+}
+
 /// What the command line says, for `create` and `run`.
 pub fn request(matches: &Matches) -> Result<Request<'_>> {
     // First of all, before anything is opened.
     let preserve_fds = parent::preserve_fds(matches.number("preserve-fds")?.unwrap_or(0))?;
     crate::sealed::ensure()?;
+    let config = config(matches)?;
     Ok(Request {
         id: matches.id()?,
         bundle: create::bundle(matches.value("bundle"))?,
+        config,
         console_socket: matches.value("console-socket").filter(|s| !s.is_empty()),
         pidfd_socket: matches.value("pidfd-socket").filter(|s| !s.is_empty()),
         pid_file: matches.value("pid-file").filter(|s| !s.is_empty()),

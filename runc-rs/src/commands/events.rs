@@ -19,7 +19,8 @@ pub const VERB: Verb = Verb {
     args: "<container-id>",
     about: "display container events such as OOM notifications, cpu, memory, and IO usage statistics",
     flags: &[
-        Flag::value("interval", None, "value", "set the stats collection interval (default: 5s)"),
+        Flag::value("interval", None, "value", "set the stats collection interval (default: 5s)")
+            .that_fits(|text| units::duration(text.strip_prefix('-').unwrap_or(text)).is_some()),
         Flag::switch("stats", None, "display the container's stats then exit"),
     ],
     arity: Arity::Exact(1),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::cli::{Arity, Global, Matches, Verb};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::plan::mounts::IdMap;
 use crate::plan::namespaces::Kind;
 use crate::plan::{self, Choices, Plan};
@@ -23,11 +23,7 @@ pub const VERB: Verb = Verb {
 
 fn run(_: &Global, matches: &Matches) -> Result<i32> {
     let given = matches.value("bundle").filter(|b| !b.is_empty()).unwrap_or(".");
-    let bundle = std::fs::canonicalize(given).with_context(|| format!("bundle {given}"))?;
-    let config = bundle.join("config.json");
-    if !config.exists() {
-        return Err(Error::new(format!("JSON specification file {} not found", config.display())));
-    }
+    let bundle = std::fs::canonicalize(given).with_context(|| format!("chdir {given}"))?;
     let choices = Choices {
         no_pivot: matches.flag("no-pivot"),
         no_new_keyring: matches.flag("no-new-keyring"),
@@ -35,7 +31,7 @@ fn run(_: &Global, matches: &Matches) -> Result<i32> {
         ..Choices::of_this_process()
     };
     let id = matches.args().first().map_or("ID", String::as_str);
-    let mut spec = spec::load(&config)?.spec;
+    let mut spec = spec::load_of(&bundle, None)?.spec;
     joined::fill_in(&mut spec)?;
     let plan = plan::create(id, &bundle, &spec, &choices)?;
     out::line(text(&plan).trim_end())?;

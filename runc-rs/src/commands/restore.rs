@@ -4,7 +4,7 @@ use super::checkpoint::{
     AUTO_DEDUP, CGROUPS_MODE, EMPTY_NS, EXT_UNIX_SK, FILE_LOCKS, LAZY_PAGES, SHELL_JOB, TCP_ESTABLISHED,
     WORK_PATH, options,
 };
-use super::create::{BUNDLE, CONSOLE_SOCKET, NO_PIVOT, PID_FILE};
+use super::create::{BUNDLE, CONFIG, CONSOLE_SOCKET, NO_PIVOT, PID_FILE, config};
 use super::delete;
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::criu::restore::{Request, restore};
@@ -28,6 +28,7 @@ pub const VERB: Verb = Verb {
         FILE_LOCKS,
         CGROUPS_MODE,
         BUNDLE,
+        CONFIG,
         Flag::switch("detach", Some("d"), "detach from the container's process"),
         PID_FILE,
         Flag::switch(
@@ -65,9 +66,11 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
     let (mut options, place) = options(matches)?;
     let given = |name: &str| matches.value(name).filter(|text| !text.is_empty());
     let detach = matches.flag("detach");
+    let config = config(matches)?;
     let request = Request {
         id: matches.id()?,
         bundle: bundle(matches.value("bundle"))?,
+        config,
         place,
         console_socket: given("console-socket"),
         pid_file: given("pid-file"),

@@ -1,8 +1,8 @@
 //! `run`: create, start, and in the foreground wait and delete.
 
 use super::create::{
-    AWAIT_ROOT, BUNDLE, CONSOLE_SOCKET, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS,
-    request,
+    AWAIT_ROOT, BUNDLE, CONFIG, CONSOLE_SOCKET, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PIDFD_SOCKET,
+    PRESERVE_FDS, request,
 };
 use super::delete;
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
@@ -17,6 +17,7 @@ pub const VERB: Verb = Verb {
     about: "create and run a container",
     flags: &[
         BUNDLE,
+        CONFIG,
         CONSOLE_SOCKET,
         PIDFD_SOCKET,
         Flag::switch("detach", Some("d"), "detach from the container's process"),

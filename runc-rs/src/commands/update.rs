@@ -78,7 +78,7 @@ pub const VERB: Verb = Verb {
             "value",
             "Total memory usage (memory + swap); set '-1' to enable unlimited swap",
         ),
-        Flag::value("pids-limit", None, "value", "Maximum number of pids allowed in the container"),
+        Flag::number("pids-limit", "Maximum number of pids allowed in the container"),
         Flag::value("l3-cache-schema", None, "value", "The string of Intel RDT/CAT L3 cache schema"),
         Flag::value("mem-bw-schema", None, "value", "The string of Intel RDT/MBA memory bandwidth schema"),
     ],

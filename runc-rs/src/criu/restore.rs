@@ -35,6 +35,8 @@ pub struct Request<'a> {
     pub id: &'a str,
     /// Absolute path of the bundle.
     pub bundle: PathBuf,
+    /// The file to read in place of the bundle's config.json.
+    pub config: Option<PathBuf>,
     /// Where it was written.
     pub place: Place,
     /// `--console-socket`.
@@ -60,7 +62,7 @@ pub fn restore(global: &Global, request: &Request<'_>, options: &mut Options) ->
     if relabelled && version < RELABELS {
         return Err(Error::new("--lsm-profile and --lsm-mount-context require at least CRIU 3.16"));
     }
-    let mut loaded = spec::load(&request.bundle.join("config.json"))?;
+    let mut loaded = spec::load_of(&request.bundle, request.config.as_deref())?;
     joined::fill_in(&mut loaded.spec)?;
     let plan = plan::create(request.id, &request.bundle, &loaded.spec, &Choices::of_this_process())?;
     check_terminal(&plan, request)?;

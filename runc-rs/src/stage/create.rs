@@ -41,6 +41,8 @@ pub struct Request<'a> {
     pub id: &'a str,
     /// `--bundle`.
     pub bundle: PathBuf,
+    /// `--config`.
+    pub config: Option<PathBuf>,
     /// `--console-socket`.
     pub console_socket: Option<&'a str>,
     /// `--pidfd-socket`.
@@ -77,11 +79,8 @@ pub struct Created {
 pub fn create(global: &Global, mut request: Request<'_>) -> Result<Created> {
     let root_ready = request.root_ready.take();
     let request = &request;
-    let config = request.bundle.join("config.json");
-    if !config.exists() {
-        return Err(Error::new(format!("JSON specification file {} not found", config.display())));
-    }
-    let mut loaded = spec::load(&config)?;
+    let mut loaded = spec::load_of(&request.bundle, request.config.as_deref())?;
+    state::validate_id(request.id)?;
     joined::fill_in(&mut loaded.spec)?;
     if notify::is_wanted() {
         notify::set_up(&mut loaded.spec, &global.root.join(request.id))?;
@@ -405,7 +404,7 @@ pub fn started(container: &Container, spec: &Spec) -> Result<()> {
 /// The bundle's path, absolute: what relative paths of config.json start from.
 pub fn bundle(given: Option<&str>) -> Result<PathBuf> {
     let given = given.filter(|b| !b.is_empty()).unwrap_or(".");
-    let path = std::fs::canonicalize(given).with_context(|| format!("bundle {given}"))?;
+    let path = std::fs::canonicalize(given).with_context(|| format!("chdir {given}"))?;
     rustix::process::chdir(&path).map_err(|e| Error::call(format_args!("chdir {}", path.display()), e))?;
     Ok(path)
 }

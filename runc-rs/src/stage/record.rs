@@ -48,7 +48,7 @@ fn config(
         labels,
         mounts: mount_entries(spec),
         namespaces: namespace_entries(&plan.namespaces),
-        version: spec.version().clone(),
+        version: crate::SPEC_VERSION.to_owned(),
         no_new_keyring,
         hostname: spec.hostname().clone().unwrap_or_default(),
         domainname: spec.domainname().clone().unwrap_or_default(),

@@ -21,7 +21,7 @@ const MAX_OUTPUT: usize = 4096;
 /// A container's state as hooks read it (runtime.md, "State").
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct HookState {
-    /// ociVersion of config.json.
+    /// The release of the specification that this complies with.
     #[serde(rename = "ociVersion")]
     pub version: String,
     /// The container's id.

@@ -25,6 +25,7 @@ pub struct Bundle {
 }
 
 /// What a command said.
+#[derive(Debug)]
 pub struct Said {
     pub code: i32,
     pub out: String,

@@ -98,7 +98,11 @@ fn command_lines_that_cannot_be_read() {
     let bundle = Bundle::new(&["true"]);
     let said = bundle.verb(&["state", "--frob"]);
     assert_eq!(said.code, 1);
-    assert!(said.out.starts_with("Incorrect Usage."), "{}", said.out);
+    assert!(
+        said.out.starts_with("Incorrect Usage: flag provided but not defined: -frob\n\nNAME:"),
+        "{}",
+        said.out
+    );
     assert!(said.err.contains("flag provided but not defined: -frob"), "{}", said.err);
     let said = bundle.command(&["state"]).output().unwrap();
     assert!(String::from_utf8(said.stderr).unwrap().contains("requires exactly 1 argument(s)"));

@@ -13,7 +13,7 @@ fn create_start_state_kill_delete() {
     let state = bundle.state();
     assert_eq!(state["status"], "created");
     assert_eq!(state["id"], bundle.id.as_str());
-    assert_eq!(state["ociVersion"], "1.2.0");
+    assert_eq!(state["ociVersion"], "1.3.0");
     assert_eq!(state["bundle"], bundle.dir.path().to_str().unwrap());
     assert_eq!(state["rootfs"], bundle.rootfs().to_str().unwrap());
     assert_eq!(state["annotations"], json!({"org.example.key": "value"}));

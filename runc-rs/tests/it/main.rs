@@ -5,6 +5,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bundle;
+mod command_line;
 mod criu;
 mod errors;
 mod exec;
