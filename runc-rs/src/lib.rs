@@ -20,6 +20,7 @@ mod stage;
 mod state;
 mod steps;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -51,10 +52,14 @@ const FLAGS: &[Flag] = &[
 pub fn main() -> ExitCode {
     // It may be called by a descriptor, whose number is no name.
     let _ = nix::sys::prctl::set_name(c"runc-rs");
+    let args = words().and_then(|words| words.map(texts).transpose());
     marks::init("runc-rs");
     marks::trace::adopt();
-    let args = match arguments() {
-        Ok(args) => args,
+    marks::passed("runc-rs.call.read");
+    let args = match args {
+        Ok(Some(args)) => args,
+        // Nobody needs it any more.
+        Ok(None) => return ExitCode::SUCCESS,
         Err(e) => {
             log::error(e.to_string());
             return ExitCode::FAILURE;
@@ -70,11 +75,23 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn arguments() -> Result<Vec<String>> {
-    let text = |arg: std::ffi::OsString| {
-        arg.into_string().map_err(|arg| Error::new(format!("argument {arg:?} is not UTF-8")))
-    };
-    std::env::args_os().skip(1).map(text).collect()
+/// The arguments: those it was started with, or, if it was started to stand by (see [`standby`]), those it is called with then. `None` when
+/// nobody will ever call.
+fn words() -> Result<Option<Vec<OsString>>> {
+    if !standby::stands_by() {
+        return Ok(Some(std::env::args_os().skip(1).collect()));
+    }
+    // Later it would execute itself with the arguments of this moment.
+    sealed::ensure()?;
+    let waiting = standby::Waiting::new()?;
+    stage::rehearsal::go();
+    Ok(waiting.map(standby::Waiting::call).transpose()?.flatten())
+}
+
+fn texts(words: Vec<OsString>) -> Result<Vec<String>> {
+    let text =
+        |arg: OsString| arg.into_string().map_err(|arg| Error::new(format!("argument {arg:?} is not UTF-8")));
+    words.into_iter().map(text).collect()
 }
 
 /// The exit status for a verb that does not exist.

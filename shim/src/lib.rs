@@ -9,7 +9,8 @@
 //! shim ...           is that server, with the socket as descriptor 3
 //! ```
 //!
-//! This project's own daemon starts the server itself, with the socket as standard input (`serve`).
+//! This project's own daemon starts the server itself, with the socket as standard input (`serve`), or has one started already, which waits
+//! to be called (`ready`).
 //!
 //! A request's way: `rpc` (ttrpc, v2 and v3) -> `service` (a file a verb) -> `container`, `process` -> the executor,
 //! through `runc-client`. An exit's way back: `reaper` -> `service::exit` -> `publisher`.
@@ -35,6 +36,7 @@ mod oom;
 mod options;
 mod process;
 mod publisher;
+mod ready;
 mod reaper;
 mod rest;
 mod rpc;
@@ -55,14 +57,23 @@ const NAME: &str = "containerd-shim-runtimed-v2";
 /// The program.
 pub fn main() -> ExitCode {
     sys::malloc::stay_small();
-    let args = match Args::parse(std::env::args_os().skip(1)) {
+    marks::init("shim");
+    let called = match ready::words() {
+        Ok(Some(called)) => called,
+        // Nobody needs it any more.
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.chain());
+            return ExitCode::FAILURE;
+        }
+    };
+    let args = match Args::parse(called.words) {
         Ok(args) => args,
         Err(message) => {
             complain(&message);
             return ExitCode::from(2);
         }
     };
-    marks::init("shim");
     if matches!(args.action, Action::Start | Action::Delete) {
         marks::trace::adopt();
     }
@@ -71,7 +82,7 @@ pub fn main() -> ExitCode {
         Action::Info => info::run(),
         Action::Start => start::run(&args),
         Action::Delete => delete::run(&args),
-        Action::Serve => serve::run(args),
+        Action::Serve => serve::run(args, called.ready),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

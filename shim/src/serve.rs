@@ -16,7 +16,8 @@ use ttrpc::asynchronous::transport::Listener;
 use crate::args::Args;
 use crate::bundle::Bundle;
 use crate::publisher::Publisher;
-use crate::reaper::{self, Reaper};
+use crate::ready::Prepared;
+use crate::reaper;
 use crate::service::Service;
 use crate::{log, rpc, socket};
 
@@ -42,7 +43,7 @@ pub(crate) fn runtime() -> Result<Runtime> {
 ///
 /// # Errors
 /// Fails if it cannot begin to serve.
-pub(crate) fn run(args: Args) -> Result<()> {
+pub(crate) fn run(args: Args, ready: Option<Prepared>) -> Result<()> {
     // Before anything else is opened, which might take the number of a socket that is not there.
     let handed = Handed::take()?;
     let listener = match handed.listener {
@@ -54,7 +55,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     reaper::give_up_huge_pages();
     nix::sys::prctl::set_child_subreaper(true).kind(Kind::Internal, || "become a subreaper")?;
     log::open(Path::new("log"), &args.id, &args.namespace, args.debug);
-    let served = runtime()?.block_on(serve(args, listener, handed.client, boot));
+    let served = runtime()?.block_on(serve(args, listener, handed.client, ready, boot));
     if let Err(error) = &served {
         log::error!("{}", error.chain());
     }
@@ -65,9 +66,11 @@ async fn serve(
     args: Args,
     listener: std::os::unix::net::UnixListener,
     client: Option<std::os::unix::net::UnixStream>,
+    ready: Option<Prepared>,
     boot: marks::Step,
 ) -> Result<()> {
-    let reaper = Reaper::default();
+    let (reaper, executor) = ready.map(Prepared::apart).unzip();
+    let reaper = reaper.unwrap_or_default();
     tokio::spawn(reaper.run().context(|| "listen for SIGCHLD")?);
     let mut terminate = signal(SignalKind::terminate()).context(|| "listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context(|| "listen for SIGINT")?;
@@ -79,7 +82,7 @@ async fn serve(
     if let Some(address) = events_address(&args) {
         tokio::spawn(publisher.clone().run(address));
     }
-    let service = Arc::new(Service::new(&args.namespace, reaper, publisher.clone(), client));
+    let service = Arc::new(Service::new(&args.namespace, reaper, publisher.clone(), client, executor));
     let listener = UnixListener::from_std(listener).context(|| "watch the socket")?;
     let path = path_of(&listener);
     let mut server = Server::new()

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
+use crate::ready::Ready;
 use crate::runc::Runc;
 use crate::stdio::ExecutorStdio;
 
 /// Options of `create`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CreateOptions {
     /// Where the pid of the init process is written.
     pub pid_file: Option<PathBuf>,
@@ -27,6 +28,8 @@ pub struct CreateOptions {
     /// The reading end of a pipe that is not closed on exec, on which a byte will say that the root is mounted. Only this project's own
     /// executor knows of it; others refuse it.
     pub await_root: Option<OwnedFd>,
+    /// A process of the executor that waits for this.
+    pub ready: Option<Ready>,
 }
 
 /// Options of `exec`.
@@ -74,7 +77,7 @@ impl Runc {
             args.extend(["--await-root".into(), pipe.as_raw_fd().to_string().into()]);
         }
         args.push(id.into());
-        self.run_with_stdio(args, options.stdio, options.await_root).await
+        self.run_with_stdio(args, options.stdio, options.await_root, options.ready).await
     }
 
     /// Starts another process in a running container and returns once it runs, detached. `process` is an OCI
@@ -95,7 +98,7 @@ impl Runc {
         args.push("--detach".into());
         push_path(&mut args, "--pid-file", options.pid_file.as_deref());
         args.push(id.into());
-        self.run_with_stdio(args, options.stdio, None).await
+        self.run_with_stdio(args, options.stdio, None, None).await
     }
 }
 

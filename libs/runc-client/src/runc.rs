@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::output::{self, LIMIT};
+use crate::ready::Ready;
 use crate::spawn::{PidfdSpawner, Running, Spawner};
 use crate::{log, stdio::ExecutorStdio};
 
@@ -104,14 +105,24 @@ impl Runc {
         &self.binary
     }
 
-    /// The command line up to and without the verb.
-    pub(crate) fn command(&self) -> Command {
+    /// The executor without arguments.
+    pub(crate) fn program(&self) -> Command {
         let mut command = match &self.file {
             // The new process finds it there until it executes it, which closes it.
             Some(file) => Command::new(format!("/proc/self/fd/{}", file.as_raw_fd())),
             None => Command::new(&self.binary),
         };
         command.arg0(&self.binary);
+        command
+    }
+
+    pub(crate) fn start_process(&self, command: Command) -> std::io::Result<Running> {
+        self.spawner.spawn(command)
+    }
+
+    /// The command line up to and without the verb.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = self.program();
         if let Some(root) = &self.root {
             command.arg("--root").arg(root);
         }
@@ -155,19 +166,31 @@ impl Runc {
         Err(Error::failed(line, &outcome.said, outcome.status))
     }
 
-    /// Runs a verb whose standard streams become the container's. `inherited` is closed here when the executor has it.
+    /// Runs a verb whose standard streams become the container's, by an executor that waits for it, if there is one. `inherited` is closed
+    /// here when the executor has it.
     pub(crate) async fn run_with_stdio(
         &self,
         args: Vec<OsString>,
         stdio: ExecutorStdio,
         inherited: Option<OwnedFd>,
+        ready: Option<Ready>,
     ) -> Result<()> {
         let mut command = self.command();
         command.args(args);
-        stdio.apply(&mut command);
         let line = display(&self.binary, &command);
         let mark = self.log.as_deref().map(log::mark);
-        let running = self.spawner.spawn(command).map_err(|error| Error::spawn(line.clone(), error))?;
+        // One that is gone, or too small for this, is as good as none.
+        let called = ready.and_then(|ready| ready.call(&command, &stdio, inherited.as_ref()).ok());
+        let running = match called {
+            Some(running) => {
+                drop(stdio);
+                running
+            }
+            None => {
+                stdio.apply(&mut command);
+                self.start_process(command).map_err(|error| Error::spawn(line.clone(), error))?
+            }
+        };
         drop(inherited);
         let outcome = self.outcome(running, &line, None, mark).await?;
         if outcome.status.success() {
@@ -178,7 +201,7 @@ impl Runc {
 
     async fn wait(&self, command: Command, line: &str, input: Option<Vec<u8>>) -> Result<Outcome> {
         let mark = self.log.as_deref().map(log::mark);
-        let running = self.spawner.spawn(command).map_err(|error| Error::spawn(line.to_owned(), error))?;
+        let running = self.start_process(command).map_err(|error| Error::spawn(line.to_owned(), error))?;
         self.outcome(running, line, input, mark).await
     }
 

@@ -17,6 +17,7 @@ pub mod net_devices;
 pub mod notify;
 pub mod parent;
 pub mod record;
+pub mod rehearsal;
 pub mod root_ready;
 pub mod spawn;
 pub mod streams;

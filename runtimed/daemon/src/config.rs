@@ -75,6 +75,8 @@ pub struct Runtime {
     pub default: String,
     /// Seconds.
     pub shim_timeout: u64,
+    /// A shim stands by for the next container.
+    pub standby: bool,
     /// Runtime name to shim.
     pub shims: BTreeMap<String, PathBuf>,
 }
@@ -210,7 +212,7 @@ impl Default for Runtime {
     fn default() -> Runtime {
         let name = "io.containerd.runc.v2".to_owned();
         let shims = [(name.clone(), "containerd-shim-runtimed-v2".into())].into();
-        Runtime { default: name, shim_timeout: 5, shims }
+        Runtime { default: name, shim_timeout: 5, standby: true, shims }
     }
 }
 

@@ -52,6 +52,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     if tokio::time::timeout(GRACE, house.flows.settled()).await.is_err() {
         tracing::info!("work that is under way is left to the next daemon");
     }
+    house.rooms.tasks.close().await;
     cgroups::tidy(&house.rooms);
     for path in [address.clone(), ttrpc_path(address)] {
         std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;

@@ -124,6 +124,7 @@ fn shims(config: &Config) -> task::Config {
         shim_timeout: Duration::from_secs(config.runtime.shim_timeout),
         timeouts: config.timeouts.limits(),
         debug: matches!(config.log.level.as_str(), "debug" | "trace"),
+        standby: config.runtime.standby,
     }
 }
 

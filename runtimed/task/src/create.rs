@@ -68,6 +68,9 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wis
             let status = if ours && wish.start { Status::Running } else { Status::Created };
             let init = (pid, status, io);
             let actor = Actor::created(table, key, ledger, bundle, conn, shim.bootstrap, log, init, shim.pid);
+            if ours {
+                stand_by(table, binary.clone());
+            }
             tokio::spawn(actor::enter(table, key, actor));
             Ok(Ran { pid, started: ours && wish.start, client: shim.client })
         }
@@ -80,6 +83,12 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wis
 
 /// What has been made so far.
 struct Made<'a> {
+/// Has a shim stand by for the next container, as soon as nobody waits for this one.
+fn stand_by(table: &Arc<Table>, binary: PathBuf) {
+    let shared = table.shared.clone();
+    tokio::task::spawn_blocking(move || shared.spares.refill(&shared.config, &binary));
+}
+
     table: &'a Table,
     key: &'a Key,
     bundle: &'a Bundle,
@@ -140,7 +149,7 @@ impl Made<'_> {
             bundle.create(&create.spec, launch.binary, wish.clear)?;
             let log = ShimLog::open(&bundle.log(), launch.namespace, launch.id)?;
             step.next("task.create.shim")?;
-            let shim = shim_serve::start(launch, &socket, wish.attach)?;
+            let shim = shim_serve::start(launch, &socket, wish.attach, &shared.spares)?;
             bundle.write_bootstrap(&shim.bootstrap)?;
             Ok((shim, log))
         })

@@ -26,6 +26,7 @@ mod shim_end;
 mod shim_log;
 mod shim_lookup;
 mod shim_serve;
+mod shim_spare;
 mod shim_start;
 mod state;
 mod table;

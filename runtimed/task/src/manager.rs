@@ -44,6 +44,11 @@ impl Tasks {
         Ok(Tasks { table })
     }
 
+    /// Ends the shim that stands by for the next container. Shims that have one live on.
+    pub async fn close(&self) {
+        self.table.shared.spares.close().await;
+    }
+
     /// For a task that ran when an earlier daemon died, and whose bundle was not found by [`open`](Tasks::open): ends what is left of it, and
     /// says how it ended. `None` if there is such a task, or nothing left of it.
     pub async fn clear_lost(&self, namespace: &Namespace, id: &ContainerId) -> Result<Option<Exit>> {

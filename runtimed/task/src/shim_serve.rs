@@ -8,6 +8,7 @@
 //! What `start` decides otherwise stays with it: groups of containers that share a shim, a cgroup for the shim, core
 //! scheduling.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use crate::bundle::Bootstrap;
 use crate::files;
 use crate::shim_conn::convert::theirs;
 use crate::shim_end::{self, Held};
+use crate::shim_spare::Spares;
 use crate::shim_start::{self, Launch};
 use crate::types::Config;
 
@@ -89,13 +91,13 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|window| window == word)
 }
 
-/// Starts the shim.
+/// Starts the shim, or calls the one that stands by.
 ///
 /// # Errors
 /// Whatever binding and starting say, `AlreadyExists` when somebody serves there; nothing is left then.
-pub(crate) fn start(launch: Launch<'_>, path: &Path, attach: bool) -> Result<Serving> {
+pub(crate) fn start(launch: Launch<'_>, path: &Path, attach: bool, spares: &Spares) -> Result<Serving> {
     let listener = bind(path)?;
-    let started = spawn(launch, listener, attach).inspect_err(|_| {
+    let started = serve(launch, listener.into(), attach, spares).inspect_err(|_| {
         // The error in hand says more.
         let _ = std::fs::remove_file(path);
     });
@@ -131,20 +133,36 @@ fn bind(path: &Path) -> Result<UnixListener> {
 }
 
 /// The shim's pid, its process, and the daemon's end of the streams.
-type Spawned = (Option<u32>, Option<Held>, Option<tokio::net::UnixStream>);
+type Served = (Option<u32>, Option<Held>, Option<tokio::net::UnixStream>);
 
-fn spawn(launch: Launch<'_>, listener: UnixListener, attach: bool) -> Result<Spawned> {
+fn serve(launch: Launch<'_>, listener: OwnedFd, attach: bool, spares: &Spares) -> Result<Served> {
     let (client, stdout) = match attach {
         true => {
             let (ours, theirs) = UnixStream::pair().context(|| "socketpair")?;
             ours.set_nonblocking(true).context(|| "set nonblocking")?;
             let ours = tokio::net::UnixStream::from_std(ours).context(|| "watch the streams")?;
-            (Some(ours), Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+            (Some(ours), Some(OwnedFd::from(theirs)))
         }
-        false => (None, Stdio::null()),
+        false => (None, None),
     };
+    if let Some(spare) = spares.take(launch.binary) {
+        match spare.call(launch, &listener, stdout.as_ref()) {
+            Ok((pid, held)) => return Ok((Some(pid), Some(held), client)),
+            Err(error) => tracing::debug!(%error, "a shim that stands by cannot be used"),
+        }
+    }
+    let (pid, held) = spawn(launch, listener, stdout)?;
+    Ok((pid, held, client))
+}
+
+fn spawn(
+    launch: Launch<'_>,
+    listener: OwnedFd,
+    stdout: Option<OwnedFd>,
+) -> Result<(Option<u32>, Option<Held>)> {
     let mut command: Command = shim_start::command(launch);
-    command.stdin(Stdio::from(std::os::fd::OwnedFd::from(listener))).stdout(stdout).stderr(Stdio::null());
+    let stdout = stdout.map_or_else(Stdio::null, Stdio::from);
+    command.stdin(Stdio::from(listener)).stdout(stdout).stderr(Stdio::null());
     // Reaped by the runtime; its life is watched through its connection.
     let child = command.spawn().context(|| format!("start {}", launch.binary.display()))?;
     let pid = child.id();
@@ -154,11 +172,11 @@ fn spawn(launch: Launch<'_>, listener: UnixListener, attach: bool) -> Result<Spa
         yield_first(pid);
         files::give_back(pid);
     }
-    Ok((pid, held, client))
+    Ok((pid, held))
 }
 
 /// When memory runs out, a shim goes a little before the daemon.
-fn yield_first(pid: u32) {
+pub(crate) fn yield_first(pid: u32) {
     static SCORE: OnceLock<Option<String>> = OnceLock::new();
     let score = SCORE.get_or_init(|| {
         let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()?;

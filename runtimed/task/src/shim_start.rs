@@ -70,7 +70,7 @@ enum Form {
 pub(crate) struct Forms(Mutex<HashMap<FileId, Form>>);
 
 /// A file as it is now; another one after an upgrade.
-type FileId = (PathBuf, u64, u64, i64, i64);
+pub(crate) type FileId = (PathBuf, u64, u64, i64, i64);
 
 /// Starts the shim; answers once it listens.
 ///
@@ -154,10 +154,9 @@ pub(crate) fn socket_dir(config: &Config) -> Option<String> {
 /// The command line up to the action, as every shim knows it.
 pub(crate) fn command(launch: Launch<'_>) -> Command {
     let config = launch.config;
-    let mut command = Command::new(launch.binary);
+    let mut command = program(config, launch.binary);
     command
         .current_dir(launch.bundle)
-        .process_group(0)
         .arg("-namespace")
         .arg(launch.namespace.as_str())
         .arg("-address")
@@ -166,9 +165,21 @@ pub(crate) fn command(launch: Launch<'_>) -> Command {
         .arg(&config.binary)
         .arg("-id")
         .arg(launch.id.as_str())
+        .env("NAMESPACE", launch.namespace.as_str());
+    if config.debug {
+        command.arg("-debug");
+    }
+    marks::pass_on(command.as_std_mut());
+    command
+}
+
+/// A shim's program in its own process group, and what of its surroundings is the same for all containers.
+pub(crate) fn program(config: &Config, binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    command
+        .process_group(0)
         .env("TTRPC_ADDRESS", &config.ttrpc_address)
         .env("GRPC_ADDRESS", &config.address)
-        .env("NAMESPACE", launch.namespace.as_str())
         // Where our executor keeps what it has compiled; others do not look.
         .env("RUNC_RS_CACHE", config.state.join("executor"))
         .env("GOMAXPROCS", "2")
@@ -176,10 +187,6 @@ pub(crate) fn command(launch: Launch<'_>) -> Command {
         .env("RUNTIMED_EXECUTOR_TIMEOUT", config.timeouts.executor.as_secs().to_string())
         // The newest form of the start answer, not of the task service.
         .env("MAX_SHIM_VERSION", "2");
-    if config.debug {
-        command.arg("-debug");
-    }
-    marks::pass_on(command.as_std_mut());
     command
 }
 
@@ -286,7 +293,7 @@ pub(crate) fn is_ours(binary: &Path) -> bool {
     binary.file_name().is_some_and(|name| name == OURS)
 }
 
-fn file_id(path: &Path) -> Option<FileId> {
+pub(crate) fn file_id(path: &Path) -> Option<FileId> {
     let meta = std::fs::metadata(path).ok()?;
     Some((path.to_owned(), meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
 }

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::actor::Request;
 use crate::call::{Answer, Call};
 use crate::ledger::Ledger;
+use crate::shim_spare::Spares;
 use crate::shim_start::Forms;
 use crate::types::Config;
 
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) bus: Bus,
     pub(crate) forms: Forms,
+    pub(crate) spares: Spares,
 }
 
 /// All tasks. The lock is held for look-ups alone.
@@ -74,7 +76,7 @@ impl Table {
     /// An empty table.
     pub(crate) fn new(config: Config, bus: Bus) -> Table {
         let used = Mutex::new(kept(&config.state.join(USED)));
-        let shared = Shared { config, bus, forms: Forms::default() };
+        let shared = Shared { config, bus, forms: Forms::default(), spares: Spares::default() };
         Table { shared: Arc::new(shared), entries: Mutex::default(), used, auto_removed: Mutex::default() }
     }
 

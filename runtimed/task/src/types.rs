@@ -29,6 +29,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Shims log at debug level.
     pub debug: bool,
+    /// A shim of ours is started beforehand, to stand by for the next container.
+    pub standby: bool,
 }
 
 /// How long a shim may take for what it is asked.

@@ -11,7 +11,7 @@ use errors::{Context, Error, Kind, Result};
 use proto_shim::MessageField;
 use proto_shim::events::{TaskCreate, TaskIO, TaskOOM, TaskStart};
 use proto_shim::task::v3::{CreateTaskRequest, CreateTaskResponse};
-use runc_client::{ConsoleSocket, CreateOptions, Runc};
+use runc_client::{ConsoleSocket, CreateOptions, Ready, Runc};
 
 use super::root::Root;
 use super::{More, Service, Slot, check_id, executor_error};
@@ -96,11 +96,15 @@ impl Service {
         bundle.write_options(&options, &binary)?;
         let runc = executor::runc(&binary, &options, &self.namespace, &bundle);
         let runc = runc.spawner(Arc::new(self.reaper.clone()));
-        let protected = executor::protected(&binary);
+        let ready = lock(&self.first_executor).take().filter(|executor| executor.is(&binary));
+        let (protected, ready) = match ready {
+            Some(executor) => (Some(executor.file), Some(executor.process)),
+            None => (executor::protected(&binary).map(Arc::new), None),
+        };
         // Our own executor can be told when the root is there, and makes itself ready meanwhile.
         let waits = protected.is_some();
         let runc = match protected {
-            Some(file) => runc.file(Arc::new(file)),
+            Some(file) => runc.file(file),
             None => runc,
         };
         drop(step);
@@ -115,7 +119,7 @@ impl Service {
             terminal: request.terminal,
         };
         let init = Arc::new(Process::new("", stdio));
-        let pending = self.run_create(&mut root, &options, &runc, &init, more.start).await?;
+        let pending = self.run_create(&mut root, &options, &runc, ready, &init, more.start).await?;
         root.keep();
         let cgroup = Cgroup::of(init.pid()).inspect_err(|error| log::warning!("{}", error.chain())).ok();
         let parts = Parts {
@@ -153,6 +157,7 @@ impl Service {
         }
         let terminal = init.stdio.terminal.then(|| Terminal::new(bundle)).transpose()?;
         let watch = self.reaper.watch();
+        ready: Option<Ready>,
         let (await_root, tell) = root.to_be_told()?;
         let create = CreateOptions {
             pid_file: Some(bundle.init_pid()),
@@ -174,6 +179,7 @@ impl Service {
         // Without its root, the executor has taken everything back by itself.
         mounted?;
         if let Err(error) = done {
+            ready,
             if error.kind() == runc_client::Kind::TimedOut {
                 // Killed half way, it could not clean up after itself.
                 let cleaned = runc.clone().limit(Some(CLEANING)).delete(id, true).await;

@@ -20,8 +20,8 @@ use crate::{clock, log};
 /// How long an end may wait for output to be delivered: something in the background may hold the pipe
 /// forever.
 const DRAIN: Duration = Duration::from_secs(2);
-/// How often everybody else gets a turn before a deletion that nobody has asked for yet: an answer passes through several hands to its socket.
-const TURNS: usize = 12;
+/// How long a deletion that nobody has asked for yet leaves the daemon to take the news of the end.
+const TELLING: Duration = Duration::from_millis(20);
 /// How long init's end may wait for those of the others, which have been killed.
 const OTHERS: Duration = Duration::from_secs(10);
 
@@ -53,10 +53,8 @@ impl Service {
         if process.is_init() && container.goes_with_its_end {
             let (whole, init) = (container.clone(), process.clone());
             let deletion = tokio::spawn(marks::carry(async move {
-                // The one thread is first to tell those who wait for the end.
-                for _ in 0..TURNS {
-                    tokio::task::yield_now().await;
-                }
+                // The kernel holds the one thread up while it unmounts: those who wait for the end are told first.
+                let _ = tokio::time::timeout(TELLING, publisher.flushed()).await;
                 take_apart(&whole, &init).await
             }));
             *lock(&container.deletion) = Some(deletion);

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::container::Container;
 use crate::process::Process;
 use crate::publisher::Publisher;
+use crate::ready::Executor;
 use crate::reaper::Reaper;
 use crate::sync::lock;
 

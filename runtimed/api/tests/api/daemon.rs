@@ -138,6 +138,7 @@ fn tasks(root: &Path) -> task::Config {
         shim_timeout: Duration::from_secs(20),
         timeouts: task::Timeouts::default(),
         debug: false,
+        standby: false,
     }
 }
 

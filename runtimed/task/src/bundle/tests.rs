@@ -16,6 +16,7 @@ fn config(root: &Path) -> Config {
         shim_timeout: Duration::from_secs(1),
         timeouts: crate::types::Timeouts::default(),
         debug: false,
+        standby: false,
     }
 }
 

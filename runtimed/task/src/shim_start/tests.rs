@@ -24,6 +24,7 @@ impl Place {
             shim_timeout: Duration::from_secs(5),
             timeouts: crate::types::Timeouts::default(),
             debug: false,
+            standby: false,
         };
         let (namespace, id) = (Namespace::parse("n").unwrap(), ContainerId::parse("c").unwrap());
         Place { root, config, namespace, id }

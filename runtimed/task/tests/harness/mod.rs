@@ -142,6 +142,7 @@ impl World {
             shim_timeout: Duration::from_secs(10),
             timeouts: task::Timeouts::default(),
             debug: true,
+            standby: true,
         };
         let bus = Bus::new();
         let front = Arc::new(Front { bus: bus.clone(), tasks: Mutex::default() });

@@ -1,0 +1,171 @@
+//! The end of who starts the program.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+use crate::packet::Packet;
+use crate::{DESCRIPTORS, GO_AHEAD, LONGEST, WORD};
+
+/// A program that stands by. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Standby {
+    socket: OwnedFd,
+    room: usize,
+}
+
+/// What a program is to do.
+#[derive(Debug)]
+pub struct Call<'a> {
+    packet: Packet,
+    folder: OwnedFd,
+    descriptors: Vec<BorrowedFd<'a>>,
+}
+
+/// Why a program could not be called; it has to be started the usual way.
+#[derive(Debug)]
+pub enum Refused {
+    /// There is no room for so much.
+    TooLong,
+    /// It is not there any more, or cannot be reached.
+    Gone(io::Error),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::TooLong => {
+                write!(f, "call a program that stands by: there is no room for its arguments")
+            }
+            Refused::Gone(error) => write!(f, "call a program that stands by: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl Standby {
+    /// Makes `command`, which has no arguments yet, stand by when it is started, with room for so many bytes of arguments, each with the zero
+    /// byte at its end.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn prepare(command: &mut Command, room: usize) -> io::Result<Standby> {
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        // Blank in a list of processes.
+        command.arg(WORD).arg(" ".repeat(room.saturating_sub(WORD.len() + 2)));
+        command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Standby { socket: ours, room })
+    }
+
+    /// Starts `spawn` as one of no importance, if this process may give it its own later (see [`Standby::hurry`]): what is not needed yet shall
+    /// not be in the way of what is.
+    pub fn at_leisure<T>(spawn: impl FnOnce() -> T) -> T {
+        let own = own_nice().filter(|_| may_hurry());
+        // The kernel has it for each thread, and a new process has that of the thread which made it.
+        let lowered = own.filter(|_| rustix::process::setpriority_process(None, LEAST).is_ok());
+        let done = spawn();
+        if let Some(own) = lowered {
+            // It was allowed a moment ago, and may be missed by this thread alone.
+            let _ = rustix::process::setpriority_process(None, own);
+        }
+        done
+    }
+
+    /// Gives a program that was started [at leisure](Standby::at_leisure) the importance of this process.
+    ///
+    /// # Errors
+    /// Those of setpriority(2).
+    pub fn hurry(pid: u32) -> io::Result<()> {
+        let Some(own) = own_nice().filter(|_| may_hurry()) else { return Ok(()) };
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::setpriority_process(pid, own)?;
+        Ok(())
+    }
+
+    /// Says that its surroundings are as they shall be, limits and the like: what it starts from now on inherits the right ones.
+    ///
+    /// # Errors
+    /// It is not there any more.
+    pub fn go_ahead(&self) -> io::Result<()> {
+        rustix::net::send(&self.socket, GO_AHEAD, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Calls it.
+    ///
+    /// # Errors
+    /// See [`Refused`]. It is gone then.
+    pub fn call(self, call: &Call<'_>) -> Result<(), Refused> {
+        let words = call.packet.arguments.iter().map(|word| word.len() + 1).sum::<usize>();
+        let bytes = call.packet.encode();
+        if words > self.room || bytes.len() > LONGEST || call.descriptors.len() >= DESCRIPTORS {
+            return Err(Refused::TooLong);
+        }
+        let mut descriptors = vec![call.folder.as_fd()];
+        descriptors.extend(&call.descriptors);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let sent =
+            rustix::net::sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL);
+        sent.map(drop).map_err(|error| Refused::Gone(error.into()))
+    }
+}
+
+/// The highest nice value.
+const LEAST: i32 = 19;
+
+fn own_nice() -> Option<i32> {
+    rustix::process::getpriority_process(None).ok()
+}
+
+/// Who may not raise a priority cannot take back that it was lowered.
+fn may_hurry() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_NICE))
+}
+
+impl<'a> Call<'a> {
+    /// What `command` would do when it was started in `folder`, with these descriptors under these numbers. Of the command only its
+    /// arguments and its changes of the environment count.
+    ///
+    /// # Errors
+    /// Those of open(2), for the folder.
+    pub fn of(
+        command: &Command,
+        folder: &Path,
+        descriptors: &[(BorrowedFd<'a>, i32)],
+    ) -> io::Result<Call<'a>> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+        let packet = Packet {
+            arguments: command.get_args().map(OsString::from).collect(),
+            environment: command
+                .get_envs()
+                .map(|(name, value)| (name.to_owned(), value.map(OsString::from)))
+                .collect(),
+            numbers: descriptors.iter().map(|(_, number)| *number).collect(),
+        };
+        Ok(Call { packet, folder, descriptors: descriptors.iter().map(|(fd, _)| *fd).collect() })
+    }
+
+    /// What stands for a stream that there is not.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn null() -> io::Result<File> {
+        File::options().read(true).write(true).open("/dev/null")
+    }
+}

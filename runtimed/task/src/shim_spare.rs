@@ -1,0 +1,113 @@
+//! A shim that stands by for the next container, with an executor of its own that does (see [`standby`]): starting the two programs is a
+//! good part of what starting a container takes, and can be done before anybody asks.
+//!
+//! There is at most one, started once a container that needed a shim of ours has its own. It ends with the daemon: its socket closes.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use errors::{Context, Result};
+use standby::{Call, Refused, Standby};
+use tokio::process::Command;
+
+use crate::files;
+use crate::shim_end::{self, Held};
+use crate::shim_serve::yield_first;
+use crate::shim_start::{self, FileId, Launch};
+use crate::types::Config;
+
+/// Bytes for the words of the command line that are always the same, and for a namespace and an id.
+const WORDS: usize = 256;
+/// How long one may take to end when it is not needed any more.
+const ENDS: Duration = Duration::from_secs(1);
+
+/// Where the shim is kept.
+#[derive(Default)]
+pub(crate) struct Spares {
+    kept: Mutex<Option<Spare>>,
+    making: AtomicBool,
+    closed: AtomicBool,
+}
+
+/// A shim that waits for its container.
+pub(crate) struct Spare {
+    standby: Standby,
+    pid: u32,
+    held: Held,
+    program: FileId,
+}
+
+impl Spares {
+    /// The shim that stands by, if it is one of this program as it is now.
+    pub(crate) fn take(&self, binary: &Path) -> Option<Spare> {
+        let spare = self.lock().take()?;
+        (shim_start::file_id(binary).as_ref() == Some(&spare.program)).then_some(spare)
+    }
+
+    /// Has one stand by from now on, unless there is one. Whoever calls may block.
+    pub(crate) fn refill(&self, config: &Config, binary: &Path) {
+        if !config.standby || self.lock().is_some() || self.making.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        match Spare::start(config, binary) {
+            Ok(spare) => *self.lock() = spare.filter(|_| !self.closed.load(Ordering::Acquire)),
+            // Whoever needs a shim starts it, and tells what is wrong.
+            Err(error) => tracing::debug!(error = %error.chain(), "start a shim that stands by"),
+        }
+        self.making.store(false, Ordering::Release);
+    }
+
+    /// Lets go of it, and waits for its end.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let Some(Spare { standby, held, .. }) = self.lock().take() else { return };
+        drop(standby);
+        if tokio::time::timeout(ENDS, held.ended()).await.is_err() {
+            shim_end::kill(Some(&held)).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Spare>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spare {
+    fn start(config: &Config, binary: &Path) -> Result<Option<Spare>> {
+        let named = || format!("start {} to stand by", binary.display());
+        let Some(program) = shim_start::file_id(binary) else { return Ok(None) };
+        let mut command = shim_start::program(config, binary);
+        let room = WORDS + config.address.as_os_str().len() + config.binary.as_os_str().len();
+        let standby = Standby::prepare(command.as_std_mut(), room).context(named)?;
+        // Where nothing is held up by it.
+        let child = Standby::at_leisure(|| command.current_dir("/").spawn()).context(named)?;
+        // Not reaped before the child is let go: the pid is its own.
+        let Some((pid, held)) = child.id().and_then(|pid| Some((pid, Held::open(pid)?))) else {
+            return Ok(None);
+        };
+        yield_first(pid);
+        files::give_back(pid);
+        standby.go_ahead().context(named)?;
+        Ok(Some(Spare { standby, pid, held, program }))
+    }
+
+    /// Makes it the shim of a container: what [`shim_start::command`] would start with these streams.
+    pub(crate) fn call(
+        self,
+        launch: Launch<'_>,
+        stdin: &OwnedFd,
+        stdout: Option<&OwnedFd>,
+    ) -> Result<(u32, Held), Refused> {
+        Standby::hurry(self.pid).map_err(Refused::Gone)?;
+        let null = Call::null().map_err(Refused::Gone)?;
+        let stdout = stdout.map_or(null.as_fd(), AsFd::as_fd);
+        let command: Command = shim_start::command(launch);
+        let streams = [(stdin.as_fd(), 0), (stdout, 1), (null.as_fd(), 2)];
+        let call = Call::of(command.as_std(), launch.bundle, &streams).map_err(Refused::Gone)?;
+        self.standby.call(&call)?;
+        Ok((self.pid, self.held))
+    }
+}
