@@ -37,6 +37,8 @@ pub(crate) struct Service {
     /// A client of the first container's streams, from before it is there.
     first_client: Mutex<Option<UnixStream>>,
 }
+    /// An executor that waits for the first container.
+    first_executor: Mutex<Option<Executor>>,
 
 /// What our own daemon asks for beyond a creation.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,6 +63,7 @@ impl Service {
         publisher: Publisher,
         first_client: Option<UnixStream>,
     ) -> Service {
+        first_executor: Option<Executor>,
         Service {
             namespace: namespace.to_owned(),
             reaper,
@@ -69,6 +72,7 @@ impl Service {
             shutdown: watch::Sender::new(false),
             first_client: Mutex::new(first_client),
         }
+            first_executor: Mutex::new(first_executor),
     }
 
     /// Resolves once the daemon has asked the shim to leave, and nothing keeps it.
