@@ -20,7 +20,7 @@ const STATIC: &[(&str, &str)] =
 /// the place when it is packed (the C library's start-up code reads both forms since glibc 2.36).
 const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
 /// The target of static builds: naming it keeps their flags from build scripts and macros.
-const TARGET: &str = concat!(env!("XTASK_ARCH"), "-unknown-linux-gnu");
+pub const TARGET: &str = concat!(env!("XTASK_ARCH"), "-unknown-linux-gnu");
 
 /// Builds release binaries and gathers them in `target/dist`.
 pub fn release() -> Result<PathBuf> {
@@ -82,8 +82,8 @@ pub fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
-/// A running program cannot be written to: the old file goes first.
-fn gather(binary: &Path, dist: &Path) -> Result<()> {
+/// Copies a program. A running one cannot be written to: the old file goes first.
+pub fn gather(binary: &Path, dist: &Path) -> Result<()> {
     let to = dist.join(binary.file_name().unwrap_or_default());
     let _ = std::fs::remove_file(&to);
     std::fs::copy(binary, &to).with_context(|| format!("copy {} to {}", binary.display(), to.display()))?;

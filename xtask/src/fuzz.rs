@@ -1,7 +1,12 @@
-//! `cargo xtask fuzz`: libFuzzer over every target in `fuzz/`.
+//! `cargo xtask fuzz`: libFuzzer over every family of targets in `fuzz/`.
 
+mod ledger;
+mod program;
+
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -10,42 +15,67 @@ use harness::sh;
 use crate::root::root;
 use crate::{build, packages};
 
-/// What drives libFuzzer.
+/// What builds the programs with what libFuzzer needs.
 const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.2");
-/// Inputs are no longer than this many bytes: what parsers decide on fits.
-const LONGEST: u32 = 16 << 10;
-/// Megabytes that a target may have.
-const MEMORY: u32 = 2048;
-/// Seconds that one input may take.
-const PATIENCE: u32 = 30;
 
-/// Runs each target for so many seconds, beginning with its seeds and what was found earlier. What is found is kept in
-/// `fuzz/artifacts`; the error names the targets.
-pub fn fuzz(seconds: u64, only: &[String]) -> Result<()> {
+/// What to do.
+pub struct Plan {
+    /// How long each family runs, by the clock on the wall.
+    pub seconds: u64,
+    /// How many run side by side.
+    pub jobs: usize,
+    /// These alone; all when none is named.
+    pub only: Vec<String>,
+}
+
+/// Runs each family, beginning with its members' seeds, what was found earlier, and the corpus of earlier runs. What is found is kept in
+/// `fuzz/artifacts`, and how long each ran in `fuzz/ledger.toml`; the error names the families.
+pub fn fuzz(plan: &Plan) -> Result<()> {
     packages::install(packages::BUILD)?;
     packages::install(packages::FUZZ)?;
     let root = root();
-    let all = targets(&root)?;
-    if let Some(unknown) = only.iter().find(|name| !all.contains(name)) {
-        bail!("there is no target {unknown:?}; there are {}", all.join(", "));
+    let all = families(&root)?;
+    if let Some(unknown) = plan.only.iter().find(|name| !all.contains(name)) {
+        bail!("there is no family {unknown:?}; there are {}", all.join(", "));
     }
-    let tool = cargo_fuzz(&root)?;
-    let mut found = Vec::new();
-    for target in all.iter().filter(|name| only.is_empty() || only.contains(name)) {
-        println!("=== {target}");
-        if let Err(error) = run(&root, &tool, target, seconds) {
-            println!("{target}: {error:#}");
-            found.push(target.as_str());
+    let folder = build_programs(&root)?;
+    let chosen = all.into_iter().filter(|name| plan.only.is_empty() || plan.only.contains(name));
+    let waiting = Mutex::new(chosen.collect::<VecDeque<_>>());
+    let found = Mutex::new(Vec::new());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    std::thread::scope(|scope| {
+        for _ in 0..plan.jobs {
+            scope.spawn(|| {
+                while let Some(family) = next() {
+                    if let Err(error) = one(&root, &folder, &family, plan.seconds) {
+                        println!("{family}: {error:#}");
+                        found.lock().unwrap_or_else(PoisonError::into_inner).push(family);
+                    }
+                }
+            });
         }
-    }
+    });
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     if !found.is_empty() {
         bail!("fuzzing found something, see fuzz/artifacts: {}", found.join(", "));
     }
     Ok(())
 }
 
+/// Runs a family and takes down how long, whatever came of it.
+fn one(root: &Path, folder: &Path, family: &str, seconds: u64) -> Result<()> {
+    println!("{family}: begins");
+    let run = program::run(root, &folder.join(family), family, seconds)?;
+    println!("{family}: {}", run.shown());
+    ledger::note(&root.join("fuzz/ledger.toml"), family, &run)?;
+    match run.found {
+        Some(what) => bail!("{what}"),
+        None => Ok(()),
+    }
+}
+
 /// The names of the programs, in order.
-fn targets(root: &Path) -> Result<Vec<String>> {
+fn families(root: &Path) -> Result<Vec<String>> {
     let folder = root.join("fuzz/fuzz_targets");
     let entries = std::fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
     let mut names = Vec::new();
@@ -57,25 +87,27 @@ fn targets(root: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn run(root: &Path, tool: &Path, target: &str, seconds: u64) -> Result<()> {
-    let folder = |kind: &str| format!("fuzz/{kind}/{target}");
-    std::fs::create_dir_all(root.join(folder("corpus"))).context("create the corpus")?;
-    let kinds = ["corpus", "seeds", "regressions"].map(folder);
-    let inputs = kinds.iter().filter(|folder| root.join(folder).is_dir());
-    let mut command = Command::new(tool);
+/// Builds all programs; returns a folder of copies, which a later build leaves alone.
+fn build_programs(root: &Path) -> Result<PathBuf> {
+    let target = build::target_folder(root).join("fuzz");
+    let mut command = Command::new(cargo_fuzz(root)?);
     command
         .current_dir(root)
         // The coverage that libFuzzer needs is behind flags of the compiler which are not stable.
         .env("RUSTC_BOOTSTRAP", "1")
-        .args(["fuzz", "run", "--sanitizer", "none", "--target-dir", "target/fuzz", target])
-        .args(inputs)
-        .arg("--")
-        .arg(format!("-max_total_time={seconds}"))
-        .arg(format!("-max_len={LONGEST}"))
-        .arg(format!("-timeout={PATIENCE}"))
-        .arg(format!("-rss_limit_mb={MEMORY}"))
-        .arg("-print_final_stats=1");
-    sh::run(&mut command)
+        // These two are for the other workspace.
+        .env_remove("CARGO_UNSTABLE_FEATURE_UNIFICATION")
+        .env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION")
+        .args(["fuzz", "build", "--sanitizer", "none", "--target-dir"])
+        .arg(&target);
+    sh::run(&mut command)?;
+    let built = target.join(build::TARGET).join("release");
+    let copies = target.join("programs");
+    std::fs::create_dir_all(&copies).with_context(|| format!("create {}", copies.display()))?;
+    for family in families(root)? {
+        build::gather(&built.join(family), &copies)?;
+    }
+    Ok(copies)
 }
 
 /// The one in PATH, or one that is built below the build folder.

@@ -65,13 +65,16 @@ enum Task {
         #[arg(long)]
         one_version: bool,
     },
-    /// Fuzz the parsers of what strangers write, one after the other
+    /// Fuzz the parsers of what strangers write, a family of them after the other; fuzz/ledger.toml has how long each has run
     Fuzz {
-        /// How long each of them
+        /// How long each family
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        /// How many families side by side
+        #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+        jobs: usize,
         /// These alone
-        targets: Vec<String>,
+        families: Vec<String>,
     },
     /// Do random things with many containers for a while, with kills of the daemon and of shims, and check that what must be true is
     Soak {
@@ -170,7 +173,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(args) => bench::bench(&args.plan()),
         Task::Counts { update, programs } => counts::counts(update, programs.as_deref()),
         Task::BenchWorker { cgroup, one_version } => bench::work(&cgroup, one_version),
-        Task::Fuzz { seconds, targets } => fuzz::fuzz(seconds, &targets),
+        Task::Fuzz { seconds, jobs, families } => fuzz::fuzz(&fuzz::Plan { seconds, jobs, only: families }),
         Task::Soak { minutes, seed } => soak::soak(minutes, seed),
         Task::Tidy => tidy::tidy(),
         Task::Dist => build::release().map(|dist| println!("{}", dist.display())),

@@ -27,6 +27,7 @@ pub fn task_bundle(bytes: &[u8]) {
         shim_timeout: Duration::from_secs(1),
         debug: false,
         timeouts: task::Timeouts::default(),
+        standby: false,
     };
     let (Ok(namespace), Ok(id)) = (Namespace::parse("fuzz"), ContainerId::parse("c1")) else { return };
     let path = task::doors::bundle_path(&config, &namespace, &id);

@@ -1,10 +1,11 @@
 //! Seeds, what fuzzing has found, and mutations of both: every parser of what a stranger wrote takes them and keeps its
 //! promises. Reproducible: `FUZZ_SEED` is printed and can be set; `FUZZ_ROUNDS` multiplies the mutations.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use fuzz_targets::{TARGETS, Target};
+use fuzz_targets::{Family, TARGETS, Target};
 
 /// Mutated inputs are no longer than this.
 const LONGEST: usize = 16 << 10;
@@ -146,17 +147,39 @@ fn every_target_survives_seeds_findings_and_mutations() {
     }
 }
 
+/// The folders or files in a folder of this workspace, without what ends their names.
+fn names(folder: &str) -> BTreeSet<String> {
+    let Ok(entries) = std::fs::read_dir(fuzz().join(folder)) else { return BTreeSet::new() };
+    let paths = entries.map(|entry| entry.expect("read a folder").path());
+    paths.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect()
+}
+
 #[test]
-fn every_target_has_its_program_and_no_folder_is_nobodys() {
+fn every_family_has_members_and_its_program() {
+    let families: BTreeSet<String> = Family::all().map(|family| family.name().to_owned()).collect();
+    assert_eq!(names("fuzz_targets"), families);
     let manifest = std::fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
+    for family in Family::all() {
+        assert_eq!(Family::named(family.name()), Some(family));
+        assert!(family.targets().count() > 0, "{family:?} has no members");
+        let (name, path) = (family.name(), format!("path = \"fuzz_targets/{}.rs\"", family.name()));
+        assert!(manifest.contains(&format!("name = \"{name}\"\n{path}")), "{name} is not in Cargo.toml");
+        let program = std::fs::read_to_string(fuzz().join(format!("fuzz_targets/{name}.rs"))).unwrap();
+        assert!(program.contains(&format!("Family::{family:?}.run")), "{name} runs another family");
+    }
+}
+
+#[test]
+fn every_target_is_in_one_family_and_no_folder_is_nobodys() {
+    let families: Vec<Family> = Family::all().collect();
+    let mut seen = BTreeSet::new();
     for target in TARGETS {
-        assert!(manifest.contains(&format!("name = \"{}\"", target.name)), "{} has no program", target.name);
+        assert!(seen.insert(target.name.to_owned()), "two targets are called {}", target.name);
+        let of = families.iter().filter(|family| family.targets().any(|member| member.name == target.name));
+        assert_eq!(of.count(), 1, "{} is not in one family", target.name);
     }
     for kind in ["seeds", "regressions"] {
-        let Ok(entries) = std::fs::read_dir(fuzz().join(kind)) else { continue };
-        for entry in entries {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            assert!(fuzz_targets::find(&name).is_some(), "{kind}/{name} belongs to no target");
-        }
+        let nobodys: Vec<String> = names(kind).difference(&seen).cloned().collect();
+        assert!(nobodys.is_empty(), "{kind}: {nobodys:?} belong to no target");
     }
 }

@@ -1,4 +1,0 @@
-//! libFuzzer's program for `runc_passwd`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_targets::run("runc_passwd", bytes));

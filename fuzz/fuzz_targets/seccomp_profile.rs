@@ -1,4 +1,0 @@
-//! libFuzzer's program for `seccomp_profile`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_targets::run("seccomp_profile", bytes));
