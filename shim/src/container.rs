@@ -1,8 +1,9 @@
 //! One container: its bundle, its executor, its processes.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use errors::{Error, Result};
 use runc_client::Runc;
@@ -22,8 +23,10 @@ pub(crate) struct Container {
     pub(crate) options: Options,
     pub(crate) runc: Runc,
     pub(crate) init: Arc<Process>,
-    /// Known from its init, for as long as that is there to ask.
-    pub(crate) cgroup: Option<Cgroup>,
+    /// Known from its init, once that is there to ask.
+    cgroup: OnceLock<Cgroup>,
+    /// What its start restores, where it was made from a checkpoint.
+    checkpoint: Option<PathBuf>,
     /// The kernel ends all its processes with its init.
     pub(crate) has_own_pid_namespace: bool,
     /// Programs are run when it is deleted, which may look at its root.
@@ -46,6 +49,7 @@ pub(crate) struct Parts {
     pub(crate) runc: Runc,
     pub(crate) init: Arc<Process>,
     pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) checkpoint: Option<PathBuf>,
     pub(crate) has_own_pid_namespace: bool,
     pub(crate) has_poststop_hooks: bool,
     pub(crate) goes_with_its_end: bool,
@@ -60,7 +64,8 @@ impl Container {
             options: parts.options,
             runc: parts.runc,
             init: parts.init,
-            cgroup: parts.cgroup,
+            cgroup: parts.cgroup.map(OnceLock::from).unwrap_or_default(),
+            checkpoint: parts.checkpoint,
             has_own_pid_namespace: parts.has_own_pid_namespace,
             has_poststop_hooks: parts.has_poststop_hooks,
             goes_with_its_end: parts.goes_with_its_end,
@@ -68,6 +73,21 @@ impl Container {
             init_ended: AtomicBool::new(false),
             execs: Mutex::default(),
         }
+    }
+
+    /// Its cgroup, if that is known.
+    pub(crate) fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.get()
+    }
+
+    pub(crate) fn set_cgroup(&self, cgroup: Cgroup) {
+        // A container has one init, which is asked once.
+        let _ = self.cgroup.set(cgroup);
+    }
+
+    /// The images that its start has to restore; none once it has processes.
+    pub(crate) fn to_be_restored(&self) -> Option<&Path> {
+        self.checkpoint.as_deref().filter(|_| self.init.pid() == 0)
     }
 
     /// The process of an exec id; init for an empty one.

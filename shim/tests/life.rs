@@ -409,6 +409,40 @@ async fn a_checkpoint_is_taken_of_what_runs() {
 }
 
 #[tokio::test]
+async fn what_is_restored_has_no_process_before_its_start() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "exec sleep 1000").await;
+    let source = daemon.dir.path().join("source");
+    fs::create_dir_all(source.join("marker")).unwrap();
+    let images = daemon.dir.path().join("images");
+    fs::create_dir(&images).unwrap();
+    let mut request = shim.create_request(&daemon, "", "");
+    request.rootfs = vec![bind(&source)];
+    request.checkpoint = images.display().to_string();
+    assert_eq!(shim.create(&request).await, 0);
+    let created: TaskCreate = daemon.events.expect("/tasks/create").await;
+    assert_eq!((created.checkpoint, created.pid), (request.checkpoint, 0));
+    let state = shim.state("").await;
+    assert_eq!((state.status.enum_value(), state.pid), (Ok(Status::CREATED), 0));
+    assert!(shim.bundle.join("rootfs/marker").exists());
+    let refused = |text: &str| (Code::FAILED_PRECONDITION, text.to_owned());
+    assert_eq!(code(shim.exec("e", &["true"], "").await), refused("cannot exec in a created state"));
+    // A client that ends what it deletes goes on when it is told this.
+    assert_eq!(code(shim.kill("", 9).await), refused("process not created"));
+    let (_, said) = code(shim.run("").await);
+    assert!(said.starts_with("OCI runtime restore failed: ") && said.contains("descriptors.json"), "{said}");
+    assert_eq!(shim.state("").await.status.enum_value(), Ok(Status::CREATED));
+    // Its streams are used up.
+    let (kind, said) = code(shim.run("").await);
+    assert!(kind == Code::FAILED_PRECONDITION && said.contains("could not be restored before"), "{said}");
+    let (ended, deleted) = tokio::join!(shim.wait(""), shim.delete(""));
+    assert_eq!((ended, deleted.unwrap().pid), (255, 0));
+    assert_eq!(daemon.events.next().await.0, "/tasks/delete");
+    assert!(!shim.bundle.join("rootfs/marker").exists(), "still mounted");
+    shim.shutdown().await;
+}
+
+#[tokio::test]
 async fn running_out_of_memory_is_told() {
     let daemon = Daemon::new().await;
     let greedy = |config: &mut serde_json::Value| {

@@ -1,4 +1,4 @@
-//! Temporary folders that go when they are dropped.
+//! Temporary folders that go when they are dropped, unless somebody has taken them away.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,9 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
             tracing::warn!(path = %self.0.display(), %error, "could not remove a temporary folder");
         }
     }

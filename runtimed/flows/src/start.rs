@@ -209,7 +209,7 @@ impl Flows {
             spec: spec.value.clone(),
             rootfs,
             io: self.io(namespace, &container.id, config)?,
-            checkpoint: String::new(),
+            checkpoint: task::Checkpoint::None,
         })
     }
 

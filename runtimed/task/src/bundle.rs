@@ -5,6 +5,7 @@
 //!     config.json        the container's spec
 //!     rootfs/            where the shim mounts the root
 //!     work               -> <root>/io.containerd.runtime.v2.task/<namespace>/<id>; our own shim has no use for it
+//!     work/checkpoint    ours: what the task is restored from when it is started
 //!     log                fifo: the shim writes its log, the daemon reads it
 //!     shim-binary-path   the shim, pinned at creation: it also has to delete what it made
 //!     bootstrap.json     how to reach the shim; shims up to containerd 1.7 write `address` themselves
@@ -34,6 +35,9 @@ const TASKS: &str = "io.containerd.runtime.v2.task";
 
 /// Is there where the container goes with its end.
 const AUTO_REMOVE: &str = "auto-remove";
+
+/// In the work folder: what the task is restored from.
+const CHECKPOINT: &str = "checkpoint";
 
 /// Far more than any of our small files; whoever wrote more did not write it for us.
 const SMALL: u64 = 64 << 10;
@@ -197,6 +201,22 @@ impl Bundle {
         }
         let link = self.path.join("work");
         std::os::unix::fs::symlink(&self.work, &link).context(|| format!("symlink {}", link.display()))
+    }
+
+    /// Makes a folder the task's own: the images that its start restores. It is below the work folder.
+    ///
+    /// # Errors
+    /// Whatever the file system says; the folder stays where it is then.
+    pub(crate) fn take_checkpoint(&self, images: &Path) -> Result<PathBuf> {
+        let own = self.work.join(CHECKPOINT);
+        fs::rename(images, &own).context(|| format!("rename {} to {}", images.display(), own.display()))?;
+        Ok(own)
+    }
+
+    /// Removes the images again; gone is fine.
+    pub(crate) fn drop_checkpoint(&self) -> Result<()> {
+        let own = self.work.join(CHECKPOINT);
+        clear(&own).context(|| format!("remove {}", own.display()))
     }
 
     /// Writes down how to reach the shim.

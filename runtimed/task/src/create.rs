@@ -17,7 +17,7 @@ use crate::shim_log::ShimLog;
 use crate::shim_serve::{self, Serving};
 use crate::shim_start::Launch;
 use crate::table::{Key, Table, blocking};
-use crate::types::{Config, Create, Ran, Status};
+use crate::types::{Checkpoint, Config, Create, Ran, Status};
 use crate::{shim_delete, shim_end, shim_lookup, shim_start};
 
 /// What is wished beyond a task that is created.
@@ -62,15 +62,17 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wis
     let launch = Launch { config, namespace: &key.0, id: &key.1, binary: &binary, bundle: bundle.path() };
     let io = create.io.clone();
     let mut made = Made { table, key, bundle: &bundle, conn: None, held: None };
+    // What is restored begins with its start.
+    let wish = Wish { start: wish.start && create.checkpoint == Checkpoint::None, ..wish };
     match made.launch_and_create(launch, Arc::new(create), wish).await {
         Ok(Launched { pid, log, shim, ours }) => {
             let conn = made.conn.take();
             let status = if ours && wish.start { Status::Running } else { Status::Created };
-            let init = (pid, status, io);
-            let actor = Actor::created(table, key, ledger, bundle, conn, shim.bootstrap, log, init, shim.pid);
             if ours {
                 stand_by(table, binary.clone());
             }
+            let init = (pid, status, io);
+            let actor = Actor::created(table, key, ledger, bundle, conn, shim.bootstrap, log, init, shim.pid);
             tokio::spawn(actor::enter(table, key, actor));
             Ok(Ran { pid, started: ours && wish.start, client: shim.client })
         }
@@ -81,14 +83,14 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wis
     }
 }
 
-/// What has been made so far.
-struct Made<'a> {
 /// Has a shim stand by for the next container, as soon as nobody waits for this one.
 fn stand_by(table: &Arc<Table>, binary: PathBuf) {
     let shared = table.shared.clone();
     tokio::task::spawn_blocking(move || shared.spares.refill(&shared.config, &binary));
 }
 
+/// What has been made so far.
+struct Made<'a> {
     table: &'a Table,
     key: &'a Key,
     bundle: &'a Bundle,
@@ -124,12 +126,30 @@ impl Made<'_> {
         let limits = self.table.shared.config.timeouts;
         let Bootstrap { address, version, .. } = &shim.bootstrap;
         let conn = ShimConn::connect(address, *version, namespace, id, limits).await?;
-        let conn = self.conn.insert(conn);
+        self.conn = Some(conn);
+        let create = self.take_checkpoint(create, ours).await?;
+        let conn = self.conn.as_ref().ok_or_else(|| Error::internal("the connection to the shim is gone"))?;
         let pid = conn.create(self.bundle.path(), &create, if ours { wish } else { Wish::default() }).await;
         let pid = pid.map_err(|error| {
             Error::new(error.kind(), format!("failed to create shim task: {}", error.chain()))
         })?;
         Ok(Launched { pid, log, shim, ours })
+    }
+
+    /// Images that were handed over lie in the work folder from now on.
+    async fn take_checkpoint(&self, create: Arc<Create>, ours: bool) -> Result<Arc<Create>> {
+        let Checkpoint::Given(images) = create.checkpoint.clone() else { return Ok(create) };
+        let bundle = self.bundle.clone();
+        let own = blocking(move || {
+            if ours {
+                // Otherwise it is there.
+                bundle.create_work()?;
+            }
+            bundle.take_checkpoint(&images)
+        })
+        .await?;
+        let taken = Create { checkpoint: Checkpoint::Given(own), ..Arc::unwrap_or_clone(create) };
+        Ok(Arc::new(taken))
     }
 
     /// The bundle, and our own shim in it. How to reach it is written down before anything is created: whoever finds a bundle
@@ -142,7 +162,7 @@ impl Made<'_> {
         wish: Wish,
     ) -> Result<(Serving, ShimLog)> {
         let owned = Owned::of(launch);
-        let bundle = self.bundle.clone();
+        let (bundle, shared) = (self.bundle.clone(), self.table.shared.clone());
         blocking(move || {
             let mut step = marks::step("task.create.bundle")?;
             let launch = owned.launch();

@@ -35,4 +35,4 @@ mod types;
 pub use departure::Departure;
 pub use files::raise_files;
 pub use manager::Tasks;
-pub use types::{Config, Create, Exec, Exit, Io, Mount, Process, Ran, Status, Timeouts};
+pub use types::{Checkpoint, Config, Create, Exec, Exit, Io, Mount, Process, Ran, Status, Timeouts};

@@ -76,8 +76,20 @@ pub struct Create {
     pub rootfs: Vec<Mount>,
     /// Standard streams, as the API has them: paths of fifos or URIs.
     pub io: Io,
-    /// Checkpoint to restore from, or empty.
-    pub checkpoint: String,
+    /// What it is restored from when it is started.
+    pub checkpoint: Checkpoint,
+}
+
+/// What a task is restored from: a folder with criu's images.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// Nothing: its program begins anew.
+    #[default]
+    None,
+    /// A folder of somebody else's, who keeps it at least until the task is started.
+    Theirs(PathBuf),
+    /// A folder on the file system of the daemon's root. It becomes the task's own, and goes once that is started, or deleted.
+    Given(PathBuf),
 }
 
 /// How far a task came that was to be created and started.

@@ -105,6 +105,34 @@ fn what_cannot_be_is_refused_in_containerds_words() {
 }
 
 #[test]
+fn the_images_of_what_is_restored_are_the_tasks_own() {
+    with_shims(|shim| async move {
+        let mut world = World::new(&shim).await;
+        let tasks = world.open().await;
+        let (ns, id) = (&world.namespace.clone(), &world.id("c"));
+        std::fs::create_dir_all(&world.config.root).unwrap();
+        let given = world.config.root.join("unpacked");
+        std::fs::create_dir(&given).unwrap();
+        std::fs::write(given.join("marker"), "").unwrap();
+        let mut create = world.create("c", "true");
+        create.checkpoint = task::Checkpoint::Given(given.clone());
+        assert_eq!(soon(tasks.create(ns, id, create)).await.unwrap(), 0);
+        let own = world.config.root.join("io.containerd.runtime.v2.task/tests/c/checkpoint/marker");
+        assert!(own.exists() && !given.exists());
+        world.die(tasks).await;
+        let tasks = world.come_back().await;
+        let found = soon(tasks.get(ns, id, "")).await.unwrap();
+        assert_eq!((found.status, found.pid), (Status::Created, 0));
+        let error = soon(tasks.start(ns, id, "")).await.unwrap_err();
+        assert!(error.chain().contains("OCI runtime restore failed"), "{error:?}");
+        assert!(own.exists());
+        soon(tasks.delete(ns, id)).await.unwrap();
+        world.assert_clean();
+        assert!(!own.exists());
+    });
+}
+
+#[test]
 fn an_exec_lives_beside_init() {
     with_shims(|shim| async move {
         let world = World::new(&shim).await;

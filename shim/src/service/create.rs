@@ -35,7 +35,8 @@ const CLEANING: Duration = Duration::from_secs(10);
 /// A container that the executor has set up.
 struct Created {
     container: Container,
-    pending: Pending,
+    /// None of one that is restored when it is started.
+    pending: Option<Pending>,
 }
 
 impl Service {
@@ -49,11 +50,14 @@ impl Service {
         more: More,
     ) -> Result<CreateTaskResponse> {
         check_id("container", &request.id)?;
-        if !request.checkpoint.is_empty() {
-            return Err(Error::unimplemented("restoring a checkpoint is not supported"));
-        }
         self.reserve(&request.id)?;
-        let created = self.set_up(&request, more).await;
+        let created = match request.checkpoint.is_empty() {
+            true => self.set_up(&request, more).await,
+            false => self
+                .prepare_restore(&request, more)
+                .await
+                .map(|container| Created { container, pending: None }),
+        };
         let mut containers = lock(&self.containers);
         let Created { container, pending } = match created {
             Ok(created) => created,
@@ -73,9 +77,17 @@ impl Service {
             container.init.set_status(Status::Running);
             self.publisher.publish("/tasks/start", &started);
         }
-        self.watch_memory(&container);
-        tokio::spawn(marks::carry(self.await_exit(container.clone(), container.init.clone(), pending)));
+        if let Some(pending) = pending {
+            self.watch_over(&container, pending);
+        }
         Ok(CreateTaskResponse { pid, ..CreateTaskResponse::default() })
+    }
+
+    /// From now on its init has a pid.
+    pub(super) fn watch_over(self: &Arc<Self>, container: &Arc<Container>, pending: Pending) {
+        self.watch_memory(container);
+        let exit = self.clone().await_exit(container.clone(), container.init.clone(), pending);
+        tokio::spawn(marks::carry(exit));
     }
 
     fn reserve(&self, id: &str) -> Result<()> {
@@ -130,11 +142,12 @@ impl Service {
             runc,
             init,
             cgroup,
+            checkpoint: None,
             has_own_pid_namespace: spec.has_own_pid_namespace(),
             has_poststop_hooks: spec.has_poststop_hooks(),
             goes_with_its_end: more.clear,
         };
-        Ok(Created { container: Container::new(parts), pending })
+        Ok(Created { container: Container::new(parts), pending: Some(pending) })
     }
 
     /// Lets the executor set the container up, and takes its init over. If the latter fails, the container is
@@ -144,6 +157,7 @@ impl Service {
         root: &mut Root<'_>,
         options: &Options,
         runc: &Runc,
+        ready: Option<Ready>,
         init: &Process,
         start: bool,
     ) -> Result<Pending> {
@@ -157,7 +171,6 @@ impl Service {
         }
         let terminal = init.stdio.terminal.then(|| Terminal::new(bundle)).transpose()?;
         let watch = self.reaper.watch();
-        ready: Option<Ready>,
         let (await_root, tell) = root.to_be_told()?;
         let create = CreateOptions {
             pid_file: Some(bundle.init_pid()),
@@ -166,6 +179,7 @@ impl Service {
             no_new_keyring: options.no_new_keyring,
             stdio: prepared.child_stdio(),
             await_root,
+            ready,
         };
         step.next("shim.create.executor")?;
         let creating = async {
@@ -179,7 +193,6 @@ impl Service {
         // Without its root, the executor has taken everything back by itself.
         mounted?;
         if let Err(error) = done {
-            ready,
             if error.kind() == runc_client::Kind::TimedOut {
                 // Killed half way, it could not clean up after itself.
                 let cleaned = runc.clone().limit(Some(CLEANING)).delete(id, true).await;
@@ -209,7 +222,7 @@ impl Service {
 
     /// Publishes each time the kernel runs the container out of memory, until its cgroup is gone.
     fn watch_memory(self: &Arc<Self>, container: &Arc<Container>) {
-        let Some(cgroup) = &container.cgroup else { return };
+        let Some(cgroup) = container.cgroup() else { return };
         let mut watcher = match oom::Watcher::new(cgroup) {
             Ok(watcher) => watcher,
             Err(error) => return log::debug!("{}", error.chain()),

@@ -83,7 +83,10 @@ pub(super) async fn take_apart(container: &Container, init: &Process) -> Result<
         }
         _ => {}
     }
-    if never_ran && tokio::time::timeout(KILLED, init.wait()).await.is_err() {
+    if container.to_be_restored().is_some() {
+        // Nobody will ever run that others could wait for.
+        init.set_failed();
+    } else if never_ran && tokio::time::timeout(KILLED, init.wait()).await.is_err() {
         let (pid, id) = (init.pid(), &container.id);
         return Err(Error::internal(format!("the init process {pid} of {id} does not end")));
     }

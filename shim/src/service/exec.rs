@@ -34,6 +34,9 @@ impl Service {
         if container.process(&request.exec_id).is_ok() {
             return Err(Error::already_exists(format!("id {}: already exists", request.exec_id)));
         }
+        if container.to_be_restored().is_some() {
+            return Err(Error::precondition("cannot exec in a created state"));
+        }
         container.init.allows(Verb::Exec)?;
         // A start that comes now waits for the streams.
         let operation = process.operation.lock().await;

@@ -50,8 +50,10 @@ impl Service {
             log::warning!("{}", error.chain());
         }
         marks::passed("shim.exit.written");
+        self.publisher.publish("/tasks/exit", &event(&container, &process, &exit));
+        marks::passed("shim.exit.published");
         if process.is_init() && container.goes_with_its_end {
-            let (whole, init) = (container.clone(), process.clone());
+            let (whole, init, publisher) = (container.clone(), process.clone(), self.publisher.clone());
             let deletion = tokio::spawn(marks::carry(async move {
                 // The kernel holds the one thread up while it unmounts: those who wait for the end are told first.
                 let _ = tokio::time::timeout(TELLING, publisher.flushed()).await;
@@ -59,8 +61,6 @@ impl Service {
             }));
             *lock(&container.deletion) = Some(deletion);
         }
-        self.publisher.publish("/tasks/exit", &event(&container, &process, &exit));
-        marks::passed("shim.exit.published");
         process.set_exited(exit);
     }
 

@@ -42,6 +42,10 @@ impl Service {
 /// must be thawed to die, which the executor does.
 fn reached_by_init(container: &Container, init: &Process, request: &KillRequest) -> bool {
     let frozen = matches!(init.status(), Status::Pausing | Status::Paused);
+    if init.pid() == 0 {
+        // It has none to reach, and says so.
+        return true;
+    }
     let all = request.all && !(request.signal == SIGKILL && container.has_own_pid_namespace);
     !frozen && !all
 }

@@ -24,6 +24,7 @@ mod exec;
 mod exit;
 mod kill;
 mod query;
+mod restore;
 mod root;
 mod start;
 
@@ -36,9 +37,9 @@ pub(crate) struct Service {
     shutdown: watch::Sender<bool>,
     /// A client of the first container's streams, from before it is there.
     first_client: Mutex<Option<UnixStream>>,
-}
     /// An executor that waits for the first container.
     first_executor: Mutex<Option<Executor>>,
+}
 
 /// What our own daemon asks for beyond a creation.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,8 +63,8 @@ impl Service {
         reaper: Reaper,
         publisher: Publisher,
         first_client: Option<UnixStream>,
-    ) -> Service {
         first_executor: Option<Executor>,
+    ) -> Service {
         Service {
             namespace: namespace.to_owned(),
             reaper,
@@ -71,8 +72,8 @@ impl Service {
             containers: Mutex::default(),
             shutdown: watch::Sender::new(false),
             first_client: Mutex::new(first_client),
-        }
             first_executor: Mutex::new(first_executor),
+        }
     }
 
     /// Resolves once the daemon has asked the shim to leave, and nothing keeps it.

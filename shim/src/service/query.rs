@@ -44,7 +44,7 @@ impl Service {
     /// NotFound once the cgroup is gone.
     pub(crate) async fn pids(self: Arc<Self>, request: PidsRequest) -> Result<PidsResponse> {
         let container = self.container(&request.id)?;
-        let pids = match &container.cgroup {
+        let pids = match container.cgroup() {
             Some(cgroup) => cgroup.pids()?,
             None => container
                 .runc
@@ -82,7 +82,7 @@ impl Service {
     pub(crate) async fn stats(self: Arc<Self>, request: StatsRequest) -> Result<StatsResponse> {
         let container = self.container(&request.id)?;
         let cgroup =
-            container.cgroup.as_ref().ok_or_else(|| Error::not_found("cgroup does not exist: not found"))?;
+            container.cgroup().ok_or_else(|| Error::not_found("cgroup does not exist: not found"))?;
         Ok(StatsResponse { stats: MessageField::some(stats::read(cgroup)?), ..StatsResponse::default() })
     }
 

@@ -1,5 +1,6 @@
 //! Start: let init run its program, or run an added process.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use errors::{Error, Result};
@@ -32,14 +33,20 @@ impl Service {
         Ok(StartResponse { pid: process.pid(), ..StartResponse::default() })
     }
 
-    async fn start_init(&self, container: &Container, init: &Process) -> Result<()> {
+    async fn start_init(self: &Arc<Self>, container: &Arc<Container>, init: &Process) -> Result<()> {
         let _step = marks::step("shim.start.executor")?;
         init.catch_up();
-        container
-            .runc
-            .start(&container.id)
-            .await
-            .map_err(|error| executor_error("OCI runtime start failed", error))?;
+        match container.to_be_restored().map(Path::to_owned) {
+            Some(images) => {
+                let pending = self.restore(container, init, images).await?;
+                self.watch_over(container, pending);
+            }
+            None => container
+                .runc
+                .start(&container.id)
+                .await
+                .map_err(|error| executor_error("OCI runtime start failed", error))?,
+        }
         marks::passed("shim.start.done");
         init.set_status(Status::Running);
         let started =

@@ -12,7 +12,7 @@ use proto_containerd::options::runc::Options;
 use proto_containerd::services::tasks::CreateTaskRequest;
 use proto_containerd::types::Descriptor;
 use proto_containerd::unpack;
-use task::{Create, Io};
+use task::{Checkpoint, Create, Io};
 
 use super::{checkpoint, convert};
 use crate::caller::Caller;
@@ -36,14 +36,17 @@ pub(super) async fn create(
             format!("task {id}: a task service of its own ({}) is not served", request.task_api_address);
         return Err(Error::unimplemented(message));
     }
-    // Holds an unpacked checkpoint while it is restored from.
+    // Holds an unpacked checkpoint until the task has taken it over.
     let mut folder = None;
     let checkpoint = match request.checkpoint {
         Some(image) => {
             let unpacked = folder.insert(restored(rooms, caller, &image).await?);
-            unpacked.path().to_string_lossy().into_owned()
+            Checkpoint::Given(unpacked.path().to_owned())
         }
-        None => image_path(request.options.as_ref())?,
+        None => match image_path(request.options.as_ref())?.as_str() {
+            "" => Checkpoint::None,
+            path => Checkpoint::Theirs(path.into()),
+        },
     };
     let io = Io {
         stdin: request.stdin,

@@ -56,6 +56,18 @@ impl Actor {
         }
     }
 
+    /// Removes the images of what has been restored. What stays goes with the bundle.
+    fn drop_checkpoint(&mut self) {
+        let (bundle, id) = (self.bundle.clone(), self.key.1.clone());
+        self.notes += 1;
+        self.jobs.spawn_blocking(move || {
+            if let Err(error) = bundle.drop_checkpoint() {
+                tracing::warn!(%id, error = %error.chain(), "remove the images of a restored task");
+            }
+            Done::Noted
+        });
+    }
+
     pub(super) fn on_answer(&mut self, call: &Call, result: Result<Answer>, reply: Reply<Answer>) {
         self.calls = self.calls.saturating_sub(1);
         self.ask_on();
@@ -112,9 +124,13 @@ impl Actor {
         match (call, &answer) {
             (Call::Start { .. }, Answer::Pid(pid)) => {
                 let process = self.procs.entry(exec_id.to_owned()).or_insert_with(Proc::unknown);
+                let restored = exec_id.is_empty() && process.pid() == 0;
                 process.set_pid(*pid);
                 process.set_status(Status::Running);
                 self.watch(exec_id);
+                if restored {
+                    self.drop_checkpoint();
+                }
             }
             (Call::Exec(exec), _) => {
                 let added = exec.exec_id.as_str().to_owned();

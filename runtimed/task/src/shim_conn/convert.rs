@@ -10,7 +10,7 @@ use proto_shim::types::{Mount as WireMount, Status as WireStatus};
 use proto_shim::{MessageField, Timestamp};
 
 use crate::process::Seen;
-use crate::types::{Create, Exec, Exit, Io, Mount, Status};
+use crate::types::{Checkpoint, Create, Exec, Exit, Io, Mount, Status};
 
 pub(super) fn create(id: &str, bundle: &Path, create: &Create) -> v3::CreateTaskRequest {
     v3::CreateTaskRequest {
@@ -21,9 +21,16 @@ pub(super) fn create(id: &str, bundle: &Path, create: &Create) -> v3::CreateTask
         stdin: create.io.stdin.clone(),
         stdout: create.io.stdout.clone(),
         stderr: create.io.stderr.clone(),
-        checkpoint: create.checkpoint.clone(),
+        checkpoint: checkpoint_path(&create.checkpoint),
         options: optional(create.options.as_ref()),
         ..Default::default()
+    }
+}
+
+fn checkpoint_path(checkpoint: &Checkpoint) -> String {
+    match checkpoint {
+        Checkpoint::None => String::new(),
+        Checkpoint::Theirs(path) | Checkpoint::Given(path) => path.to_string_lossy().into_owned(),
     }
 }
 

@@ -219,7 +219,7 @@ impl World {
                 options: vec!["rbind".into(), "ro".into()],
             }],
             io: self.io(id),
-            checkpoint: String::new(),
+            checkpoint: task::Checkpoint::None,
         }
     }
 
