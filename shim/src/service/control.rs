@@ -1,6 +1,7 @@
 //! Verbs that change a container while it runs: pause, resume, update, resize, close stdin.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use errors::{Error, Result};
 use proto_shim::Empty;
@@ -10,8 +11,13 @@ use proto_shim::task::v3::{
 };
 
 use super::{Service, executor_error};
+use crate::container::Container;
+use crate::log;
 use crate::process::Process;
 use crate::state::{Status, Verb};
+
+/// How long an executor may take to mend what another has left.
+const MENDING: Duration = Duration::from_secs(10);
 
 impl Service {
     /// # Errors
@@ -23,7 +29,11 @@ impl Service {
         init.allows(Verb::Pause)?;
         init.set_status(Status::Pausing);
         let paused = container.runc.pause(&container.id).await;
-        settle(init, Status::Pausing, if paused.is_ok() { Status::Paused } else { Status::Running });
+        let found = match &paused {
+            Ok(()) => Status::Paused,
+            Err(_) => thawed(&container).await,
+        };
+        settle(init, Status::Pausing, found);
         paused.map_err(|error| executor_error("OCI runtime pause failed", error))?;
         let event = TaskPaused { container_id: container.id.clone(), ..TaskPaused::default() };
         self.publisher.publish("/tasks/paused", &event);
@@ -38,6 +48,9 @@ impl Service {
         let _operation = init.operation.lock().await;
         init.allows(Verb::Resume)?;
         let resumed = container.runc.resume(&container.id).await;
+        if resumed.is_err() && !is_frozen(&container).await {
+            settle(init, Status::Paused, Status::Running);
+        }
         resumed.map_err(|error| executor_error("OCI runtime resume failed", error))?;
         settle(init, Status::Paused, Status::Running);
         let event = TaskResumed { container_id: container.id.clone(), ..TaskResumed::default() };
@@ -75,6 +88,25 @@ impl Service {
         process.close_stdin();
         Ok(Empty::default())
     }
+}
+
+/// Thaws what an executor may have frozen before it failed, since nothing frozen hears a signal; says how that went.
+async fn thawed(container: &Container) -> Status {
+    let runc = container.runc.clone().limit(Some(MENDING));
+    // It may not have come as far as that.
+    if let Err(error) = runc.resume(&container.id).await {
+        log::debug!("{error}");
+    }
+    match is_frozen(container).await {
+        true => Status::Paused,
+        false => Status::Running,
+    }
+}
+
+/// Has the executor left the container frozen? Then it says so.
+async fn is_frozen(container: &Container) -> bool {
+    let runc = container.runc.clone().limit(Some(MENDING));
+    runc.state(&container.id).await.is_ok_and(|state| state.status == "paused")
 }
 
 /// Sets the new status, unless init has ended meanwhile.
