@@ -180,6 +180,40 @@ mod tests {
         assert!(matches!((field(11), field(23)), (Some(Value::Data(_)), Some(Value::Data(_)))));
     }
 
+    /// The numbers are those of criu's images/rpc.proto. A container's init leads its session, so that nothing but this shows what
+    /// becomes of `--shell-job`.
+    #[test]
+    fn each_switch_is_one_field() {
+        let on: [(u64, fn(&mut Options) -> &mut bool); 9] = [
+            (3, |o| &mut o.leave_running),
+            (4, |o| &mut o.ext_unix_sk),
+            (5, |o| &mut o.tcp_established),
+            (7, |o| &mut o.shell_job),
+            (8, |o| &mut o.file_locks),
+            (16, |o| &mut o.auto_dedup),
+            (18, |o| &mut o.link_remap),
+            (46, |o| &mut o.tcp_skip_in_flight),
+            (48, |o| &mut o.lazy_pages),
+        ];
+        let asked = |options: &Options| {
+            let mut all = options.common("/root", "dump.log");
+            options.dump(&mut all, 42, "/freezer");
+            let bytes = all.bytes();
+            read(&bytes)
+                .unwrap()
+                .iter()
+                .map(|(field, value)| (*field, format!("{value:?}")))
+                .collect::<Vec<_>>()
+        };
+        let none = asked(&Options::default());
+        for (field, switch) in on {
+            let mut options = Options::default();
+            *switch(&mut options) = true;
+            let more: Vec<_> = asked(&options).into_iter().filter(|one| !none.contains(one)).collect();
+            assert_eq!(more, [(field, format!("{:?}", Value::Number(1)))]);
+        }
+    }
+
     #[test]
     fn modes() {
         assert_eq!(Cgroups::parse("strict").unwrap() as i64, 5);

@@ -1,9 +1,8 @@
 //! What criu refuses unless a flag allows it, and does when it is given.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -11,11 +10,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::json;
 use vm::until;
 
-use crate::place::{COUNT, Place, hears, mount};
+use crate::place::{COUNT, Place, mount};
 
 /// Answers each line of its first client with the line before, and greets a second one once it is told so.
 const SERVE: &str = r#"
@@ -186,43 +184,4 @@ fn pages_are_kept_once() -> Result<()> {
     place.counts_on(last)?;
     ensure!(blocks("second")? == 0, "what is in memory is still in the images");
     Ok(())
-}
-
-/// A terminal: its master, and what programs have of it.
-fn terminal() -> Result<(File, File, String)> {
-    let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-    grantpt(&master)?;
-    unlockpt(&master)?;
-    let name = ptsname(&master, Vec::new())?;
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-    let slave = rustix::fs::open(name.as_c_str(), flags, rustix::fs::Mode::empty())?;
-    Ok((File::from(master), File::from(slave), name.to_string_lossy().into_owned()))
-}
-
-#[test]
-#[ignore = "cargo xtask vm-test runs it"]
-fn the_job_of_a_shell_gets_another_terminal() -> Result<()> {
-    let (mut master, slave, name) = terminal()?;
-    let script = format!(
-        "exec <{name} >{name} 2>&1; said=nothing; while read word; do echo $said then $word; said=$word; done"
-    );
-    let mut place = Place::new(&[], &script)?;
-    // The terminal is one of the host's, where its master is.
-    let mounts = place.bundle.config["mounts"].as_array_mut().context("no mounts")?;
-    mounts.retain(|mount| mount["destination"] != "/dev/pts");
-    mount(&mut place.bundle, "/dev/pts", Path::new("/dev/pts"), &["bind"])?;
-    place.run(Stdio::null())?;
-    master.write_all(b"one\n")?;
-    hears(&mut master, "nothing then one")?;
-    refused(&place, &[], "--shell-job")?;
-    place.checkpoint(&["--shell-job"])?;
-    drop((master, slave));
-    let (mut master, slave, _) = terminal()?;
-    let mut restore =
-        place.bundle.command(&["--log", &place.path("log"), "restore", "--detach", "--shell-job"]);
-    restore.arg(&place.bundle.id).current_dir(&place.dir);
-    restore.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
-    ensure!(restore.status()?.success(), "{}", place.log());
-    master.write_all(b"two\n")?;
-    hears(&mut master, "one then two")
 }
