@@ -7,6 +7,7 @@ pub mod faults;
 pub mod hostile;
 pub mod image;
 pub mod peers;
+pub mod picture;
 pub mod points;
 pub mod programs;
 pub mod registry;

@@ -96,6 +96,8 @@ pub fn run(root: &Path, program: &Path, family: &str, seconds: u64) -> Result<Ru
         .arg(format!("-timeout={PATIENCE}"))
         .arg(format!("-rss_limit_mb={MEMORY}"))
         .arg(format!("-artifact_prefix={}/", own("artifacts").display()))
+        // An input that is slow by the wall's clock is no finding either.
+        .arg(format!("-report_slow_units={PATIENCE}"))
         .args(["-print_final_stats=1", "-reload=0"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

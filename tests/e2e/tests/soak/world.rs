@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use harness::{Outcome, Scene};
+use harness::{Outcome, Scene, picture};
 
 /// How long anything may take that must come about.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -81,7 +81,9 @@ impl World {
         let epoch = self.up()?;
         let rctl = self.scene().rctl_command(args);
         let outcome = Outcome::of(&mut bounded(&rctl), b"")?;
-        ensure!(outcome.code != TOO_LONG, "rctl {} does not end", args.join(" "));
+        if outcome.code == TOO_LONG {
+            bail!("rctl {} does not end\n{}", args.join(" "), picture::of_scene(&self.scene()));
+        }
         Ok(Call { outcome, cut: self.epoch.load(Ordering::SeqCst) != epoch })
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use client::Client;
 use harness::faults::{self, Faults};
 use harness::registry::Registry;
-use harness::{Outcome, Scene, image};
+use harness::{Outcome, Scene, image, picture};
 use proto_containerd::services;
 use proto_engine::v1;
 use sha2::{Digest, Sha256};
@@ -154,7 +154,9 @@ impl World {
         let mut command = tokio::process::Command::from(command);
         command.kill_on_drop(true);
         let running = async { tokio::time::timeout(PATIENCE, command.output()).await };
-        let output = self.runtime.block_on(running).with_context(|| format!("{what} does not end"))??;
+        let output = self.runtime.block_on(running);
+        let output =
+            output.with_context(|| format!("{what} does not end\n{}", picture::of_scene(&self.scene)))??;
         Ok(Outcome {
             what,
             code: output.status.code().unwrap_or(-1),
