@@ -22,8 +22,6 @@ use crate::process;
 
 const STATE_FILE: &str = "state.json";
 const SPEC_FILE: &str = "config.json";
-/// The pipe that a created container's init waits on; gone once it is started.
-pub const FIFO: &str = "exec.fifo";
 
 /// Contents of state.json.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -251,7 +249,7 @@ impl Container {
         if self.cgroup().and_then(|c| Ok(c.frozen()?)).unwrap_or(false) {
             return Ok(Status::Paused);
         }
-        let waiting = self.dir.join(FIFO).symlink_metadata().is_ok();
+        let waiting = self.dir.join(start_gate::NAME).symlink_metadata().is_ok();
         Ok(if waiting { Status::Created } else { Status::Running })
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use errors::{Error, Result};
-use runc_client::Runc;
+use runc_client::{Ready, Runc};
 use tokio::task::JoinHandle;
 
 use crate::bundle::Bundle;
@@ -31,6 +31,10 @@ pub(crate) struct Container {
     pub(crate) has_own_pid_namespace: bool,
     /// Programs are run when it is deleted, which may look at its root.
     pub(crate) has_poststop_hooks: bool,
+    /// What a start takes beyond opening the gate is nothing.
+    pub(crate) starts_at_gate: bool,
+    /// An executor that waits to delete it, once it has ended.
+    pub(crate) undertaker: Mutex<Option<Ready>>,
     /// Whoever had it made deletes it when it has ended, whatever comes.
     pub(crate) goes_with_its_end: bool,
     /// Its deletion, where that was begun before it was asked for.
@@ -52,6 +56,7 @@ pub(crate) struct Parts {
     pub(crate) checkpoint: Option<PathBuf>,
     pub(crate) has_own_pid_namespace: bool,
     pub(crate) has_poststop_hooks: bool,
+    pub(crate) starts_at_gate: bool,
     pub(crate) goes_with_its_end: bool,
 }
 
@@ -68,6 +73,8 @@ impl Container {
             checkpoint: parts.checkpoint,
             has_own_pid_namespace: parts.has_own_pid_namespace,
             has_poststop_hooks: parts.has_poststop_hooks,
+            starts_at_gate: parts.starts_at_gate,
+            undertaker: Mutex::default(),
             goes_with_its_end: parts.goes_with_its_end,
             deletion: Mutex::default(),
             init_ended: AtomicBool::new(false),

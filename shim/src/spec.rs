@@ -28,6 +28,8 @@ pub(crate) struct Spec {
 #[derive(Debug, Default, Deserialize)]
 struct Hooks {
     #[serde(default)]
+    poststart: Option<Vec<serde::de::IgnoredAny>>,
+    #[serde(default)]
     poststop: Option<Vec<serde::de::IgnoredAny>>,
 }
 
@@ -69,8 +71,16 @@ impl Spec {
 
     /// Are programs run when the container is deleted? They may look at its root.
     pub(crate) fn has_poststop_hooks(&self) -> bool {
-        let hooks = self.hooks.as_ref().and_then(|hooks| hooks.poststop.as_ref());
-        hooks.is_some_and(|hooks| !hooks.is_empty())
+        self.has_hooks(|hooks| &hooks.poststop)
+    }
+
+    /// Are programs run when the container has been started?
+    pub(crate) fn has_poststart_hooks(&self) -> bool {
+        self.has_hooks(|hooks| &hooks.poststart)
+    }
+
+    fn has_hooks(&self, of: impl Fn(&Hooks) -> &Option<Vec<serde::de::IgnoredAny>>) -> bool {
+        self.hooks.as_ref().and_then(|hooks| of(hooks).as_ref()).is_some_and(|hooks| !hooks.is_empty())
     }
 
     /// Does the kernel end every process of the container with its init? So it does in a pid namespace of its
@@ -108,6 +118,8 @@ mod tests {
             (r#"{"hooks":{"poststop":[{"path":"/x"}]}}"#, true),
         ] {
             assert_eq!(spec(json).has_poststop_hooks(), any, "{json}");
+            let other = json.replace("poststop", "poststart");
+            assert_eq!(spec(&other).has_poststart_hooks(), any, "{other}");
         }
     }
 

@@ -1,7 +1,9 @@
 //! The verbs that change a container's state and answer with their exit status alone.
 
 use crate::error::Result;
+use crate::ready::Ready;
 use crate::runc::Runc;
+use crate::stdio::ExecutorStdio;
 
 /// Options of `kill`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,15 @@ impl Runc {
             true => self.run(["delete", "--force", id]).await,
             false => self.run(["delete", id]).await,
         }
+    }
+
+    /// [`delete`](Runc::delete) without force, by an executor that waits for it.
+    ///
+    /// # Errors
+    /// As those of `delete`.
+    pub async fn delete_by(&self, ready: Ready, id: &str) -> Result<()> {
+        self.run_with_stdio(vec!["delete".into(), id.into()], ExecutorStdio::default(), None, Some(ready))
+            .await
     }
 
     /// Freezes all processes of the container.

@@ -100,6 +100,16 @@ impl Runc {
         self
     }
 
+    /// Can [`Ready`] be made of it? Of this project's own, which is given as a [file](Runc::file).
+    pub fn can_wait(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Where the executor keeps the state of a container, if it was told where to keep that of all.
+    pub fn folder(&self, id: &str) -> Option<PathBuf> {
+        Some(self.root.as_ref()?.join(id))
+    }
+
     /// The path or name given at [`Runc::new`].
     pub fn binary(&self) -> &Path {
         &self.binary

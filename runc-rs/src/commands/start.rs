@@ -1,17 +1,10 @@
 //! `start`: lets the init of a created container go.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-
-use nix::fcntl::OFlag;
-use rustix::io::Errno;
-
 use crate::cli::{Arity, Global, Matches, Verb};
 use crate::error::{Error, Result};
 use crate::stage::create;
 use crate::stage::notify::Notify;
-use crate::state::{Container, FIFO, Status};
+use crate::state::{Container, Status};
 
 /// The verb.
 pub const VERB: Verb = Verb {
@@ -48,20 +41,13 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
     Ok(0)
 }
 
-/// Writes what init waits for. With no reader there is no init (fifo(7): ENXIO).
+/// Lets init go, if it is there.
 fn release(container: &Container) -> Result<()> {
-    let path = container.dir.join(FIFO);
-    let fails = |e: std::io::Error| match e.raw_os_error() {
-        Some(number) if number == Errno::NXIO.raw_os_error() => {
-            Error::new("cannot start a container that has stopped")
-        }
-        _ => Error::call(format_args!("open {}", path.display()), e),
-    };
-    let mut fifo =
-        OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path).map_err(fails)?;
-    std::fs::remove_file(&path).map_err(fails)?;
+    let fails = |e| Error::call(format_args!("open {}", container.dir.join(start_gate::NAME).display()), e);
+    let gone = || Error::new("cannot start a container that has stopped");
+    let gate = start_gate::open(&container.dir).map_err(fails)?.ok_or_else(gone)?;
     marks::passed("runc-rs.start.taken");
-    fifo.write_all(b"0").map_err(fails)?;
+    gate.start().map_err(fails)?;
     marks::passed("runc-rs.start.released");
     Ok(())
 }

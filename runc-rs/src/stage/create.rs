@@ -1,11 +1,11 @@
 //! `create` and `run`, from config.json to an init that waits for `start` (or runs).
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use nix::sys::stat::Mode as NixMode;
 use oci::runtime::{Hook, LinuxSeccomp, Spec};
 use rustix::fs::{Mode, OFlags};
+use start_gate::Gate;
 
 use super::channel::Channel;
 use super::checks;
@@ -30,7 +30,7 @@ use crate::plan::{self, Choices, Plan};
 use crate::procfs::Procfs;
 use crate::resctrl;
 use crate::spec;
-use crate::state::{self, Container, FIFO};
+use crate::state::{self, Container};
 use crate::steps::hooks;
 use crate::steps::{Context, InitHooks};
 
@@ -133,6 +133,11 @@ pub fn create(global: &Global, mut request: Request<'_>) -> Result<Created> {
     }
 }
 
+fn new_gate(folder: &Path) -> Result<Gate> {
+    Gate::new(folder)
+        .map_err(|e| Error::call(format_args!("mkfifo {}", folder.join(start_gate::NAME).display()), e))
+}
+
 /// A creation under way.
 struct Creation<'a> {
     container: Container,
@@ -160,7 +165,7 @@ impl Creation<'_> {
         if !self.request.await_start {
             self.notify = Notify::open(&self.container.dir)?;
         }
-        let fifo = self.request.await_start.then(|| self.fifo()).transpose()?;
+        let gate = self.request.await_start.then(|| new_gate(&self.container.dir)).transpose()?;
         self.manager.create().context("unable to apply cgroup configuration")?;
         // Without rights over the host's cgroups there may be fewer, or none.
         self.container.state.cgroup_paths = self.manager.paths();
@@ -168,7 +173,7 @@ impl Creation<'_> {
         let (ours, theirs) = fds::console(self.plan.process.terminal, self.request.console_socket)?;
         // The new process takes a copy of all mounts along.
         self.root_ready.take().map_or(Ok(()), RootReady::wait)?;
-        let born = self.spawn(fifo, theirs)?;
+        let born = self.spawn(gate, theirs)?;
         self.pid = born.pid;
         step.next("runc-rs.create.prepare")?;
         self.prepare(&born)?;
@@ -222,16 +227,6 @@ impl Creation<'_> {
         Ok(())
     }
 
-    /// The pipe that init waits on. It is held open for both directions: reading ends only when `start` writes, and
-    /// `start` finds no reader once init is gone.
-    fn fifo(&self) -> Result<OwnedFd> {
-        let path = self.container.dir.join(FIFO);
-        let at = |e: std::io::Error| Error::call(format_args!("mkfifo {}", path.display()), e);
-        nix::unistd::mkfifo(&path, NixMode::from_bits_truncate(0o600)).map_err(|e| at(e.into()))?;
-        rustix::fs::open(&path, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| at(e.into()))
-    }
-
     fn birth(&self) -> Result<Birth> {
         let open = |(kind, path): &(Kind, PathBuf)| {
             rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -248,7 +243,7 @@ impl Creation<'_> {
         })
     }
 
-    fn spawn(&self, fifo: Option<OwnedFd>, console: Option<OwnedFd>) -> Result<Born> {
+    fn spawn(&self, gate: Option<Gate>, console: Option<OwnedFd>) -> Result<Born> {
         let birth = self.birth()?;
         let trees = trees::of(self.plan)?;
         let namespaces = &self.plan.namespaces;
@@ -256,14 +251,14 @@ impl Creation<'_> {
             new_cgroup_namespace: namespaces.is_new(Kind::Cgroup),
             user_namespace: namespaces.has(Kind::User),
         };
-        let context = |channel: Channel| self.context(channel, fifo, console, trees);
+        let context = |channel: Channel| self.context(channel, gate, console, trees);
         spawn(birth, |channel| init::run(setting, &self.plan.steps, channel, context))
     }
 
     fn context(
         &self,
         channel: Channel,
-        fifo: Option<OwnedFd>,
+        gate: Option<Gate>,
         console: Option<OwnedFd>,
         trees: Vec<(PathBuf, OwnedFd)>,
     ) -> Result<Context<'_>> {
@@ -281,7 +276,7 @@ impl Creation<'_> {
             cgroup_namespace: self.plan.namespaces.has(Kind::Cgroup),
             trees,
             console,
-            fifo,
+            gate,
             preserve_fds: self.request.preserve_fds,
             hooks: InitHooks {
                 create_container: self.hooks(|h| h.create_container()),

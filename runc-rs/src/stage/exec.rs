@@ -152,7 +152,7 @@ fn inside<'a>(
         cgroup_namespace: false,
         trees: Vec::new(),
         console,
-        fifo: None,
+        gate: None,
         preserve_fds: request.preserve_fds,
         hooks: InitHooks::default(),
         channel: Some(channel),

@@ -17,7 +17,7 @@ pub fn close(context: &mut Context<'_>) -> Result<()> {
     let procfs = context.procfs.take();
     let mut keep: Vec<RawFd> = Vec::new();
     keep.extend(context.channel.as_ref().map(|c| c.as_fd().as_raw_fd()));
-    keep.extend(context.fifo.as_ref().map(AsRawFd::as_raw_fd));
+    keep.extend(context.gate.as_ref().map(|gate| gate.descriptor().as_raw_fd()));
     keep.extend(context.seccomp.map(|slot| slot.as_fd().as_raw_fd()));
     keep.extend(log::descriptor());
     keep.extend(marks::descriptors());

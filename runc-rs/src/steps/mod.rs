@@ -71,7 +71,7 @@ pub struct Context<'a> {
     /// Where the terminal's master is sent.
     pub console: Option<OwnedFd>,
     /// The pipe that `start` writes to.
-    pub fifo: Option<OwnedFd>,
+    pub gate: Option<start_gate::Gate>,
     /// How many descriptors after the standard ones are the program's.
     pub preserve_fds: u32,
     /// Hooks.

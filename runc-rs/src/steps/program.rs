@@ -2,8 +2,6 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -79,13 +77,11 @@ fn search(name: &str, path: &str) -> Option<PathBuf> {
 
 /// Tells the parent that the container is created, and waits for `start`.
 pub fn await_start(context: &mut Context<'_>) -> Result<()> {
-    let fifo = context.fifo.take().ok_or_else(|| Error::new("no exec fifo"))?;
+    let gate = context.gate.take().ok_or_else(|| Error::new("no exec fifo"))?;
     if let Some(channel) = context.channel.take() {
         channel.send(&Message::Done)?;
     }
-    let mut byte = [0];
-    // It is open for writing here too, so there is no end of file: only `start` ends the wait.
-    File::from(fifo).read_exact(&mut byte).context("wait for start")
+    gate.wait().context("wait for start")
 }
 
 /// Executes the program. Returns only when that fails.

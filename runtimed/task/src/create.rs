@@ -18,7 +18,7 @@ use crate::shim_serve::{self, Serving};
 use crate::shim_start::Launch;
 use crate::table::{Key, Table, blocking};
 use crate::types::{Checkpoint, Config, Create, Ran, Status};
-use crate::{shim_delete, shim_end, shim_lookup, shim_start};
+use crate::{shim_delete, shim_end, shim_lookup, shim_spare, shim_start};
 
 /// What is wished beyond a task that is created.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,7 +69,7 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wis
             let conn = made.conn.take();
             let status = if ours && wish.start { Status::Running } else { Status::Created };
             if ours {
-                stand_by(table, binary.clone());
+                shim_spare::after_creation(&table.shared, &binary);
             }
             let init = (pid, status, io);
             let actor = Actor::created(table, key, ledger, bundle, conn, shim.bootstrap, log, init, shim.pid);
@@ -81,12 +81,6 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wis
             Err(error)
         }
     }
-}
-
-/// Has a shim stand by for the next container, as soon as nobody waits for this one.
-fn stand_by(table: &Arc<Table>, binary: PathBuf) {
-    let shared = table.shared.clone();
-    tokio::task::spawn_blocking(move || shared.spares.refill(&shared.config, &binary));
 }
 
 /// What has been made so far.

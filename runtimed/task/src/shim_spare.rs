@@ -1,12 +1,13 @@
 //! A shim that stands by for the next container, with an executor of its own that does (see [`standby`]): starting the two programs is a
 //! good part of what starting a container takes, and can be done before anybody asks.
 //!
-//! There is at most one, started once a container that needed a shim of ours has its own. It ends with the daemon: its socket closes.
+//! There is at most one. It is started when the machine has time for it: when the last remains of a container go, or a while after one was
+//! created that stays. It ends with the daemon: its socket closes.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use errors::{Context, Result};
@@ -17,6 +18,7 @@ use crate::files;
 use crate::shim_end::{self, Held};
 use crate::shim_serve::yield_first;
 use crate::shim_start::{self, FileId, Launch};
+use crate::table::Shared;
 use crate::types::Config;
 
 /// Bytes for the words of the command line that are always the same, and for a namespace and an id.
@@ -24,12 +26,35 @@ const WORDS: usize = 256;
 /// How long one may take to end when it is not needed any more.
 const ENDS: Duration = Duration::from_secs(1);
 
+/// How long after a creation: whoever asked for it may ask for more until then, such as the start.
+const AFTER_CREATION: Duration = Duration::from_millis(50);
+
 /// Where the shim is kept.
 #[derive(Default)]
 pub(crate) struct Spares {
     kept: Mutex<Option<Spare>>,
+    /// The program that was needed last.
+    wanted: Mutex<Option<PathBuf>>,
     making: AtomicBool,
     closed: AtomicBool,
+}
+
+/// A container has got a shim of this program: another may be needed.
+pub(crate) fn after_creation(shared: &Arc<Shared>, binary: &Path) {
+    *lock(&shared.spares.wanted) = Some(binary.to_owned());
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(AFTER_CREATION).await;
+        refill(&shared).await;
+    });
+}
+
+/// Has one stand by from now on, unless there is one.
+pub(crate) async fn refill(shared: &Arc<Shared>) {
+    let Some(wanted) = lock(&shared.spares.wanted).clone() else { return };
+    let shared = shared.clone();
+    // Starting it is over when this is; and who waits for that has nothing else to do.
+    let _ = tokio::task::spawn_blocking(move || shared.spares.refill(&shared.config, &wanted)).await;
 }
 
 /// A shim that waits for its container.
@@ -43,17 +68,16 @@ pub(crate) struct Spare {
 impl Spares {
     /// The shim that stands by, if it is one of this program as it is now.
     pub(crate) fn take(&self, binary: &Path) -> Option<Spare> {
-        let spare = self.lock().take()?;
+        let spare = lock(&self.kept).take()?;
         (shim_start::file_id(binary).as_ref() == Some(&spare.program)).then_some(spare)
     }
 
-    /// Has one stand by from now on, unless there is one. Whoever calls may block.
-    pub(crate) fn refill(&self, config: &Config, binary: &Path) {
-        if !config.standby || self.lock().is_some() || self.making.swap(true, Ordering::AcqRel) {
+    fn refill(&self, config: &Config, binary: &Path) {
+        if !config.standby || lock(&self.kept).is_some() || self.making.swap(true, Ordering::AcqRel) {
             return;
         }
         match Spare::start(config, binary) {
-            Ok(spare) => *self.lock() = spare.filter(|_| !self.closed.load(Ordering::Acquire)),
+            Ok(spare) => *lock(&self.kept) = spare.filter(|_| !self.closed.load(Ordering::Acquire)),
             // Whoever needs a shim starts it, and tells what is wrong.
             Err(error) => tracing::debug!(error = %error.chain(), "start a shim that stands by"),
         }
@@ -63,16 +87,17 @@ impl Spares {
     /// Lets go of it, and waits for its end.
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        let Some(Spare { standby, held, .. }) = self.lock().take() else { return };
+        let Some(Spare { standby, held, .. }) = lock(&self.kept).take() else { return };
         drop(standby);
         if tokio::time::timeout(ENDS, held.ended()).await.is_err() {
             shim_end::kill(Some(&held)).await;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Spare>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Spare {

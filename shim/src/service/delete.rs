@@ -71,7 +71,13 @@ pub(super) async fn take_apart(container: &Container, init: &Process) -> Result<
         log::warning!("container {}: output could not be delivered", container.id);
     }
     let whole = marks::step("shim.delete.executor")?;
-    let deleting = container.runc.delete(&container.id, false);
+    let undertaker = lock(&container.undertaker).take();
+    let deleting = async {
+        match undertaker {
+            Some(ready) => container.runc.delete_by(ready, &container.id).await,
+            None => container.runc.delete(&container.id, false).await,
+        }
+    };
     // The kernel waits while it unmounts, and the executor has work of its own meanwhile; unless something of it may need the root.
     let (deleted, unmounted) = match never_ran || container.has_poststop_hooks {
         true => (deleting.await, None),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proto_shim::MessageField;
 use proto_shim::events::TaskExit;
-use runc_client::KillOptions;
+use runc_client::{KillOptions, Ready};
 
 use super::Service;
 use super::delete::take_apart;
@@ -20,7 +20,7 @@ use crate::{clock, log};
 /// How long an end may wait for output to be delivered: something in the background may hold the pipe
 /// forever.
 const DRAIN: Duration = Duration::from_secs(2);
-/// How long a deletion that nobody has asked for yet leaves the daemon to take the news of the end.
+/// How long the daemon has to take the news of an end before anything else is done about it.
 const TELLING: Duration = Duration::from_millis(20);
 /// How long init's end may wait for those of the others, which have been killed.
 const OTHERS: Duration = Duration::from_secs(10);
@@ -52,16 +52,32 @@ impl Service {
         marks::passed("shim.exit.written");
         self.publisher.publish("/tasks/exit", &event(&container, &process, &exit));
         marks::passed("shim.exit.published");
-        if process.is_init() && container.goes_with_its_end {
-            let (whole, init, publisher) = (container.clone(), process.clone(), self.publisher.clone());
+        if process.is_init() {
+            self.expect_deletion(&container, &process);
+        }
+        process.set_exited(exit);
+    }
+
+    /// Begins the deletion of a container that goes with its end; of another, has the executor for it started. Those who wait for the end are
+    /// told first: the kernel holds the one thread up while it unmounts, and while a program is started.
+    fn expect_deletion(&self, container: &Arc<Container>, init: &Arc<Process>) {
+        let (publisher, whole, init) = (self.publisher.clone(), container.clone(), init.clone());
+        let told = async move { tokio::time::timeout(TELLING, publisher.flushed()).await };
+        if container.goes_with_its_end {
             let deletion = tokio::spawn(marks::carry(async move {
-                // The kernel holds the one thread up while it unmounts: those who wait for the end are told first.
-                let _ = tokio::time::timeout(TELLING, publisher.flushed()).await;
+                let _ = told.await;
                 take_apart(&whole, &init).await
             }));
             *lock(&container.deletion) = Some(deletion);
+        } else if container.runc.can_wait() {
+            tokio::spawn(async move {
+                let _ = told.await;
+                // Nobody waits any more once it is being deleted. Without one, it is started when it is needed.
+                if let Ok(_operation) = init.operation.try_lock() {
+                    *lock(&whole.undertaker) = Ready::start(&whole.runc).ok();
+                }
+            });
         }
-        process.set_exited(exit);
     }
 
     /// Without a pid namespace of its own, processes outlive their init unless they are killed.

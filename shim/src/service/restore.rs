@@ -73,6 +73,8 @@ impl Service {
             checkpoint: Some(PathBuf::from(&request.checkpoint)),
             has_own_pid_namespace: spec.has_own_pid_namespace(),
             has_poststop_hooks: spec.has_poststop_hooks(),
+            // It is the executor that restores it.
+            starts_at_gate: false,
             goes_with_its_end: more.clear,
         };
         Ok(Container::new(parts))

@@ -13,7 +13,7 @@ use crate::process::Reply;
 use crate::shim_conn::ShimConn;
 use crate::table::{blocking, not_found};
 use crate::types::{Exit, Status};
-use crate::{shim_delete, shim_end, state};
+use crate::{shim_delete, shim_end, shim_spare, state};
 
 /// A task that is deleted.
 pub(super) struct Deleted {
@@ -127,6 +127,7 @@ impl Actor {
                     table.remove(&key);
                     // Who waits for the id looks again now.
                     drop((leaving, log));
+                    shim_spare::refill(&table.shared).await;
                 };
                 tokio::spawn(work);
             }
