@@ -1,15 +1,20 @@
 //! An open blob.
 
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use errors::{Context, Error, Kind, Result};
 use ids::Digest;
+use rustix::io::ReadWriteFlags;
 
 use crate::blocking::blocking;
 use crate::layout::Layout;
+
+/// The most bytes that are copied at once on a thread which others wait for.
+const SHORT: usize = 64 << 10;
 
 /// An open blob. Reads are positioned; nothing is held in memory.
 #[derive(Debug)]
@@ -51,6 +56,9 @@ impl Blob {
             ));
         }
         let length = usize::try_from(self.size - offset).unwrap_or(usize::MAX).min(length);
+        if let Some(bytes) = self.from_memory(offset, length) {
+            return Ok(bytes);
+        }
         let file = self.file.clone();
         let digest = self.digest.clone();
         blocking(move || {
@@ -60,6 +68,18 @@ impl Blob {
             Ok(Bytes::from(buffer))
         })
         .await
+    }
+
+    /// A short piece that the kernel has in memory, which is not worth another thread: manifests and configurations are read again and again.
+    fn from_memory(&self, offset: u64, length: usize) -> Option<Bytes> {
+        if length > SHORT {
+            return None;
+        }
+        let mut buffer = vec![0; length];
+        let mut slices = [IoSliceMut::new(&mut buffer)];
+        // EAGAIN for what would have to be fetched (preadv2(2)).
+        let read = rustix::io::preadv2(&self.file, &mut slices, offset, ReadWriteFlags::NOWAIT);
+        (read == Ok(length)).then(|| Bytes::from(buffer))
     }
 
     /// A blocking reader from the start, for parsers that run on a thread of their own.
