@@ -42,6 +42,9 @@ const CHECKPOINT: &str = "checkpoint";
 /// Far more than any of our small files; whoever wrote more did not write it for us.
 const SMALL: u64 = 64 << 10;
 
+/// How often a folder is made anew that others remove meanwhile.
+const TRIES: u32 = 100;
+
 /// A bundle folder; it may not exist (any more).
 #[derive(Debug, Clone)]
 pub(crate) struct Bundle {
@@ -133,17 +136,11 @@ impl Bundle {
     /// `InvalidArgument` if `spec` is no JSON.
     pub(crate) fn create(&self, spec: &[u8], binary: &Path, auto_remove: bool) -> Result<()> {
         let group = remapped_group(spec)?;
-        if let Some(parent) = self.path.parent() {
-            folders(parent)?;
-        }
-        match mkdir(&self.path, 0o700) {
+        match make(&self.path, 0o700) {
             // The id is free, so this was left by a removal that failed.
             Err(error) if error.is_already_exists() => {
                 self.remove()?;
-                if let Some(parent) = self.path.parent() {
-                    folders(parent)?;
-                }
-                mkdir(&self.path, 0o700)?;
+                make(&self.path, 0o700)?;
             }
             other => other?,
         }
@@ -188,14 +185,11 @@ impl Bundle {
 
     /// Makes the work folder, where a shim keeps what is too large for `<state>`.
     pub(crate) fn create_work(&self) -> Result<()> {
-        if let Some(parent) = self.work.parent() {
-            folders(parent)?;
-        }
-        match mkdir(&self.work, 0o711) {
+        match make(&self.work, 0o711) {
             // Left by a task whose removal did not get this far.
             Err(error) if error.is_already_exists() => {
                 remove_tree(&self.work)?;
-                mkdir(&self.work, 0o711)?;
+                make(&self.work, 0o711)?;
             }
             other => other?,
         }
@@ -441,6 +435,19 @@ fn folders(path: &Path) -> Result<()> {
         .mode(0o711)
         .create(path)
         .context(|| format!("mkdir {}", path.display()))
+}
+
+/// Makes a folder, and those above it. Whoever removes the last other bundle of the namespace removes the folder above, at any moment.
+fn make(path: &Path, mode: u32) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        let made = path.parent().map_or(Ok(()), folders).and_then(|()| mkdir(path, mode));
+        tries += 1;
+        match made {
+            Err(error) if error.is_not_found() && tries < TRIES => {}
+            made => return made,
+        }
+    }
 }
 
 fn mkdir(path: &Path, mode: u32) -> Result<()> {

@@ -55,6 +55,25 @@ fn the_layout_is_containerds() {
 }
 
 #[test]
+fn a_neighbour_that_goes_takes_nothing_along() {
+    let root = tempfile::tempdir().unwrap();
+    let namespace = Namespace::parse("n").unwrap();
+    let of = |id: &str| Bundle::of(&config(root.path()), &namespace, &ContainerId::parse(id).unwrap());
+    let live = |bundle: Bundle| {
+        for _ in 0..80 {
+            bundle.create(b"{}", Path::new("/bin/shim"), false).unwrap();
+            bundle.create_work().unwrap();
+            bundle.remove().unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        for bundle in ["a", "b", "c"].map(of) {
+            scope.spawn(move || live(bundle));
+        }
+    });
+}
+
+#[test]
 fn a_remapped_root_may_pass_through() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: needs root");
