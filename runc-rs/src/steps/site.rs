@@ -7,7 +7,8 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags, fstat};
+use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, move_mount};
 use sys::mount::MountAttr;
 
@@ -139,6 +140,14 @@ pub fn propagate_detached(mount: impl AsFd, propagation: Propagation) -> Result<
 
 fn move_onto(tree: &OwnedFd, target: &OwnedFd, path: &Path) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(tree, "", target, "", flags)
-        .map_err(|e| Error::call(format_args!("move_mount to {}", path.display()), e))
+    let done = move_mount(tree, "", target, "", flags).map_err(|e| match e {
+        // mount(2) tells one from the other, and people are told what to look for by those words.
+        Errno::INVAL if is_directory(tree) != is_directory(target) => Errno::NOTDIR,
+        other => other,
+    });
+    done.map_err(|e| Error::call(format_args!("move_mount to {}", path.display()), e))
+}
+
+fn is_directory(fd: &OwnedFd) -> bool {
+    fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }

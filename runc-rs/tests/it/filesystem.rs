@@ -76,6 +76,18 @@ fn masked_and_read_only_paths() {
     assert_eq!(bundle.run().ok(), "0\nno\nro\nkept\n");
 }
 
+/// By these words docker tells people what to look for.
+#[test]
+fn a_file_and_a_directory_do_not_fit() {
+    for (source, destination) in [("rootfs/etc/passwd", "/bin"), ("rootfs/bin", "/etc/passwd")] {
+        let mut bundle = Bundle::new(&["true"]);
+        let source = bundle.dir.path().join(source);
+        bundle.mount(json!({"destination": destination, "source": source, "options": ["bind"]}));
+        let said = bundle.run();
+        assert!(said.code == 1 && said.err.contains(": not a directory"), "{}", said.err);
+    }
+}
+
 #[test]
 fn bind_mounts() {
     let mut bundle = Bundle::script(
