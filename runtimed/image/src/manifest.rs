@@ -74,8 +74,7 @@ struct Shape {
     schema_version: u8,
     #[serde(default)]
     media_type: String,
-    #[serde(default)]
-    config: serde::de::IgnoredAny,
+    config: Option<serde::de::IgnoredAny>,
     manifests: Option<serde::de::IgnoredAny>,
     layers: Option<serde::de::IgnoredAny>,
     #[serde(rename = "fsLayers")]
@@ -121,7 +120,6 @@ pub(crate) fn parse_config(bytes: &[u8], digest: &Digest) -> Result<Config> {
 fn expect_shape(bytes: &[u8], digest: &Digest, index: bool) -> Result<()> {
     let shape: Shape =
         serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse manifest {digest}"))?;
-    let _ = shape.config;
     let wanted = if index { "index" } else { "manifest" };
     let refuse = |why: &str| Err(Error::invalid(format!("{digest} is no {wanted}: {why}")));
     if shape.fs_layers.is_some() || shape.schema_version == 1 {
@@ -133,6 +131,8 @@ fn expect_shape(bytes: &[u8], digest: &Digest, index: bool) -> Result<()> {
     let stated = shape.media_type.as_str();
     match (index, shape.manifests.is_some(), shape.layers.is_some()) {
         (true, _, true) => refuse("it has layers"),
+        // A manifest need not list layers, nor an index manifests.
+        (true, ..) if shape.config.is_some() => refuse("it has a config"),
         (false, true, _) => refuse("it has manifests"),
         (true, ..) if !stated.is_empty() && !media_type::is_index(stated) => refuse(stated),
         (false, ..) if media_type::is_index(stated) => refuse(stated),
@@ -182,6 +182,11 @@ mod tests {
         let as_index = parse_index(both.as_bytes(), &digest()).unwrap_err();
         assert!(as_manifest.to_string().contains("it has manifests"), "{as_manifest}");
         assert!(as_index.to_string().contains("it has layers"), "{as_index}");
+        let neither =
+            format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"x","digest":"{}","size":1}}}}"#, digest());
+        parse_manifest(neither.as_bytes(), &digest()).unwrap();
+        let as_index = parse_index(neither.as_bytes(), &digest()).unwrap_err();
+        assert!(as_index.to_string().contains("it has a config"), "{as_index}");
     }
 
     #[test]
