@@ -29,6 +29,8 @@ pub(crate) struct Splitter {
     buffer: Vec<u8>,
     /// Where in the buffer the next record begins.
     begin: usize,
+    /// How many bytes from there on have no end of a record in them: they are not looked at again, however small the pieces are that come.
+    looked: usize,
     /// Of a record whose beginning was given already.
     begun: Option<Begun>,
     skipped: u64,
@@ -80,11 +82,16 @@ impl Splitter {
     pub(crate) fn next(&mut self) -> Option<Line> {
         loop {
             let rest = &self.buffer[self.begin..];
-            let (end, consumed, goes_on) = match rest.iter().position(|byte| *byte == b'\n') {
-                Some(end) => (end, end + 1, false),
-                None if rest.len() < LONGEST => return None,
+            let fresh = &rest[self.looked..];
+            let (end, consumed, goes_on) = match fresh.iter().position(|byte| *byte == b'\n') {
+                Some(end) => (self.looked + end, self.looked + end + 1, false),
+                None if rest.len() < LONGEST => {
+                    self.looked = rest.len();
+                    return None;
+                }
                 None => (rest.len(), rest.len(), true),
             };
+            self.looked = 0;
             let piece = self.begin..self.begin + end;
             self.begin += consumed;
             let line = self.cut(piece, goes_on);
@@ -99,6 +106,7 @@ impl Splitter {
     pub(crate) fn finish(&mut self) -> Option<Line> {
         let piece = self.begin..self.buffer.len();
         self.begin = self.buffer.len();
+        self.looked = 0;
         let line = if piece.is_empty() { None } else { self.cut(piece, true) };
         self.begun = None;
         line.filter(|line| !line.bytes.is_empty())
