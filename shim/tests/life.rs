@@ -388,11 +388,10 @@ async fn a_checkpoint_is_taken_of_what_runs() {
     let refusal = code(shim.task.checkpoint(quick(), &request(false)).await);
     assert_eq!(refusal, (Code::FAILED_PRECONDITION, "cannot checkpoint a task in created state".into()));
     shim.run("").await.unwrap();
-    let works = std::process::Command::new("criu").arg("check").output().is_ok_and(|o| o.status.success());
     let taken = shim.task.checkpoint(quick(), &request(false)).await;
     assert_eq!(shim.state("").await.status.enum_value(), Ok(Status::RUNNING));
     assert!(!shim.bundle.join("criu-work").exists());
-    if works {
+    if criu_works() {
         taken.unwrap();
         assert!(images.join("pstree.img").exists());
         shim.task.checkpoint(quick(), &request(true)).await.unwrap();
@@ -406,6 +405,60 @@ async fn a_checkpoint_is_taken_of_what_runs() {
     assert_eq!(shim.wait("").await, 137);
     shim.delete("").await.unwrap();
     shim.shutdown().await;
+}
+
+/// Does criu work with this kernel?
+fn criu_works() -> bool {
+    std::process::Command::new("criu").arg("check").output().is_ok_and(|output| output.status.success())
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_restored_with_its_streams() {
+    if !criu_works() {
+        eprintln!("skipped: criu does not work with this kernel");
+        return;
+    }
+    for terminal in [false, true] {
+        let daemon = Daemon::new().await;
+        let script = "last=nothing; while read word; do echo $last then $word; last=$word; [ $word = end ] && exit 7; done";
+        let reads = |config: &mut serde_json::Value| {
+            config["process"]["terminal"] = json!(terminal);
+            config["process"]["args"] = json!(["/bin/sh", "-c", script]);
+        };
+        let shim = daemon.start_with("c1", reads).await;
+        let (_, socket, uri) = daemon.log("c1");
+        let mut request = shim.create_request(&daemon, &format!("attach://{}", socket.display()), &uri);
+        request.terminal = terminal;
+        shim.create(&request).await;
+        let mut client = Attached::to(&socket);
+        shim.run("").await.unwrap();
+        client.send(0, b"one\n").await;
+        client.hears("nothing then one").await;
+        let images = daemon.dir.path().join("images").display().to_string();
+        let options = pack(&CheckpointOptions { exit: true, ..CheckpointOptions::default() }).unwrap();
+        let options = Some(options).into();
+        let write =
+            CheckpointTaskRequest { id: "c1".into(), path: images.clone(), options, ..Default::default() };
+        shim.task.checkpoint(quick(), &write).await.unwrap();
+        assert_eq!(shim.wait("").await, 137);
+        shim.delete("").await.unwrap();
+
+        request.checkpoint = images;
+        assert_eq!(shim.create(&request).await, 0);
+        let mut client = Attached::to(&socket);
+        let pid = shim.run("").await.unwrap().pid;
+        let state = shim.state("").await;
+        assert_eq!((state.status.enum_value(), state.pid), (Ok(Status::RUNNING), pid));
+        client.send(0, b"two\n").await;
+        client.hears("one then two").await;
+        let size = ResizePtyRequest { id: "c1".into(), width: 93, height: 41, ..ResizePtyRequest::default() };
+        shim.task.resize_pty(quick(), &size).await.unwrap();
+        client.send(0, b"end\n").await;
+        assert_eq!(shim.wait("").await, 7);
+        let deleted = shim.delete("").await.unwrap();
+        assert_eq!((deleted.pid, deleted.exit_status), (pid, 7));
+        shim.shutdown().await;
+    }
 }
 
 #[tokio::test]

@@ -334,6 +334,17 @@ impl Attached {
         tokio::time::timeout(PATIENCE, read).await.expect("no frame came")
     }
 
+    /// Reads standard output until it has said this.
+    pub async fn hears(&mut self, text: &str) {
+        let mut all = String::new();
+        while !all.contains(text) {
+            let (kind, payload) = self.next().await.unwrap_or_else(|| panic!("it ended after {all:?}"));
+            if kind == 1 {
+                all.push_str(&String::from_utf8_lossy(&payload));
+            }
+        }
+    }
+
     /// All output of one kind until the end.
     pub async fn rest(&mut self, kind: u8) -> String {
         let mut all = Vec::new();

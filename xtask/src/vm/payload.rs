@@ -108,7 +108,7 @@ const RECIPES: &[Recipe] = &[
         folder: "shim",
         target: "life",
         under: &["unified"],
-        args: &["pause_resume_and_metrics", "running_out_of_memory_is_told", "a_checkpoint_is_taken"],
+        args: &["pause_resume_and_metrics", "running_out_of_memory_is_told", "a_checkpoint_is"],
         programs: &["containerd-shim-runtimed-v2", "runc-rs"],
     },
     Recipe {
