@@ -38,15 +38,14 @@ pub(super) async fn create(
     }
     // Holds an unpacked checkpoint until the task has taken it over.
     let mut folder = None;
-    let checkpoint = match request.checkpoint {
-        Some(image) => {
+    // As with containerd, a path in the options comes before an image.
+    let checkpoint = match (image_path(request.options.as_ref())?.as_str(), request.checkpoint) {
+        ("", None) => Checkpoint::None,
+        ("", Some(image)) => {
             let unpacked = folder.insert(restored(rooms, caller, &image).await?);
             Checkpoint::Given(unpacked.path().to_owned())
         }
-        None => match image_path(request.options.as_ref())?.as_str() {
-            "" => Checkpoint::None,
-            path => Checkpoint::Theirs(path.into()),
-        },
+        (path, _) => Checkpoint::Theirs(path.into()),
     };
     let io = Io {
         stdin: request.stdin,
