@@ -1,7 +1,7 @@
 //! `exec`: a further process in a container.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use oci::runtime::{LinuxCapabilities, Process as SpecProcess, Spec};
 
@@ -111,8 +111,11 @@ fn process(spec: &Spec, matches: &Matches) -> Result<Process> {
     let mut unknown = Vec::new();
     for name in matches.values("cap") {
         match Caps::bit(name) {
-            Ok(bit) => process.capabilities.get_or_insert_default().add(bit),
-            Err(_) => unknown.push(name),
+            // Spelled as in config.json: what runc passes over gives nobody a right here.
+            Ok(bit) if oci::capability::is_known(name) => {
+                process.capabilities.get_or_insert_default().add(bit)
+            }
+            _ => unknown.push(name),
         }
     }
     if !unknown.is_empty() {
@@ -197,25 +200,43 @@ fn user(process: &mut SpecProcess, matches: &Matches) -> Result<()> {
     Ok(())
 }
 
+/// The way from the container's cgroup to one below it; one out of it is refused.
+fn sub_cgroup(sub: &str) -> Result<PathBuf> {
+    let mut below = PathBuf::new();
+    for part in Path::new(sub).components() {
+        let inside = match part {
+            Component::Normal(name) => {
+                below.push(name);
+                true
+            }
+            Component::ParentDir => below.pop(),
+            _ => true,
+        };
+        if !inside {
+            return Err(Error::new(format!("{sub} is not a sub cgroup path")));
+        }
+    }
+    Ok(below)
+}
+
 /// The container's cgroup, or one below it for the controllers that `--cgroup` names.
 fn cgroup(container: &Container, matches: &Matches) -> Result<Box<dyn cgroup::Manager>> {
     let mut paths: BTreeMap<String, PathBuf> = container.state.cgroup_paths.clone();
     for value in matches.values("cgroup") {
-        let (controllers, sub) = match value.split_once(':') {
-            Some((controllers, sub)) => (Some(controllers), sub),
-            None => (None, value),
-        };
-        let sub = crate::root::clean(Path::new(sub));
-        let below = sub.strip_prefix("/").unwrap_or(&sub);
-        let Some(controllers) = controllers else {
-            paths.values_mut().for_each(|path| *path = path.join(below));
-            continue;
-        };
-        for controller in controllers.split(',') {
-            let known = paths.get_mut(controller);
-            let path = known
-                .ok_or_else(|| Error::new(format!("unknown controller {controller} in --cgroup {value}")))?;
-            *path = path.join(below);
+        match value.split_once(':') {
+            Some((controllers, sub)) => {
+                let below = sub_cgroup(sub)?;
+                for controller in controllers.split(',') {
+                    let unknown =
+                        || Error::new(format!("unknown controller {controller} in --cgroup {value}"));
+                    let path = paths.get_mut(controller).ok_or_else(unknown)?;
+                    *path = path.join(&below);
+                }
+            }
+            None => {
+                let below = sub_cgroup(value)?;
+                paths.values_mut().for_each(|path| *path = path.join(&below));
+            }
         }
     }
     if matches.value("cgroup").is_some()

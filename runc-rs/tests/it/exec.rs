@@ -129,12 +129,17 @@ fn failures_end_with_255() {
     assert!(said.code == 255 && said.err.contains(text) && said.err.lines().count() == 1, "{}", said.err);
     let said = bundle.verb_with(&["exec", "--frob"], &["true"]);
     assert!(said.code == 1 && said.err.contains("flag provided but not defined: -frob"), "{}", said.err);
-    let said = bundle.verb_with(&["exec", "--cap", "CAP_FLY"], &["true"]);
-    assert!(
-        said.code == 0 && said.err.contains("ignoring unknown or unavailable capabilities: [CAP_FLY]"),
-        "{}",
-        said.err
-    );
+    // A name is one as config.json spells it.
+    let flags =
+        ["exec", "--cap", "CAP_FLY", "--cap", "NET_RAW", "--cap", "cap_net_raw", "--cap", "CAP_CHOWN"];
+    let said = bundle.verb_with(&flags, &["grep", "CapBnd", "/proc/self/status"]);
+    let ignored = "ignoring unknown or unavailable capabilities: [CAP_FLY NET_RAW cap_net_raw]";
+    assert!(said.err.contains(ignored), "{}", said.err);
+    assert_eq!(said.ok(), "CapBnd:\t0000000020000421\n");
+    for out in ["../..", "sub/../..", "pids:../other"] {
+        let said = bundle.verb_with(&["exec", "--cgroup", out], &["true"]);
+        assert!(said.code == 255 && said.err.contains(" is not a sub cgroup path"), "{out}: {}", said.err);
+    }
     let said = bundle.verb_with(&["exec", "--tty", "--detach"], &["true"]);
     assert!(said.err.contains("cannot allocate tty if runc will detach without setting console socket"));
 }
