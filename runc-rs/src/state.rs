@@ -206,8 +206,13 @@ impl Container {
 
     /// Replaces state.json.
     pub fn save(&self) -> Result<()> {
+        self.write_down()?.publish()
+    }
+
+    /// Writes state.json beside the old one, which stays until it is [published](Written::publish).
+    pub fn write_down(&self) -> Result<Written> {
         let text = serde_json::to_vec(&self.state).map_err(|e| Error::new(e.to_string()))?;
-        write_whole(&self.dir, STATE_FILE, &text)
+        write_beside(&self.dir, STATE_FILE, &text)
     }
 
     /// Keeps a copy of config.json: the bundle may change or go, the container does not.
@@ -285,16 +290,34 @@ pub fn remove(dir: &Path) -> Result<()> {
     }
 }
 
+/// A file that is to take the place of another.
+#[derive(Debug)]
+pub struct Written {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl Written {
+    /// From now on it is there.
+    pub fn publish(self) -> Result<()> {
+        fs::rename(&self.temporary, &self.path).with_context(|| format!("write {}", self.path.display()))
+    }
+}
+
 fn write_whole(dir: &Path, name: &str, text: &[u8]) -> Result<()> {
+    write_beside(dir, name, text)?.publish()
+}
+
+fn write_beside(dir: &Path, name: &str, text: &[u8]) -> Result<Written> {
     let temporary = dir.join(format!(".{name}.{}", std::process::id()));
     let path = dir.join(name);
     let write = || -> io::Result<()> {
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(text)?;
-        fs::rename(&temporary, &path)
+        file.write_all(text)
     };
-    write().with_context(|| format!("write {}", path.display()))
+    write().with_context(|| format!("write {}", path.display()))?;
+    Ok(Written { temporary, path })
 }
 
 #[cfg(test)]

@@ -67,7 +67,9 @@ impl Prepared {
         let file = Arc::new(executor::protected(&binary)?);
         let reaper = Reaper::default();
         let runc = Runc::new(&binary).file(file.clone()).spawner(Arc::new(reaper.clone()));
-        let process = Ready::start(&runc).ok()?;
+        // The daemon's address.
+        let whom = std::env::var_os("GRPC_ADDRESS").unwrap_or_default();
+        let process = Ready::start(&runc, &whom).ok()?;
         Some(Prepared { reaper, executor: Executor { file, process, binary, found } })
     }
 

@@ -1,5 +1,6 @@
 //! An executor that was started before it was known for what: only this project's own can wait so.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -24,13 +25,13 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Starts one; see [`Runc::file`] and [`Runc::spawner`], other options are told later.
+    /// Starts one, for `whom` it waits is shown in a list of processes; see [`Runc::file`] and [`Runc::spawner`], other options are told later.
     ///
     /// # Errors
     /// Whatever fork and exec say.
-    pub fn start(runc: &Runc) -> io::Result<Ready> {
+    pub fn start(runc: &Runc, whom: &OsStr) -> io::Result<Ready> {
         let mut command = runc.program();
-        let standby = Standby::prepare(&mut command, ROOM)?;
+        let standby = Standby::prepare(&mut command, whom, ROOM)?;
         // So that all of it can be ended.
         command.process_group(0);
         let running = runc.start_process(command)?;

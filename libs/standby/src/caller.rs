@@ -1,6 +1,6 @@
 //! The end of who starts the program.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -56,42 +56,36 @@ impl std::error::Error for Refused {}
 
 impl Standby {
     /// Makes `command`, which has no arguments yet, stand by when it is started, with room for so many bytes of arguments, each with the zero
-    /// byte at its end.
+    /// byte at its end. Until then a list of processes shows `whom` it stands by for.
     ///
     /// # Errors
     /// There are no descriptors left.
-    pub fn prepare(command: &mut Command, room: usize) -> io::Result<Standby> {
+    pub fn prepare(command: &mut Command, whom: &OsStr, room: usize) -> io::Result<Standby> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        // Blank in a list of processes.
-        command.arg(WORD).arg(" ".repeat(room.saturating_sub(WORD.len() + 2)));
+        let mut shown = whom.to_owned();
+        shown.push(" ".repeat(room.saturating_sub(WORD.len() + whom.len() + 2)));
+        command.arg(WORD).arg(shown);
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Standby { socket: ours, room })
     }
 
-    /// Starts `spawn` as one of no importance, if this process may give it its own later (see [`Standby::hurry`]): what is not needed yet shall
-    /// not be in the way of what is.
-    pub fn at_leisure<T>(spawn: impl FnOnce() -> T) -> T {
-        let own = own_nice().filter(|_| may_hurry());
-        // The kernel has it for each thread, and a new process has that of the thread which made it.
-        let lowered = own.filter(|_| rustix::process::setpriority_process(None, LEAST).is_ok());
-        let done = spawn();
-        if let Some(own) = lowered {
-            // It was allowed a moment ago, and may be missed by this thread alone.
-            let _ = rustix::process::setpriority_process(None, own);
+    /// Takes its importance from a program that was started, if this process may give it back (see [`Standby::hurry`]): what is not needed
+    /// yet shall not be in the way of what is.
+    pub fn at_leisure(pid: u32) {
+        if may_hurry() {
+            // It has ended, or goes on as it is.
+            let _ = rustix::process::setpriority_process(process(pid), LEAST);
         }
-        done
     }
 
-    /// Gives a program that was started [at leisure](Standby::at_leisure) the importance of this process.
+    /// Gives a program that is [at leisure](Standby::at_leisure) the importance of this process.
     ///
     /// # Errors
     /// Those of setpriority(2).
     pub fn hurry(pid: u32) -> io::Result<()> {
         let Some(own) = own_nice().filter(|_| may_hurry()) else { return Ok(()) };
-        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::setpriority_process(pid, own)?;
-        Ok(())
+        Ok(rustix::process::setpriority_process(process(pid), own)?)
     }
 
     /// Says that its surroundings are as they shall be, limits and the like: what it starts from now on inherits the right ones.
@@ -126,6 +120,10 @@ impl Standby {
 
 /// The highest nice value.
 const LEAST: i32 = 19;
+
+fn process(pid: u32) -> Option<rustix::process::Pid> {
+    i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw)
+}
 
 fn own_nice() -> Option<i32> {
     rustix::process::getpriority_process(None).ok()

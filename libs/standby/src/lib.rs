@@ -7,7 +7,7 @@
 //!
 //! ```ignore
 //! // who starts it
-//! let standby = Standby::prepare(&mut command, ROOM)?;
+//! let standby = Standby::prepare(&mut command, whom, ROOM)?;
 //! let child = command.spawn()?;
 //! standby.go_ahead()?;                                  // its limits are set: it may start others
 //! standby.call(&Call::of(&later, folder, descriptors))?;

@@ -1,5 +1,7 @@
 //! A program that stands by, and is called: this one, started a second time.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs::File;
 use std::io::{Read, Write, pipe};
 use std::os::fd::AsFd;
@@ -45,7 +47,7 @@ fn program(waiting: Waiting) -> ExitCode {
 
 fn start(room: usize) -> (Standby, Child) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let standby = Standby::prepare(&mut command, room).unwrap();
+    let standby = Standby::prepare(&mut command, "the test".as_ref(), room).unwrap();
     let child = command.env("STANDBY_REMOVED", "1").spawn().unwrap();
     (standby, child)
 }

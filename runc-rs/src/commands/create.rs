@@ -6,7 +6,7 @@ use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Context, Result};
 use crate::stage::create::{self, Request};
 use crate::stage::parent;
-use crate::stage::root_ready::RootReady;
+use crate::stage::root_ready::{Caller, RootReady};
 
 /// The flags that `create` and `run` share.
 pub const BUNDLE: Flag = Flag::value(
@@ -59,7 +59,7 @@ pub const PRESERVE_FDS: Flag = Flag::number(
 /// See [`BUNDLE`]. Not runc's.
 pub const AWAIT_ROOT: Flag = Flag::number(
     "await-root",
-    "number of an inherited pipe on which one byte says that the caller has mounted the root file system",
+    "number of an inherited pipe on which one byte says that the caller has mounted the root file system; or of a socket, which is told in turn when the container is made",
 );
 
 /// The verb.
@@ -114,5 +114,7 @@ pub fn request(matches: &Matches) -> Result<Request<'_>> {
 fn run(global: &Global, matches: &Matches) -> Result<i32> {
     let _whole = marks::step("runc-rs.create.whole")?;
     let done = request(matches).and_then(|request| create::create(global, request));
-    done.context("runc create failed").map(|_| 0)
+    let created = done.context("runc create failed")?;
+    created.caller.into_iter().for_each(Caller::tell);
+    Ok(0)
 }

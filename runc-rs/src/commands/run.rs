@@ -9,6 +9,7 @@ use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Context, Result};
 use crate::stage::create::{self, Created, Request};
 use crate::stage::foreground::Foreground;
+use crate::stage::root_ready::Caller;
 
 /// The verb.
 pub const VERB: Verb = Verb {
@@ -48,6 +49,7 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
             if let Some(notify) = &created.notify {
                 notify.relay(created.container.state.init_process_pid)?;
             }
+            created.caller.into_iter().for_each(Caller::tell);
             return Ok(0);
         }
         let foreground = Foreground::new(!matches.flag("no-subreaper"))?;
@@ -58,9 +60,10 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
 }
 
 fn stay(mut foreground: Foreground, created: Created, keep: bool) -> Result<i32> {
-    let Created { container, spec, master, notify } = created;
+    let Created { container, spec, master, notify, caller } = created;
     foreground.hear(notify);
     let started = create::started(&container, &spec);
+    caller.into_iter().for_each(Caller::tell);
     let waited = match master {
         Some(master) => foreground.attach(master),
         None => Ok(()),

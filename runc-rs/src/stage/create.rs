@@ -19,7 +19,7 @@ use super::net_devices;
 use super::notify::{self, Notify};
 use super::parent::{self, Answers};
 use super::record;
-use super::root_ready::RootReady;
+use super::root_ready::{Caller, RootReady};
 use super::spawn::{Birth, Born, spawn};
 use super::trees;
 use crate::cgroup;
@@ -30,7 +30,7 @@ use crate::plan::{self, Choices, Plan};
 use crate::procfs::Procfs;
 use crate::resctrl;
 use crate::spec;
-use crate::state::{self, Container};
+use crate::state::{self, Container, Written};
 use crate::steps::hooks;
 use crate::steps::{Context, InitHooks};
 
@@ -73,6 +73,8 @@ pub struct Created {
     pub master: Option<OwnedFd>,
     /// Where the program says that it is ready, if it has been started.
     pub notify: Option<Notify>,
+    /// Who waits to be told that the command is done, if somebody does.
+    pub caller: Option<Caller>,
 }
 
 /// Creates a container. On failure nothing of it is left.
@@ -119,11 +121,13 @@ pub fn create(global: &Global, mut request: Request<'_>) -> Result<Created> {
         hooks_due: false,
         notify: None,
         root_ready,
+        caller: None,
+        record: None,
     };
     match creation.go(&loaded.text) {
         Ok(master) => {
-            let Creation { container, notify, .. } = creation;
-            Ok(Created { container, spec: loaded.spec, master, notify })
+            let Creation { container, notify, caller, .. } = creation;
+            Ok(Created { container, spec: loaded.spec, master, notify, caller })
         }
         Err(e) => {
             let e = creation.cause(e);
@@ -150,6 +154,9 @@ struct Creation<'a> {
     hooks_due: bool,
     notify: Option<Notify>,
     root_ready: Option<RootReady>,
+    caller: Option<Caller>,
+    /// What the record will be once init is set up, written beforehand.
+    record: Option<Written>,
 }
 
 impl Creation<'_> {
@@ -172,7 +179,7 @@ impl Creation<'_> {
         step.next("runc-rs.create.spawn")?;
         let (ours, theirs) = fds::console(self.plan.process.terminal, self.request.console_socket)?;
         // The new process takes a copy of all mounts along.
-        self.root_ready.take().map_or(Ok(()), RootReady::wait)?;
+        self.caller = self.root_ready.take().map(RootReady::wait).transpose()?;
         let born = self.spawn(gate, theirs)?;
         self.pid = born.pid;
         step.next("runc-rs.create.prepare")?;
@@ -181,6 +188,11 @@ impl Creation<'_> {
         channel.send(&super::channel::Message::Go)?;
         if let (Some(slot), Some(seccomp)) = (self.filter, seccomp_of(self.spec)) {
             slot.fill(seccomp, self.container.dir.parent().unwrap_or(&self.container.dir))?;
+        }
+        // Init mounts meanwhile. A terminal's streams are not what they will be yet.
+        if !self.plan.process.terminal {
+            record::started(&mut self.container.state, self.pid);
+            self.record = Some(self.container.write_down()?);
         }
         step.next("runc-rs.create.serve")?;
         parent::serve(&channel, self)?;
@@ -354,8 +366,13 @@ impl Answers for Creation<'_> {
     fn ready(&mut self) -> Result<()> {
         let mut step = marks::step("runc-rs.create.record")?;
         parent::set_rlimits(self.pid, &self.plan.process.rlimits)?;
-        record::started(&mut self.container.state, self.pid);
-        self.container.save()?;
+        match self.record.take() {
+            Some(record) => record.publish()?,
+            None => {
+                record::started(&mut self.container.state, self.pid);
+                self.container.save()?;
+            }
+        }
         if let Some(path) = self.request.pidfd_socket {
             fds::send_pidfd(path, "standard", self.pid)?;
         }

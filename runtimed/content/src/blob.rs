@@ -56,7 +56,7 @@ impl Blob {
             ));
         }
         let length = usize::try_from(self.size - offset).unwrap_or(usize::MAX).min(length);
-        if let Some(bytes) = self.from_memory(offset, length) {
+        if let Some(bytes) = self.short(offset, length) {
             return Ok(bytes);
         }
         let file = self.file.clone();
@@ -71,7 +71,7 @@ impl Blob {
     }
 
     /// A short piece that the kernel has in memory, which is not worth another thread: manifests and configurations are read again and again.
-    fn from_memory(&self, offset: u64, length: usize) -> Option<Bytes> {
+    fn short(&self, offset: u64, length: usize) -> Option<Bytes> {
         if length > SHORT {
             return None;
         }

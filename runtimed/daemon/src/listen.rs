@@ -3,10 +3,16 @@
 use std::fs::Permissions;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use errors::{Context, Error, Kind, Result, WithKind};
 use nix::unistd::{Gid, Uid};
 use tokio::net::UnixListener;
+
+/// A child that a killed daemon had forked holds the socket until it executes its program: it answers nobody, but only what lasts is another
+/// daemon.
+const PATIENCE: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(5);
 
 /// Makes the socket at `path` anew: a socket that an earlier daemon left is replaced, one that somebody answers on is not,
 /// and neither is anything that is no socket.
@@ -31,8 +37,13 @@ async fn clear(path: &Path) -> Result<()> {
         }
         Ok(_) => {}
     }
-    if tokio::net::UnixStream::connect(path).await.is_ok() {
-        return Err(Error::already_exists(format!("another daemon answers on {}", path.display())));
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while tokio::net::UnixStream::connect(path).await.is_ok() {
+        if tokio::time::Instant::now() > deadline {
+            return Err(Error::already_exists(format!("another daemon answers on {}", path.display())));
+        }
+        // Nobody is told when a child becomes another program.
+        tokio::time::sleep(RETRY).await;
     }
     std::fs::remove_file(path).context(|| format!("remove the old socket {}", path.display()))
 }

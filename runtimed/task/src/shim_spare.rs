@@ -93,7 +93,6 @@ impl Spares {
             shim_end::kill(Some(&held)).await;
         }
     }
-
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -106,13 +105,15 @@ impl Spare {
         let Some(program) = shim_start::file_id(binary) else { return Ok(None) };
         let mut command = shim_start::program(config, binary);
         let room = WORDS + config.address.as_os_str().len() + config.binary.as_os_str().len();
-        let standby = Standby::prepare(command.as_std_mut(), room).context(named)?;
+        let standby =
+            Standby::prepare(command.as_std_mut(), config.address.as_os_str(), room).context(named)?;
         // Where nothing is held up by it.
-        let child = Standby::at_leisure(|| command.current_dir("/").spawn()).context(named)?;
+        let child = command.current_dir("/").spawn().context(named)?;
         // Not reaped before the child is let go: the pid is its own.
         let Some((pid, held)) = child.id().and_then(|pid| Some((pid, Held::open(pid)?))) else {
             return Ok(None);
         };
+        Standby::at_leisure(pid);
         yield_first(pid);
         files::give_back(pid);
         standby.go_ahead().context(named)?;

@@ -175,7 +175,7 @@ impl Service {
         }
         let terminal = init.stdio.terminal.then(|| Terminal::new(bundle)).transpose()?;
         let watch = self.reaper.watch();
-        let (await_root, tell) = root.to_be_told()?;
+        let (await_root, told) = root.to_be_told()?;
         let create = CreateOptions {
             pid_file: Some(bundle.init_pid()),
             console_socket: terminal.as_ref().map(|terminal| terminal.socket.path().to_owned()),
@@ -186,14 +186,23 @@ impl Service {
             ready,
         };
         step.next("shim.create.executor")?;
-        let creating = async {
+        let calling = async {
             match start {
                 true => runc.run_detached(id, bundle.path(), create).await,
                 false => runc.create(id, bundle.path(), create).await,
             }
         };
+        // Our own executor says when it is done, before the kernel has taken it apart.
+        let creating = async {
+            let Some(told) = &told else { return calling.await };
+            tokio::select! {
+                biased;
+                ended = calling => ended,
+                () = told.done() => Ok(()),
+            }
+        };
         let (done, mounted) =
-            beside(creating, || tell.map_or(Ok(()), |tell| root.mount_and_tell(tell))).await;
+            beside(creating, || told.as_ref().map_or(Ok(()), |told| root.mount_and_tell(&told.say))).await;
         // Without its root, the executor has taken everything back by itself.
         mounted?;
         if let Err(error) = done {

@@ -1,8 +1,11 @@
 //! The root of a container that is being made: mounted before the executor is called, or while it makes itself ready.
 
 use std::fs::DirBuilder;
+use std::io::Write;
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use errors::{Context, Kind, Result, WithKind};
@@ -43,29 +46,60 @@ impl<'a> Root<'a> {
     }
 
     /// What an executor waits on for the root, and the other end of it; nothing where the root is there.
-    pub(super) fn to_be_told(&self) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    pub(super) fn to_be_told(&self) -> Result<(Option<OwnedFd>, Option<Told>)> {
         if self.mounted.is_some() {
             return Ok((None, None));
         }
+        let named = || "make a socket for the executor";
+        let (ours, theirs) = UnixStream::pair().context(named)?;
+        ours.set_nonblocking(true).context(named)?;
         // Nobody else is started before the executor is, which has to inherit this end alone.
-        let (reader, writer) =
-            rustix::pipe::pipe().kind(Kind::Internal, || "make a pipe for the executor")?;
-        rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::CLOEXEC)
-            .kind(Kind::Internal, || "make a pipe for the executor")?;
-        Ok((Some(reader), Some(writer)))
+        rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty()).kind(Kind::Internal, named)?;
+        let listen = ours.try_clone().context(named)?;
+        let listen = tokio::net::UnixStream::from_std(listen).context(named)?;
+        Ok((Some(theirs.into()), Some(Told { say: ours, listen })))
     }
 
-    /// Says so to whoever waits; the end of the pipe without a word says that it failed.
-    pub(super) fn mount_and_tell(&mut self, tell: OwnedFd) -> Result<()> {
-        self.mount()?;
-        // An executor that has ended says itself why.
-        let _ = rustix::io::write(tell, b"1");
-        Ok(())
+    /// Says so to whoever waits; the end of the socket without a word says that it failed.
+    pub(super) fn mount_and_tell(&mut self, say: &UnixStream) -> Result<()> {
+        let mounted = self.mount();
+        match mounted {
+            // An executor that has ended says itself why.
+            Ok(()) => drop((&*say).write(b"1")),
+            Err(_) => drop(say.shutdown(Shutdown::Write)),
+        }
+        mounted
     }
 
     /// It stays.
     pub(super) fn keep(self) {
         self.mounted.into_iter().for_each(Mounted::keep);
+    }
+}
+
+/// This end of the socket that our own executor has as well.
+pub(super) struct Told {
+    /// On which it is told that the root is mounted.
+    pub(super) say: UnixStream,
+    listen: tokio::net::UnixStream,
+}
+
+impl Told {
+    /// Resolves when the executor says that it is done. It need not: its end says so, too.
+    pub(super) async fn done(&self) {
+        let mut word = [0];
+        loop {
+            if self.listen.readable().await.is_err() {
+                break;
+            }
+            match self.listen.try_read(&mut word) {
+                Ok(1) => return,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                // It has ended, and did not say so.
+                Ok(_) | Err(_) => break,
+            }
+        }
+        std::future::pending().await
     }
 }
 

@@ -18,6 +18,15 @@ pub fn scene() -> Result<Scene> {
     Ok(scene)
 }
 
+/// The same, and no program stands by for the next container: for tests that count what is open.
+pub fn scene_without_standby() -> Result<Scene> {
+    let mut scene = Scene::with_programs(&harness::programs::folder()?)?;
+    scene.configure("[runtime]\nstandby = false\n");
+    scene.start_daemon()?;
+    load(&scene)?;
+    Ok(scene)
+}
+
 /// Loads the small image as `busybox`.
 pub fn load(scene: &Scene) -> Result<()> {
     let scratch = scene.root().join("scratch");

@@ -46,6 +46,7 @@ pub fn shims(scene: &Scene) -> Result<Vec<u32>> {
         let line = String::from_utf8_lossy(&line);
         if line.split('\0').next().is_some_and(|program| program.contains("containerd-shim"))
             && line.contains(&root)
+            && !line.contains("\0--stand-by\0")
         {
             pids.push(pid);
         }

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::{Use, scene, until};
+use e2e::{Use, scene, scene_without_standby, until};
 use harness::Scene;
 use harness::hostile::{Asked, Entry, How, Image, Registry, Reply};
 
@@ -80,7 +80,7 @@ fn a_signal_passes_input_that_nobody_reads() -> Result<()> {
 
 #[test]
 fn an_attached_client_with_input_that_nobody_reads_can_be_killed() -> Result<()> {
-    let scene = scene()?;
+    let scene = scene_without_standby()?;
     scene.ok(&["run", "-d", "-i", "--name", "box", "busybox", "sleep", "1000"])?;
     let before = descriptors(&scene)?;
     let mut client = piped(&scene, &["attach", "box"])?;
@@ -102,7 +102,7 @@ fn descriptors(scene: &Scene) -> Result<usize> {
 
 #[test]
 fn clients_that_vanish_leave_nothing_behind() -> Result<()> {
-    let scene = scene()?;
+    let scene = scene_without_standby()?;
     let script = "n=0; while :; do echo line $n; n=$((n+1)); sleep 0.01; done";
     scene.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script])?;
     scene.ok(&["run", "-d", "-i", "--name", "quiet", "busybox", "sleep", "1000"])?;

@@ -21,7 +21,7 @@ pub use traces::{Traces, of_scene as left_by};
 /// What is on the machine for one scene: mounts below its root, processes that name it, cgroups of its namespace; but for its daemon.
 pub fn traces_of(scene: &Scene) -> anyhow::Result<Vec<String>> {
     let mut found = traces::of_scene(scene.root(), scene.namespace())?;
-    found.retain(|trace| !trace.contains("/runtimed --config "));
+    found.retain(|trace| !trace.contains("/runtimed --config ") && !trace.contains(" --stand-by "));
     Ok(found)
 }
 
