@@ -99,6 +99,7 @@ const RECIPES: &[Recipe] = &[
             "the_cgroups_mounted",
             "detached_with",
             "not_in_what_is_paused",
+            "memory::",
         ],
         programs: &["runc-rs"],
     },
