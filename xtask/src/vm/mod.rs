@@ -10,6 +10,7 @@ mod machine;
 mod payload;
 mod report;
 
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -47,6 +48,7 @@ pub fn vm_test(only: &[String]) -> Result<()> {
     let target = build::target_folder(&crate::root::root());
     let folder = target.join("vm");
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let _turn = turn(&folder)?;
     let parts = parts(&folder, only)?;
     let mut failed = Vec::new();
     for hierarchy in [machine::Hierarchy::Unified, machine::Hierarchy::Legacy] {
@@ -59,6 +61,17 @@ pub fn vm_test(only: &[String]) -> Result<()> {
     }
     anyhow::ensure!(failed.is_empty(), "{}", failed.join("\n"));
     Ok(())
+}
+
+/// Waits until no other run uses the folder: two would take each other's disks away.
+fn turn(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    if file.try_lock().is_err() {
+        println!("Waiting for another vm-test");
+        file.lock().with_context(|| format!("lock {}", path.display()))?;
+    }
+    Ok(file)
 }
 
 fn parts(folder: &Path, only: &[String]) -> Result<Parts> {
