@@ -138,6 +138,10 @@ fn mount(m: &SpecMount, bundle: &Path) -> Result<Mount> {
     let fstype = m.typ().clone().unwrap_or_default();
     let source = source(m, &options, &fstype, bundle)?;
     check_proc(&destination, &source)?;
+    if destination == Path::new("/") && !matches!(source, Source::Remount) {
+        // It would cover the root, and be out of sight of all that stand in it already.
+        return Err(Error::new(format!("mount destination {:?} is the root itself", m.destination())));
+    }
     let id_maps = id_maps(m, &options, &source, &destination)?;
     let tmpfs = matches!(&source, Source::Filesystem { fstype, .. } if fstype == "tmpfs");
     let late_readonly = options.attr.set & sys::mount::RDONLY != 0

@@ -112,6 +112,17 @@ impl Process {
     }
 }
 
+/// The kernel takes the highest number for "leave it as it is", which is root (setresuid(2)).
+fn check_ids(process: &SpecProcess) -> Result<()> {
+    let user = process.user();
+    let others = user.additional_gids().as_deref().unwrap_or_default();
+    let mut ids = [user.uid(), user.gid()].into_iter().chain(others.iter().copied());
+    match ids.all(|id| i32::try_from(id).is_ok()) {
+        true => Ok(()),
+        false => Err(Error::new("unable to setup user: uids and gids must be in range 0-2147483647")),
+    }
+}
+
 fn check(process: &SpecProcess, args: &[String]) -> Result<()> {
     if args.is_empty() {
         return Err(Error::new("args must not be empty"));
@@ -122,6 +133,7 @@ fn check(process: &SpecProcess, args: &[String]) -> Result<()> {
     if !process.cwd().is_absolute() {
         return Err(Error::new("Cwd must be an absolute path"));
     }
+    check_ids(process)?;
     let env = process.env().as_deref().unwrap_or_default();
     for text in args.iter().chain(env) {
         if text.contains('\0') {
@@ -314,6 +326,18 @@ mod tests {
         assert_eq!(text(r#"{"cwd":""}"#), "Cwd property must not be empty");
         assert_eq!(text(r#"{"cwd":"tmp"}"#), "Cwd must be an absolute path");
         assert!(text(r#"{"env":["novalue"]}"#).contains("novalue"));
+        for user in [
+            r#"{"uid":4294967295,"gid":0}"#,
+            r#"{"uid":0,"gid":4294967295}"#,
+            r#"{"uid":2147483648,"gid":0}"#,
+        ] {
+            assert!(
+                text(&format!(r#"{{"user":{user}}}"#))
+                    .ends_with("uids and gids must be in range 0-2147483647")
+            );
+        }
+        assert!(text(r#"{"user":{"uid":1,"gid":1,"additionalGids":[4294967295]}}"#).contains("in range"));
+        process(r#"{"user":{"uid":2147483647,"gid":2147483647}}"#).unwrap();
         assert!(text(r#"{"oomScoreAdj":2000}"#).contains("2000"));
         assert!(text(r#"{"scheduler":{"policy":"SCHED_OTHER","nice":40}}"#).contains("40"));
         assert!(

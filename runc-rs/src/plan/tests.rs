@@ -136,6 +136,10 @@ fn refusals() {
     assert!(refused(|c| push(c, json!({"type": "user"}))).contains("no user and/or group mappings"));
     assert!(refused(|c| push(c, json!({"type": "user", "path": "x"}))).contains("not absolute"));
     assert_eq!(refused(|c| c["process"] = Value::Null), "process property must not be empty");
+    for root in ["/", "", "..", "/mnt/.."] {
+        let text = refused(|c| c["mounts"][1]["destination"] = json!(root));
+        assert!(text.ends_with("is the root itself"), "{text}");
+    }
     assert!(refused(|c| c["linux"]["rootfsPropagation"] = json!("odd")).contains("odd"));
     assert!(refused(|c| c["linux"]["sysctl"] = json!({"kernel.panic": "1"})).contains("kernel.panic"));
     let text = refused(|c| c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 1, "size": 1}]));

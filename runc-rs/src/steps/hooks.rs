@@ -72,8 +72,8 @@ fn run(hook: &Hook, state: &str) -> Result<()> {
         return Err(Error::new(format!("hook path {} is not absolute", hook.path().display())));
     }
     let mut child = spawn(hook)?;
-    let timeout =
-        hook.timeout().and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0).map(Duration::from_secs);
+    // None means no limit, and nought or less none of the time.
+    let timeout = hook.timeout().map(|s| Duration::from_secs(u64::try_from(s).unwrap_or(0)));
     let mut talk = Talk::new(&mut child, state)?;
     if !talk.hold(timeout.map(|t| Instant::now() + t))? {
         let _ = child.kill();
@@ -242,6 +242,9 @@ mod tests {
         let slow = hook(serde_json::json!({"path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1}));
         let e = run_all("poststart", &[slow], "{}").unwrap_err().to_string();
         assert!(e.ends_with("hook ran past specified timeout of 1.0s"), "{e}");
+        let none = hook(serde_json::json!({"path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 0}));
+        let e = run_all("poststart", &[none], "{}").unwrap_err().to_string();
+        assert!(e.ends_with("hook ran past specified timeout of 0.0s"), "{e}");
     }
 
     #[test]

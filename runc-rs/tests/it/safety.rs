@@ -305,13 +305,38 @@ fn added_capabilities_are_not_inheritable() {
     assert!(said.contains("CapEff:\t0000000020001420"), "{said}");
 }
 
-/// CVE-2026-30892: a user that cannot be read is not root.
+/// CVE-2026-30892: a user that cannot be read is not root; nor is the one whose number means "as it is" to setresuid(2).
 #[test]
 fn users_are_read_whole() {
     let bundle = Bundle::new(&["sleep", "1000"]).started();
-    for user in ["1000x", "x", "-1", "4294967296", "0x10", "1000:x", "1000:-5", ":5", " 5", "5:6:7"] {
+    for user in [
+        "1000x",
+        "x",
+        "-1",
+        "4294967296",
+        "0x10",
+        "1000:x",
+        "1000:-5",
+        ":5",
+        " 5",
+        "5:6:7",
+        "4294967295",
+        "0:4294967295",
+    ] {
         let said = bundle.verb_with(&["exec", "--user", user], &["id", "-u"]);
         assert_eq!((said.code, said.out.as_str()), (255, ""), "{user}: {}", said.err);
+    }
+}
+
+/// The same for the container's own process.
+#[test]
+fn no_number_of_a_user_leaves_root_as_it_is() {
+    for name in ["uid", "gid"] {
+        let mut bundle = Bundle::new(&["id"]);
+        bundle.config["process"]["user"][name] = json!(u32::MAX);
+        let said = bundle.run();
+        assert_eq!((said.code, said.out.as_str()), (1, ""));
+        assert!(said.err.contains("uids and gids must be in range 0-2147483647"), "{}", said.err);
     }
 }
 
