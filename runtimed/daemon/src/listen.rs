@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use errors::{Context, Error, Kind, Result, WithKind};
 use nix::unistd::{Gid, Uid};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
-/// A child that a killed daemon had forked holds the socket until it executes its program: it answers nobody, but only what lasts is another
-/// daemon.
+/// How long a daemon that is ending may take to let go of its socket.
 const PATIENCE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -38,14 +37,30 @@ async fn clear(path: &Path) -> Result<()> {
         Ok(_) => {}
     }
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    while tokio::net::UnixStream::connect(path).await.is_ok() {
+    while let Ok(stream) = UnixStream::connect(path).await {
+        if !lives(&stream) {
+            break;
+        }
         if tokio::time::Instant::now() > deadline {
             return Err(Error::already_exists(format!("another daemon answers on {}", path.display())));
         }
-        // Nobody is told when a child becomes another program.
+        // Nobody is told when a socket is let go.
         tokio::time::sleep(RETRY).await;
     }
     std::fs::remove_file(path).context(|| format!("remove the old socket {}", path.display()))
+}
+
+/// Is there still who listens? A child that a killed daemon had forked holds its socket until it executes its program, which takes as long as the
+/// machine has other things to do; but it is the one who called listen(2) that the kernel names (unix(7), SO_PEERCRED).
+fn lives(stream: &UnixStream) -> bool {
+    let Some(pid) = stream.peer_cred().ok().and_then(|peer| peer.pid()).filter(|pid| *pid > 0) else {
+        // Of another pid namespace.
+        return true;
+    };
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // The state comes after the name, which may have any characters (proc_pid_stat(5)).
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, Some('Z' | 'X'))
 }
 
 /// The socket on which shims report events.
@@ -53,4 +68,35 @@ pub fn ttrpc_path(address: &Path) -> PathBuf {
     let mut path = address.as_os_str().to_owned();
     path.push(".ttrpc");
     path.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_is_left_to_who_lives_and_taken_from_who_is_dead() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let own = bind(&path, 0, 0).await.unwrap();
+        let refused = bind(&path, 0, 0).await.unwrap_err();
+        assert!(refused.to_string().contains("another daemon answers on"), "{refused}");
+        drop(own);
+        std::fs::remove_file(&path).unwrap();
+        // It listens, is killed, and leaves a child that holds the socket.
+        let script = "use Socket; $| = 1; socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, sockaddr_un($ARGV[0])); listen(S, 5); \
+            if (!fork()) { print \"$$\\n\" } sleep 1000";
+        let mut dead = Command::new("perl");
+        let mut dead = dead.args(["-e", script]).arg(&path).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut child, mut said) = (String::new(), std::io::BufReader::new(dead.stdout.take().unwrap()));
+        std::io::BufRead::read_line(&mut said, &mut child).unwrap();
+        dead.kill().unwrap();
+        let taken = bind(&path, 0, 0).await;
+        dead.wait().unwrap();
+        let child = nix::unistd::Pid::from_raw(child.trim().parse().unwrap());
+        nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL).unwrap();
+        taken.unwrap();
+    }
 }

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::listen::ttrpc_path;
 
 /// How long a lock that is held may still be let go, and how often to look: flock(2) tells nobody.
-const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// A daemon's rooms and flows, and the lock on its root folder.
