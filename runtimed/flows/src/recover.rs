@@ -1,7 +1,7 @@
 //! The daemon's start: every container that runs is followed again, every end that was missed is noted, and what was half made goes.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use errors::{Context, Result};
@@ -104,7 +104,7 @@ impl Flows {
     }
 
     /// Processes that were run in a container by exec: whoever fed and read them went with the earlier daemon. Each goes on with its stdin
-    /// ended, and is cleared away when it ends, or at once when it has.
+    /// ended, and is cleared away when it ends, or at once when it has, or was never started.
     async fn take_up_execs(&self, namespace: &Namespace, id: &ContainerId) {
         let state = self.container_state(namespace, id);
         let left = match folders(&state) {
@@ -117,8 +117,29 @@ impl Flows {
             let Ok(exec_id) = ContainerId::parse(&name) else { continue };
             // One that has ended, or was never started, has no stdin to end.
             let _ = self.rooms().tasks.close_io(namespace, id, exec_id.as_str()).await;
-            let (told, _) = tokio::sync::oneshot::channel();
-            self.clone().follow_exec(namespace.clone(), id.clone(), exec_id, state.join(&name), told);
+            let (flows, namespace, id) = (self.clone(), namespace.clone(), id.clone());
+            tokio::spawn(flows.take_up_exec(namespace, id, exec_id, state.join(&name)));
+        }
+    }
+
+    /// One that was only about to be started would be waited for without end. One that runs refuses, and is waited for.
+    async fn take_up_exec(
+        self,
+        namespace: Namespace,
+        id: ContainerId,
+        exec_id: ContainerId,
+        folder: PathBuf,
+    ) {
+        match self.rooms().tasks.delete_process(&namespace, &id, exec_id.as_str()).await {
+            Err(error) if !error.is_not_found() => {
+                let (told, _) = tokio::sync::oneshot::channel();
+                self.follow_exec(namespace, id, exec_id, folder, told);
+            }
+            _ => {
+                if let Err(error) = remove_folder(&folder) {
+                    tracing::warn!(container = %id, error = %error.chain(), "fifos of an exec stay");
+                }
+            }
         }
     }
 

@@ -120,6 +120,33 @@ fn execs_of_an_earlier_daemon_are_cleared_away() -> Result<()> {
     scene.finish()
 }
 
+/// The daemon dies when the shim knows of an exec, and before that is started: nobody will ever start it, nor wait for it.
+#[test]
+fn an_exec_that_was_never_started_is_cleared_away() -> Result<()> {
+    let mut scene = Scene::with_programs(&harness::programs::folder()?)?;
+    let faults = Faults::new()?;
+    scene.set_environment(faults::VARIABLE, faults.folder());
+    scene.start_daemon()?;
+    e2e::load(&scene)?;
+    scene.ok(&["run", "-d", "--name", "ticker", "busybox", "sleep", "1000"])?;
+    scene.ok(&["exec", "ticker", "true"])?;
+    let [shim] = e2e::shims(&scene)?[..] else { anyhow::bail!("there is one shim") };
+    let before = e2e::Use::of(shim)?.descriptors;
+    faults.arm_line("flows.exec.start kill")?;
+    ensure!(scene.rctl(&["exec", "ticker", "true"])?.code != 0);
+    let began = std::time::Instant::now();
+    while scene.daemon_ended()?.is_none() {
+        ensure!(began.elapsed() < Duration::from_secs(30), "the daemon lives\n{}", scene.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    ensure!(e2e::Use::of(shim)?.descriptors > before, "the shim has no streams for it");
+    scene.start_daemon()?;
+    // Connections come and go; the streams of an exec are eight descriptors.
+    e2e::until("an end of its streams", &scene, || Ok(e2e::Use::of(shim)?.descriptors <= before + 2))?;
+    scene.ok(&["rm", "--force", "ticker"])?;
+    scene.finish()
+}
+
 #[test]
 fn an_end_that_came_before_its_start_was_noted_stays_noted() -> Result<()> {
     let mut scene = scene()?;
