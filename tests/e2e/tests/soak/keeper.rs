@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::Use;
@@ -16,6 +16,9 @@ use crate::world::World;
 pub const NAME: &str = "keeper";
 /// It says what it is told.
 const PROGRAM: &str = "echo ready; while read line; do echo \"said $line\"; done";
+
+/// How long it is left alone.
+const REST: Duration = Duration::from_secs(2);
 
 /// Who uses it.
 pub struct Keeper<'a> {
@@ -36,9 +39,17 @@ impl<'a> Keeper<'a> {
         Ok(Keeper { world, dice, pid: pid(world)?, shim, done: 0 })
     }
 
-    /// What its shim has.
-    pub fn shim(&self) -> Result<Use> {
-        Use::of(u32::try_from(self.shim)?)
+    /// What its shim has once what clients have left in it has ended.
+    pub fn rested(&self) -> Result<Use> {
+        let look = || Use::of(u32::try_from(self.shim)?);
+        let mut used = look()?;
+        let begun = Instant::now();
+        while begun.elapsed() < REST {
+            std::thread::sleep(Duration::from_millis(50));
+            let now = look()?;
+            used = Use { descriptors: used.descriptors.min(now.descriptors), ..now };
+        }
+        Ok(used)
     }
 
     /// Works until it is told to rest.

@@ -114,20 +114,21 @@ fn soak(world: &World, sources: &Sources, seed: u64, round: Duration) -> Result<
     };
     let before = there_is(world)?;
     let mut dice = Dice::new(seed, 1000);
-    let mut first = None;
+    let (mut first, mut keeper) = (None, None);
     for number in 0..ROUNDS {
         let kills = number < ROUNDS * 2 / 3;
         let killed = crew.work(world, &mut dice, round, kills)?;
         crew.clear()?;
         let used = settled(world, &before, if kills { BREATH } else { REST })?;
-        let (shim, done) = (crew.keeper.shim()?, crew.done());
+        let (shim, done) = (crew.keeper.rested()?, crew.done());
         println!(
             "round {number}: {done} verbs so far, the daemon killed {killed} times; with nothing but the keeper, it has {used}, and the keeper's shim {shim}"
         );
+        flat("the keeper's shim", *keeper.get_or_insert(shim), shim, 256)?;
+        // Each of them begins small.
         if !kills {
-            let (daemon, keeper) = *first.get_or_insert((used, shim));
+            let daemon = *first.get_or_insert(used);
             flat("the daemon", daemon, used, 4 << 10)?;
-            flat("the keeper's shim", keeper, shim, 256)?;
         }
     }
     crew.keeper.end()
