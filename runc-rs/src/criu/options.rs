@@ -184,7 +184,8 @@ mod tests {
     /// becomes of `--shell-job`.
     #[test]
     fn each_switch_is_one_field() {
-        let on: [(u64, fn(&mut Options) -> &mut bool); 9] = [
+        type Switch = fn(&mut Options) -> &mut bool;
+        let on: [(u64, Switch); 9] = [
             (3, |o| &mut o.leave_running),
             (4, |o| &mut o.ext_unix_sk),
             (5, |o| &mut o.tcp_established),
