@@ -9,7 +9,7 @@ use proto_containerd::services::content::{
 };
 use proto_containerd::services::snapshots::{ListSnapshotsRequest, RemoveSnapshotRequest};
 
-use crate::world::{PATIENCE, STEPWISE, Target, World};
+use crate::world::{FOREIGN, PATIENCE, STEPWISE, Target, World};
 
 /// The container of every thing.
 const NAME: &str = "subject";
@@ -117,6 +117,10 @@ pub fn all() -> Vec<Thing> {
             |world| fresh(world, HELLO_STEPWISE).and_then(hello),
         ),
         thing("start-stepwise", stepwise, start, runs_or_stays, |world| {
+            start(world)?.ok()?;
+            becomes(world, &["running"])
+        }),
+        thing("start-foreign", foreign, start, runs_or_stays, |world| {
             start(world)?.ok()?;
             becomes(world, &["running"])
         }),
@@ -583,6 +587,10 @@ fn abort(world: &mut World) -> Result<Outcome> {
 }
 
 fn aborted(world: &World, outcome: &Outcome, _: Harm) -> Result<()> {
+fn foreign(world: &mut World) -> Result<()> {
+    world.ok(&["create", "--name", NAME, "--runtime", FOREIGN, "busybox", "sleep", "100000"]).map(drop)
+}
+
     let statuses = world.ask(|client| async move {
         Ok(client.content().list_statuses(ListStatusesRequest::default()).await?)
     })?;

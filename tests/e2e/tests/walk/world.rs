@@ -22,6 +22,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A runtime whose shim is ours under another name: it is driven as everybody's shims are.
 pub const STEPWISE: &str = "io.containerd.stepwise.v2";
 
+/// The same with our executor under another name: the shim drives it as everybody's executors.
+pub const FOREIGN: &str = "io.containerd.foreign.v2";
+
 /// A daemon in a root of its own, with a registry beside it.
 pub struct World {
     pub scene: Scene,
@@ -54,6 +57,19 @@ pub struct Listed {
     pub pid: u32,
 }
 
+/// The shim of [`FOREIGN`], where it finds no executor but the one that is called runc.
+fn foreign(scene: &mut Scene, programs: &Path, scratch: &Path) -> Result<PathBuf> {
+    let (shims, path) = (scratch.join("shims"), scratch.join("path"));
+    std::fs::create_dir(&shims)?;
+    std::fs::create_dir(&path)?;
+    let shim = shims.join("containerd-shim-foreign-v2");
+    std::fs::copy(programs.join("containerd-shim-runtimed-v2"), &shim).context("copy the shim")?;
+    std::os::unix::fs::symlink(programs.join("runc-rs"), path.join("runc"))?;
+    let usual = "/usr/sbin:/usr/bin:/sbin:/bin";
+    scene.set_environment("PATH", Path::new(&format!("{}:{usual}", path.display())));
+    Ok(shim)
+}
+
 impl World {
     /// A world in which `busybox` is loaded and the container `bystander` runs.
     pub fn make() -> Result<World> {
@@ -65,8 +81,9 @@ impl World {
         std::fs::create_dir(&scratch)?;
         let shim = scratch.join("containerd-shim-stepwise-v2");
         std::os::unix::fs::symlink(programs.join("containerd-shim-runtimed-v2"), &shim)?;
+        let foreign = foreign(&mut scene, &programs, &scratch)?;
         // The table of shims is the last one that is there.
-        scene.configure(&format!("{STEPWISE:?} = {shim:?}\n"));
+        scene.configure(&format!("{STEPWISE:?} = {shim:?}\n{FOREIGN:?} = {foreign:?}\n"));
         let busybox = image::busybox_archive(&scratch)?;
         let layout = scratch.join("small-layout");
         image::small(&scratch.join("small"), &layout, "1")?;
