@@ -151,7 +151,7 @@ fn every_target_survives_seeds_findings_and_mutations() {
 fn names(folder: &str) -> BTreeSet<String> {
     let Ok(entries) = std::fs::read_dir(fuzz().join(folder)) else { return BTreeSet::new() };
     let paths = entries.map(|entry| entry.expect("read a folder").path());
-    paths.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect()
+    paths.map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned()).collect()
 }
 
 #[test]
