@@ -80,10 +80,15 @@ impl Scene {
         Ok(scene)
     }
 
+    /// Has daemons that are started from here on run containers with another shim.
+    pub fn use_shim(&mut self, shim: &Path) {
+        self.shim = shim.to_owned();
+    }
+
     /// A scene whose daemon runs containers with another shim.
     pub fn start_with_shim(shim: &Path) -> Result<Scene> {
         let mut scene = Scene::with_programs(&programs::folder()?)?;
-        scene.shim = shim.to_owned();
+        scene.use_shim(shim);
         scene.start_daemon()?;
         Ok(scene)
     }
