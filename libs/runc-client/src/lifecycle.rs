@@ -50,6 +50,10 @@ impl Runc {
     /// # Errors
     /// As those of `delete`.
     pub async fn delete_by(&self, ready: Ready, id: &str) -> Result<()> {
+        if !self.has_log() {
+            // It could not say why it fails.
+            return self.delete(id, false).await;
+        }
         self.run_with_stdio(vec!["delete".into(), id.into()], ExecutorStdio::default(), None, Some(ready))
             .await
     }

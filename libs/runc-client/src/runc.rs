@@ -130,6 +130,11 @@ impl Runc {
         self.spawner.spawn(command)
     }
 
+    /// Is there a place for a log?
+    pub(crate) fn has_log(&self) -> bool {
+        self.log.as_deref().is_some_and(|log| log.parent().is_none_or(Path::is_dir))
+    }
+
     /// The command line up to and without the verb.
     pub(crate) fn command(&self) -> Command {
         let mut command = self.program();
@@ -140,7 +145,7 @@ impl Runc {
             command.arg("--debug");
         }
         // An executor refuses to work without its log; where there is no place for one, it says on standard error what there is to say.
-        if let Some(log) = self.log.as_deref().filter(|log| log.parent().is_none_or(Path::is_dir)) {
+        if let Some(log) = self.log.as_deref().filter(|_| self.has_log()) {
             command.arg("--log").arg(log).args(["--log-format", "json"]);
         }
         if self.systemd_cgroup {

@@ -74,7 +74,8 @@ impl Service {
                 let _ = told.await;
                 // Nobody waits any more once it is being deleted. Without one, it is started when it is needed.
                 if let Ok(_operation) = init.operation.try_lock() {
-                    *lock(&whole.undertaker) = Ready::start(&whole.runc, whole.bundle.path().as_os_str()).ok();
+                    *lock(&whole.undertaker) =
+                        Ready::start(&whole.runc, whole.bundle.path().as_os_str()).ok();
                 }
             });
         }
