@@ -540,6 +540,10 @@ fn stepwise(world: &mut World) -> Result<()> {
     world.ok(&["create", "--name", NAME, "--runtime", STEPWISE, "busybox", "sleep", "100000"]).map(drop)
 }
 
+fn foreign(world: &mut World) -> Result<()> {
+    world.ok(&["create", "--name", NAME, "--runtime", FOREIGN, "busybox", "sleep", "100000"]).map(drop)
+}
+
 /// A container that the daemon has created, and died before it had it started.
 fn half_started(world: &mut World) -> Result<()> {
     stepwise(world)?;
@@ -587,10 +591,6 @@ fn abort(world: &mut World) -> Result<Outcome> {
 }
 
 fn aborted(world: &World, outcome: &Outcome, _: Harm) -> Result<()> {
-fn foreign(world: &mut World) -> Result<()> {
-    world.ok(&["create", "--name", NAME, "--runtime", FOREIGN, "busybox", "sleep", "100000"]).map(drop)
-}
-
     let statuses = world.ask(|client| async move {
         Ok(client.content().list_statuses(ListStatusesRequest::default()).await?)
     })?;
