@@ -41,6 +41,18 @@ pub struct World {
     registry: Registry,
 }
 
+/// Waits no longer than [`PATIENCE`], counted in seconds that were lived through: time for which the whole machine, or this program with what it
+/// tests, stood still counts as one of them.
+async fn patiently<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    for _ in 0..PATIENCE.as_secs() {
+        if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), &mut work).await {
+            return Some(done);
+        }
+    }
+    None
+}
+
 /// A container by its id, and its first process.
 #[derive(Debug, Clone, Default)]
 pub struct Target {
@@ -159,8 +171,7 @@ impl World {
             let client = Client::connect(&socket, &namespace).await?;
             question(client).await
         };
-        let patient = async { tokio::time::timeout(PATIENCE, asking).await };
-        self.runtime.block_on(patient).context("the daemon does not answer")?
+        self.runtime.block_on(patiently(asking)).context("the daemon does not answer")?
     }
 
     /// Runs rctl to its end, faults and all; one that hangs is an error.
@@ -170,8 +181,7 @@ impl World {
         let what = format!("rctl {}", args.join(" "));
         let mut command = tokio::process::Command::from(command);
         command.kill_on_drop(true);
-        let running = async { tokio::time::timeout(PATIENCE, command.output()).await };
-        let output = self.runtime.block_on(running);
+        let output = self.runtime.block_on(async { patiently(command.output()).await });
         let output =
             output.with_context(|| format!("{what} does not end\n{}", picture::of_scene(&self.scene)))??;
         Ok(Outcome {
