@@ -22,6 +22,8 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
         Status::Created | Status::Running => {}
         Status::Paused | Status::Stopped => return Err(Error::NotRunning),
     }
+    let _step = marks::step("runc-rs.pause.freeze")?;
     container.cgroup()?.freeze(true)?;
+    marks::passed("runc-rs.pause.frozen");
     Ok(0)
 }

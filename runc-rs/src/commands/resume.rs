@@ -21,6 +21,8 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
     if container.status()? != Status::Paused {
         return Err(Error::NotPaused);
     }
+    let _step = marks::step("runc-rs.resume.thaw")?;
     container.cgroup()?.freeze(false)?;
+    marks::passed("runc-rs.resume.thawed");
     Ok(0)
 }

@@ -51,7 +51,10 @@ impl Flows {
             Status::Paused | Status::Pausing => {
                 Err(Error::precondition(format!("Container {id} is already paused")))
             }
-            Status::Running => self.rooms().tasks.pause(namespace, id).await,
+            Status::Running => {
+                let _step = marks::step("flows.pause.freeze")?;
+                self.rooms().tasks.pause(namespace, id).await
+            }
             _ => Err(Error::precondition(format!("Container {id} is not running"))),
         }
     }
@@ -59,7 +62,10 @@ impl Flows {
     /// Thaws a frozen container.
     pub async fn unpause(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
         match self.status(namespace, id).await? {
-            Status::Paused => self.rooms().tasks.resume(namespace, id).await,
+            Status::Paused => {
+                let _step = marks::step("flows.unpause.thaw")?;
+                self.rooms().tasks.resume(namespace, id).await
+            }
             _ => Err(Error::precondition(format!("Container {id} is not paused"))),
         }
     }

@@ -27,6 +27,7 @@ impl Service {
         let init = &container.init;
         let _operation = init.operation.lock().await;
         init.allows(Verb::Pause)?;
+        let _step = marks::step("shim.pause.executor")?;
         init.set_status(Status::Pausing);
         let paused = container.runc.pause(&container.id).await;
         let found = match &paused {
@@ -34,6 +35,7 @@ impl Service {
             Err(_) => thawed(&container).await,
         };
         settle(init, Status::Pausing, found);
+        marks::passed("shim.pause.settled");
         paused.map_err(|error| executor_error("OCI runtime pause failed", error))?;
         let event = TaskPaused { container_id: container.id.clone(), ..TaskPaused::default() };
         self.publisher.publish("/tasks/paused", &event);
@@ -47,12 +49,14 @@ impl Service {
         let init = &container.init;
         let _operation = init.operation.lock().await;
         init.allows(Verb::Resume)?;
+        let _step = marks::step("shim.resume.executor")?;
         let resumed = container.runc.resume(&container.id).await;
         if resumed.is_err() && !is_frozen(&container).await {
             settle(init, Status::Paused, Status::Running);
         }
         resumed.map_err(|error| executor_error("OCI runtime resume failed", error))?;
         settle(init, Status::Paused, Status::Running);
+        marks::passed("shim.resume.settled");
         let event = TaskResumed { container_id: container.id.clone(), ..TaskResumed::default() };
         self.publisher.publish("/tasks/resumed", &event);
         Ok(Empty::default())

@@ -166,6 +166,17 @@ pub fn all() -> Vec<Thing> {
                 becomes(world, &["exited"])
             },
         ),
+        thing("pause", sleeping, |world| world.rctl(&["pause", NAME]), froze, |world| freeze(world, true)),
+        thing(
+            "unpause",
+            |world| {
+                world.ok(SLEEP)?;
+                world.ok(&["pause", NAME]).map(drop)
+            },
+            |world| world.rctl(&["unpause", NAME]),
+            thawed,
+            |world| freeze(world, false),
+        ),
         thing(
             "rm",
             |world| world.ok(&["run", "--name", NAME, "busybox", "true"]).map(drop),
@@ -463,6 +474,42 @@ fn killed(world: &World, outcome: &Outcome, harm: Harm) -> Result<()> {
         ensure!(status.contains("(137)"), "it was killed, and is {status}");
     }
     Ok(())
+}
+
+fn froze(world: &World, outcome: &Outcome, harm: Harm) -> Result<()> {
+    stays(world, outcome, harm)?;
+    let state = world.state(NAME)?;
+    let held = outcome.code == 0 && harm == Harm::None;
+    ensure!(!held || state == "paused", "it was paused, and is {state}");
+    Ok(())
+}
+
+fn thawed(world: &World, outcome: &Outcome, harm: Harm) -> Result<()> {
+    stays(world, outcome, harm)?;
+    runs(world, outcome, harm)
+}
+
+/// Freezes it, or thaws it, whatever it is by now: the end of one whose shim was killed is seen a moment later.
+fn freeze(world: &World, frozen: bool) -> Result<()> {
+    let (verb, other, wanted) = match frozen {
+        true => ("pause", "unpause", "paused"),
+        false => ("unpause", "pause", "running"),
+    };
+    let began = Instant::now();
+    loop {
+        match world.state(NAME)?.as_str() {
+            "exited" => world.ok(&["start", NAME]).map(drop)?,
+            // Undone, and done again.
+            state if state == wanted && world.rctl(&[other, NAME])?.code == 0 => {
+                if world.rctl(&[verb, NAME])?.code == 0 {
+                    return becomes(world, &[wanted]);
+                }
+            }
+            // It may have ended, which is not known yet.
+            _ => drop(world.rctl(&[verb, NAME])?),
+        }
+        ensure!(began.elapsed() < PATIENCE, "the container is not {wanted}");
+    }
 }
 
 /// It is gone, or at least, if it has ended, known to have ended with `code`.
