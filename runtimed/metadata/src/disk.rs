@@ -35,6 +35,9 @@ pub(crate) struct Sizes {
 /// Those in use.
 const SIZES: Sizes = Sizes { chunk: 512 << 10, idle_garbage: 2 << 20, busy_garbage: 32 << 20, body: 1 << 20 };
 
+/// Groups that the copy may lack before the writer waits for it.
+const BEHIND: usize = 64;
+
 /// The store's files, open. One thread changes it; any may read and sync.
 pub(crate) struct Disk {
     directory: PathBuf,
@@ -45,6 +48,8 @@ pub(crate) struct Disk {
     /// The size from which making the log anew is worth another try, after one that failed.
     patience: Mutex<u64>,
     copy: Mutex<Twin>,
+    /// What is applied and not in the copy yet, in order.
+    behind: Mutex<Vec<Vec<u8>>>,
     _lock: Option<Lock>,
 }
 
@@ -117,6 +122,7 @@ impl Disk {
             log: Mutex::new(log),
             patience: Mutex::new(0),
             copy: Mutex::default(),
+            behind: Mutex::default(),
             _lock: None,
         })
     }
@@ -127,7 +133,7 @@ impl Disk {
     }
 
     /// Takes `changes` in, all or nothing; once this returns, a kill of the process does not lose them. After a failure
-    /// nothing has changed. [`Disk::sync`] makes them durable. Returns what [`Disk::repeat`] takes.
+    /// nothing has changed. [`Disk::sync`] makes them durable. Returns what [`Disk::fall_behind`] takes.
     pub(crate) fn apply(&self, changes: &Changes) -> Result<Vec<u8>> {
         let length = frame::body_length(changes);
         if length > frame::MAX_BODY as u64 {
@@ -145,20 +151,35 @@ impl Disk {
         Ok(body)
     }
 
+    /// Notes what the copy lacks from now on; says if that has become much.
+    pub(crate) fn fall_behind(&self, body: Vec<u8>) -> bool {
+        let mut behind = self.behind();
+        behind.push(body);
+        behind.len() >= BEHIND
+    }
+
     /// Brings the copy up to what was applied.
-    pub(crate) fn repeat(&self, body: &[u8]) {
+    pub(crate) fn catch_up(&self) {
         let mut copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(log) = &mut copy.log
-            && let Err(error) = log.append(body, Need::Urgent)
-        {
-            tracing::warn!(%error, "the store's copy is not kept up until it is made anew");
-            copy.log = None;
+        for body in std::mem::take(&mut *self.behind()) {
+            if let Some(log) = &mut copy.log
+                && let Err(error) = log.append(&body, Need::Urgent)
+            {
+                tracing::warn!(%error, "the store's copy is not kept up until it is made anew");
+                copy.log = None;
+            }
         }
+    }
+
+    fn behind(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the copy anew.
     fn renew_copy(&self) {
         let mut copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is applied meanwhile: all of it will be in the new one.
+        self.behind().clear();
         let Some(medium) = copy.medium.clone() else { return };
         let made = self.write_anew(&*medium).and_then(|(mut log, _)| {
             log.finish_copy(&*medium, self.log().commit())?;

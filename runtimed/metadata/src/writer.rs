@@ -2,7 +2,7 @@
 //!
 //! A group is what waits when the writer comes back. Its transactions run one after another, each seeing those before;
 //! then one frame of the log has what they changed, and the lazy ones are answered. The others are answered by the syncer,
-//! which syncs once for all that gathered while it was at the disk; meanwhile the writer goes on.
+//! which syncs once for all that gathered while it was at the disk; meanwhile the writer goes on. The syncer keeps up the copy, too.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -114,14 +114,18 @@ pub(crate) fn sync(shared: Arc<Shared>, groups: Receiver<Vec<Answer>>) {
         while let Ok(more) = groups.try_recv() {
             answers.extend(more);
         }
-        let synced = shared.sync();
-        for answer in answers {
-            answer(synced.as_ref().map(|_| ()).map_err(again));
+        if !answers.is_empty() {
+            let synced = shared.sync();
+            for answer in answers {
+                answer(synced.as_ref().map(|_| ()).map_err(again));
+            }
+            if synced.is_ok() {
+                shared.disk.mark();
+            }
         }
-        if synced.is_ok() {
-            shared.disk.mark();
-        }
+        shared.disk.catch_up();
     }
+    shared.disk.catch_up();
     if shared.sync().is_ok() {
         shared.disk.mark();
     }
@@ -185,7 +189,13 @@ impl Group {
             drop(disk.send(flushed));
         }
         if let Ok(Some(body)) = written {
-            shared.disk.repeat(&body);
+            // The syncer sees to it, unless it is at the disk for long: whoever comes next shall not wait for the copy.
+            if shared.disk.fall_behind(body) {
+                shared.disk.catch_up();
+            } else {
+                // One that is busy looks again when it comes back.
+                let _ = disk.try_send(Vec::new());
+            }
         }
     }
 
