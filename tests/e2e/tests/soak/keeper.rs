@@ -1,7 +1,7 @@
 //! One container that lives as long as the soak does, and who uses it all the time: its process stays the same whatever happens to the daemon,
 //! and its shim needs no more at the end than it did at first.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use e2e::Use;
 
 use crate::dice::Dice;
 use crate::worker::shim_of;
-use crate::world::World;
+use crate::world::{World, is_late};
 
 /// Its name.
 pub const NAME: &str = "keeper";
@@ -106,15 +106,17 @@ impl<'a> Keeper<'a> {
         let output = BufReader::new(client.stdout.take().context("a pipe")?);
         let heard = output.lines().map_while(Result::ok).any(|line| line.ends_with(&format!("said {word}")));
         gone(&mut client)?;
-        let cut = self.world.epoch() != epoch;
-        ensure!(cut || (told.is_ok() && heard), "it did not say {word}");
+        let mut said = String::new();
+        client.stderr.take().context("a pipe")?.read_to_string(&mut said)?;
+        let cut = self.world.epoch() != epoch || is_late(&said);
+        ensure!(cut || (told.is_ok() && heard), "it did not say {word}: {said}");
         Ok(())
     }
 
     fn client(&self, args: &[&str]) -> Result<Child> {
         self.world.up()?;
         let mut command: Command = self.world.scene().rctl_command(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().context("start rctl")
     }
 }

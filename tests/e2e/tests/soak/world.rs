@@ -34,11 +34,20 @@ fn bounded(command: &Command) -> Command {
     bounded
 }
 
+/// What is said where a shim does not answer in time. Some are stopped, and the machine may have much else to do: one that never answers again is met
+/// again.
+const LATE: &[&str] = &["does not answer", "context deadline exceeded"];
+
+/// Does rctl say that a shim was late?
+pub fn is_late(said: &str) -> bool {
+    LATE.iter().any(|text| said.contains(text))
+}
+
 /// How a command ended.
 pub struct Call {
     /// What it said.
     pub outcome: Outcome,
-    /// The daemon was killed meanwhile.
+    /// The daemon was killed meanwhile, or a shim was too late to say what came of it.
     pub cut: bool,
 }
 
@@ -84,16 +93,19 @@ impl World {
         if outcome.code == TOO_LONG {
             bail!("rctl {} does not end\n{}", args.join(" "), picture::of_scene(&self.scene()));
         }
-        Ok(Call { outcome, cut: self.epoch.load(Ordering::SeqCst) != epoch })
+        let late = is_late(&outcome.stderr);
+        Ok(Call { outcome, cut: late || self.epoch.load(Ordering::SeqCst) != epoch })
     }
 
     /// Runs rctl until it was not cut short.
     pub fn certain(&self, args: &[&str]) -> Result<Outcome> {
+        let begun = Instant::now();
         loop {
             let call = self.rctl(args)?;
             if !call.cut {
                 return Ok(call.outcome);
             }
+            ensure!(begun.elapsed() < PATIENCE * 2, "there is no answer: {:?}", call.outcome);
         }
     }
 
