@@ -11,8 +11,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFl
 use crate::packet::Packet;
 use crate::{DESCRIPTORS, GO_AHEAD, LONGEST, WORD};
 
-/// No number that a descriptor is to have is as high as this.
-const ABOVE: i32 = 64;
+/// The first number after those of the standard streams.
+const FIRST: i32 = 3;
 
 /// Was this program started to stand by?
 pub fn stands_by() -> bool {
@@ -35,7 +35,7 @@ impl Waiting {
         let stdin = std::io::stdin();
         match rustix::net::sockopt::socket_type(&stdin) {
             Ok(SocketType::SEQPACKET) => {
-                let socket = rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), ABOVE)?;
+                let socket = rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), FIRST)?;
                 Ok(Some(Waiting(socket)))
             }
             _ => Err(io::Error::new(
@@ -116,7 +116,9 @@ fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> io::Result<Option<(usize, Vec<
 
 /// Gives descriptors their numbers, once none of them is in the way of another.
 fn place(descriptors: Vec<OwnedFd>, numbers: &[i32]) -> io::Result<()> {
-    let above = descriptors.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, ABOVE));
+    // No higher than need be: there may be a limit.
+    let first = numbers.iter().map(|number| number.saturating_add(1)).fold(FIRST, i32::max);
+    let above = descriptors.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, first));
     let above: Vec<OwnedFd> = above.collect::<Result<_, _>>()?;
     drop(descriptors);
     for (descriptor, number) in above.iter().zip(numbers) {

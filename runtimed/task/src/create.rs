@@ -15,6 +15,7 @@ use crate::shim_conn::ShimConn;
 use crate::shim_end::Held;
 use crate::shim_log::ShimLog;
 use crate::shim_serve::{self, Serving};
+use crate::shim_spare::Spares;
 use crate::shim_start::Launch;
 use crate::table::{Key, Table, blocking};
 use crate::types::{Checkpoint, Config, Create, Ran, Status};
@@ -112,15 +113,21 @@ impl Made<'_> {
         let (namespace, id) = (launch.namespace, launch.id);
         let socket = shim_serve::socket(launch, create.options.as_ref(), &create.spec);
         let ours = socket.is_some();
-        let (mut shim, log) = match socket {
-            Some(socket) => self.serve(launch, socket, create.clone(), wish).await?,
+        let (mut shim, log) = match &socket {
+            Some(socket) => self.serve(launch, socket.clone(), create.clone(), wish).await?,
             None => self.start(launch, create.clone(), wish).await?,
         };
         self.held = shim.held.take();
         let limits = self.table.shared.config.timeouts;
-        let Bootstrap { address, version, .. } = &shim.bootstrap;
-        let conn = ShimConn::connect(address, *version, namespace, id, limits).await?;
-        self.conn = Some(conn);
+        let Bootstrap { address, version, .. } = shim.bootstrap.clone();
+        let mut conn = ShimConn::connect(&address, version, namespace, id, limits).await;
+        if let (Err(error), true, Some(socket)) = (&conn, shim.stood_by, socket) {
+            tracing::debug!(%namespace, %id, %error, "the shim that stood by is dead: start another");
+            shim = serve_anew(launch, socket, wish).await?;
+            self.held = shim.held.take();
+            conn = ShimConn::connect(&address, version, namespace, id, limits).await;
+        }
+        self.conn = Some(conn?);
         let create = self.take_checkpoint(create, ours).await?;
         let conn = self.conn.as_ref().ok_or_else(|| Error::internal("the connection to the shim is gone"))?;
         let pid = conn.create(self.bundle.path(), &create, if ours { wish } else { Wish::default() }).await;
@@ -187,7 +194,7 @@ impl Made<'_> {
         work?;
         let (place, noted) = (self.bundle.clone(), bootstrap.clone());
         blocking(move || place.write_bootstrap(&noted)).await?;
-        Ok((Serving { bootstrap, pid: None, held: None, client: None }, log))
+        Ok((Serving { bootstrap, pid: None, held: None, client: None, stood_by: false }, log))
     }
 
     /// Takes everything down again; goes on past errors, which only the log hears of, since the caller is
@@ -234,6 +241,12 @@ impl Made<'_> {
             }
         }
     }
+}
+
+/// Another shim in a bundle that is there, under the same address.
+async fn serve_anew(launch: Launch<'_>, socket: PathBuf, wish: Wish) -> Result<Serving> {
+    let owned = Owned::of(launch);
+    blocking(move || shim_serve::start(owned.launch(), &socket, wish.attach, &Spares::default())).await
 }
 
 /// A launch for another thread.

@@ -45,6 +45,8 @@ pub(crate) struct Serving {
     pub(crate) pid: Option<u32>,
     /// The process, if the daemon has started it itself.
     pub(crate) held: Option<Held>,
+    /// It stood by: if nobody answers, it had ended before it was called.
+    pub(crate) stood_by: bool,
     /// The other end of what the shim takes for a client of the container's streams.
     pub(crate) client: Option<tokio::net::UnixStream>,
 }
@@ -101,10 +103,10 @@ pub(crate) fn start(launch: Launch<'_>, path: &Path, attach: bool, spares: &Spar
         // The error in hand says more.
         let _ = std::fs::remove_file(path);
     });
-    let (pid, held, client) = started?;
+    let Served { pid, held, client, stood_by } = started?;
     let address = format!("unix://{}", path.display());
     let bootstrap = Bootstrap { version: VERSION, address, protocol: "ttrpc".to_owned() };
-    Ok(Serving { bootstrap, pid, held, client })
+    Ok(Serving { bootstrap, pid, held, client, stood_by })
 }
 
 /// Listens at `path`; a socket that nobody answers is replaced.
@@ -133,7 +135,12 @@ fn bind(path: &Path) -> Result<UnixListener> {
 }
 
 /// The shim's pid, its process, and the daemon's end of the streams.
-type Served = (Option<u32>, Option<Held>, Option<tokio::net::UnixStream>);
+struct Served {
+    pid: Option<u32>,
+    held: Option<Held>,
+    client: Option<tokio::net::UnixStream>,
+    stood_by: bool,
+}
 
 fn serve(launch: Launch<'_>, listener: OwnedFd, attach: bool, spares: &Spares) -> Result<Served> {
     let (client, stdout) = match attach {
@@ -147,12 +154,14 @@ fn serve(launch: Launch<'_>, listener: OwnedFd, attach: bool, spares: &Spares) -
     };
     if let Some(spare) = spares.take(launch.binary) {
         match spare.call(launch, &listener, stdout.as_ref()) {
-            Ok((pid, held)) => return Ok((Some(pid), Some(held), client)),
+            Ok((pid, held)) => {
+                return Ok(Served { pid: Some(pid), held: Some(held), client, stood_by: true });
+            }
             Err(error) => tracing::debug!(%error, "a shim that stands by cannot be used"),
         }
     }
     let (pid, held) = spawn(launch, listener, stdout)?;
-    Ok((pid, held, client))
+    Ok(Served { pid, held, client, stood_by: false })
 }
 
 fn spawn(

@@ -78,6 +78,11 @@ fn what_happens_to_it_harms_nobody() -> Result<()> {
     ensure!(scene.ok(&["run", "--rm", "busybox", "echo", "two"])? == "two\n");
     let without_executor = standing_by(&scene)?;
     kill(without_executor.1)?;
+    until("the end of the executor", &scene, || {
+        let line = std::fs::read(format!("/proc/{}/cmdline", without_executor.1)).unwrap_or_default();
+        // It is nobody's command line once it is dead, reaped or not.
+        Ok(line.is_empty())
+    })?;
     ensure!(scene.ok(&["run", "--rm", "busybox", "echo", "three"])? == "three\n");
     // It goes with the daemon, however that ends.
     let orphaned = standing_by(&scene)?;

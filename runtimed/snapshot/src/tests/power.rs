@@ -22,7 +22,8 @@ async fn child() {
     snapshotter.prepare(&ns, "on it", "name", Labels::new()).await.unwrap();
 }
 
-/// The calls of such a child that bring something to disk, or name it.
+/// The calls of such a child that bring something to disk, or name it. The store's word that all before is synced, a frame without a body, is
+/// left out: it comes when it comes.
 fn calls(name: &str) -> String {
     let root = tempfile::tempdir().unwrap();
     let traced = Command::new("strace")
@@ -33,7 +34,9 @@ fn calls(name: &str) -> String {
         .env(NAME, name)
         .output()
         .unwrap();
-    String::from_utf8_lossy(&traced.stderr).into_owned()
+    let trace = String::from_utf8_lossy(&traced.stderr);
+    let is_mark = |line: &&str| line.contains("pwrite64(") && line.contains("..., 56, ");
+    trace.lines().filter(|line| !is_mark(line)).map(|line| format!("{line}\n")).collect()
 }
 
 #[test]
