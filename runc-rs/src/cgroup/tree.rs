@@ -18,12 +18,16 @@ const MAX_DEPTH: usize = 64;
 
 /// Makes `dir` and its missing parents, with mode 0755.
 pub fn make(dir: &Path) -> Result<()> {
-    // Somebody may remove an empty parent in the moment before something is in it.
-    const TRIES: u32 = 10;
+    // Somebody may remove an empty parent in the moment before something is in it. While the kernel is at that, the name is
+    // there, and nothing can be made below it; nobody is told when it is gone.
+    const TRIES: u32 = 100;
     let mut made = fs::create_dir_all(dir);
     for _ in 1..TRIES {
         match &made {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => made = fs::create_dir_all(dir),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                std::thread::sleep(Duration::from_millis(1));
+                made = fs::create_dir_all(dir);
+            }
             _ => break,
         }
     }
