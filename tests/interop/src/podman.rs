@@ -83,6 +83,8 @@ impl Podman {
     /// A command line of podman or buildah that uses this storage.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(name);
+        // conmon leaves a file where it works when memory runs out.
+        command.current_dir(self.root.path());
         command.env("CONTAINERS_CONF", self.file("containers.conf"));
         command.env("CONTAINERS_STORAGE_CONF", self.file("storage.conf"));
         command.arg("--root").arg(self.file("storage")).arg("--runroot").arg(self.file("run"));
