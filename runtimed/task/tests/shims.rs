@@ -145,8 +145,9 @@ fn an_exec_lives_beside_init() {
         let pid = tasks.start(ns, id, "e").await.unwrap();
         let exit = soon(waiting).await.unwrap();
         assert_eq!((exit.status, exit.pid), (7, pid));
-        assert_eq!(std::fs::read(world.out("e")).unwrap(), b"hello\n");
         assert_eq!(tasks.delete_process(ns, id, "e").await.unwrap().status, 7);
+        // Debian's shim copies what is left of it when the process is deleted.
+        assert_eq!(std::fs::read(world.out("e")).unwrap(), b"hello\n");
         assert!(tasks.get(ns, id, "e").await.unwrap_err().is_not_found());
         // The name is free again, and its exit counts again.
         let mut events = world.subscribe();
