@@ -49,16 +49,23 @@ pub fn section(plan: &Plan, stacks: &Stacks, report: &mut Report) -> Result<()> 
 /// What one shim has, on average of some.
 fn shims(stacks: &Stacks, client: &Client) -> Result<Resident> {
     let ids: Vec<String> = (0..SHIMS).map(|number| format!("memory-{number}")).collect();
-    let before = stacks.daemon_and_shims(&client.tree)?;
+    let busy = |pids: Vec<u32>| pids.into_iter().filter(|pid| !stands_by(*pid)).collect::<Vec<_>>();
+    let before = busy(stacks.daemon_and_shims(&client.tree)?);
     client.ok(ids.iter().map(|id| client.run_detached(id, SLEEP)).collect())?;
     client.tree.used_at_rest()?;
     resident::calm();
-    let mut shims = stacks.daemon_and_shims(&client.tree)?;
+    let mut shims = busy(stacks.daemon_and_shims(&client.tree)?);
     shims.retain(|pid| !before.contains(pid));
     let sum = Resident::of_all(&shims);
     client.ok(ids.iter().flat_map(|id| client.remove(id)).collect())?;
     anyhow::ensure!(shims.len() == SHIMS, "{}: {} shims for {SHIMS} containers", client.name, shims.len());
     Ok(per(sum, SHIMS))
+}
+
+/// A shim that waits for the next container is no container's.
+fn stands_by(pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(b"--stand-by")
 }
 
 fn per(sum: Resident, count: usize) -> Resident {
