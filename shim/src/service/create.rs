@@ -127,13 +127,7 @@ impl Service {
         if !waits {
             root.mount()?;
         }
-        let stdio = Stdio {
-            stdin: request.stdin.clone(),
-            stdout: request.stdout.clone(),
-            stderr: request.stderr.clone(),
-            terminal: request.terminal,
-        };
-        let init = Arc::new(Process::new("", stdio));
+        let init = Arc::new(Process::new("", streams(request)));
         let pending = self.run_create(&mut root, &options, &runc, ready, &init, more.start).await?;
         root.keep();
         let cgroup = Cgroup::of(init.pid()).inspect_err(|error| log::warning!("{}", error.chain())).ok();
@@ -247,6 +241,16 @@ impl Service {
                 publisher.publish("/tasks/oom", &TaskOOM { container_id: id.clone(), ..TaskOOM::default() });
             }
         });
+    }
+}
+
+/// The streams that are asked for.
+pub(super) fn streams(request: &CreateTaskRequest) -> Stdio {
+    Stdio {
+        stdin: request.stdin.clone(),
+        stdout: request.stdout.clone(),
+        stderr: request.stderr.clone(),
+        terminal: request.terminal,
     }
 }
 

@@ -8,13 +8,13 @@ use errors::{Error, Result};
 use proto_shim::task::v3::CreateTaskRequest;
 use runc_client::{RestoreOptions, Runc};
 
-use super::create::{Terminal, receive};
+use super::create::{Terminal, receive, streams};
 use super::root::Root;
 use super::{More, Service, executor_error};
 use crate::bundle::{self, Bundle};
 use crate::cgroup::Cgroup;
 use crate::container::{Container, Parts};
-use crate::io::{Owner, Prepared, Stdio};
+use crate::io::{Owner, Prepared};
 use crate::options::Options;
 use crate::process::Process;
 use crate::reaper::Pending;
@@ -42,13 +42,7 @@ impl Service {
         let runc = self.restorer(&binary, &options, &bundle);
         let mut root = Root::new(request, &bundle);
         root.mount()?;
-        let stdio = Stdio {
-            stdin: request.stdin.clone(),
-            stdout: request.stdout.clone(),
-            stderr: request.stderr.clone(),
-            terminal: request.terminal,
-        };
-        let init = Arc::new(Process::new("", stdio));
+        let init = Arc::new(Process::new("", streams(request)));
         let owner = Owner {
             id: &request.id,
             namespace: &self.namespace,
