@@ -102,6 +102,13 @@ impl Held {
         }
     }
 
+    /// Has it not ended?
+    pub(crate) fn lives(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(self.0.get_ref(), PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0)
+    }
+
     /// Kills it; one that has ended stays ended.
     pub(crate) fn kill(&self) {
         if let Err(error) = rustix::process::pidfd_send_signal(self.0.get_ref(), Signal::KILL) {
@@ -261,8 +268,10 @@ mod tests {
         let mut child = tokio::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let held = Held::open(child.id().unwrap()).unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(20), held.ended()).await.is_err());
+        assert!(held.lives());
         held.kill();
         held.ended().await;
+        assert!(!held.lives());
         child.wait().await.unwrap();
         for nobody in [0, 1, std::process::id()] {
             assert!(Held::open(nobody).is_none());

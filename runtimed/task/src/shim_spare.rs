@@ -69,11 +69,14 @@ impl Spares {
     /// The shim that stands by, if it is one of this program as it is now.
     pub(crate) fn take(&self, binary: &Path) -> Option<Spare> {
         let spare = lock(&self.kept).take()?;
-        (shim_start::file_id(binary).as_ref() == Some(&spare.program)).then_some(spare)
+        // The pid of one that has ended may be another's.
+        let fits = spare.held.lives() && shim_start::file_id(binary).as_ref() == Some(&spare.program);
+        fits.then_some(spare)
     }
 
     fn refill(&self, config: &Config, binary: &Path) {
-        if !config.standby || lock(&self.kept).is_some() || self.making.swap(true, Ordering::AcqRel) {
+        let there = lock(&self.kept).as_ref().is_some_and(|spare| spare.held.lives());
+        if !config.standby || there || self.making.swap(true, Ordering::AcqRel) {
             return;
         }
         match Spare::start(config, binary) {
