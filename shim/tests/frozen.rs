@@ -5,7 +5,6 @@
 mod harness;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use harness::{Daemon, code, quick};
 use proto_shim::options::Options;
@@ -23,8 +22,7 @@ async fn executors_that_die_while_they_freeze_and_thaw() {
     let text = format!(
         "#!/bin/sh\ncase \" $* \" in *\" $(cat $0.verb) \"*) echo none >$0.verb; {real} \"$@\"; kill -9 $$;; esac\nexec {real} \"$@\"\n"
     );
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    programs::write(&script, &text).unwrap();
     let dies_at = |verb: &str| fs::write(daemon.dir.path().join("dying.verb"), verb).unwrap();
     dies_at("none");
     let options = Options { binary_name: script.display().to_string(), ..daemon.options() };

@@ -310,8 +310,7 @@ async fn logging_programs_get_both_outputs() {
     let done = make_fifo(&daemon, "done");
     // The last line is written once both outputs have ended.
     let script = "#!/bin/sh\nexec 5>&-\ncat <&3 >$2.out\ncat <&4 >$2.err\necho $CONTAINER_NAMESPACE $CONTAINER_ID >$4\n";
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    programs::write(&program, script).unwrap();
     let base = daemon.dir.path().join("kept");
     let uri = format!("binary://{}?base={}&done={done}", program.display(), base.display());
     shim.create(&shim.create_request(&daemon, "", &uri)).await;

@@ -334,8 +334,7 @@ mod tests {
         let fifo = dir.path().join("fifo");
         // Whoever opens the fifo to write holds it for as long as it lives.
         let text = format!("#!/bin/sh\nsleep 1000 > {0} &\nsleep 1000 > {0}\n", fifo.display());
-        std::fs::write(&script, text).unwrap();
-        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        programs::write(&script, &text).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
         let reading = std::thread::spawn(move || std::fs::read(fifo).unwrap());
         let runc = Runc::new(&script).limit(Some(Duration::from_millis(300)));
@@ -350,8 +349,7 @@ mod tests {
     async fn an_executor_that_never_stops_talking_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("chatty");
-        std::fs::write(&script, "#!/bin/sh\nexec head -c 9000000 /dev/zero\n").unwrap();
-        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        programs::write(&script, "#!/bin/sh\nexec head -c 9000000 /dev/zero\n").unwrap();
         let error = Runc::new(&script).call(["state"], None).await.unwrap_err();
         assert_eq!(error.kind(), crate::Kind::Io, "{error:?}");
     }

@@ -16,6 +16,7 @@ mod store;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod unremoved;
 mod verify;
 mod writer;
 

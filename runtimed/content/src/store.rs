@@ -16,6 +16,7 @@ use crate::hasher::Hasher;
 use crate::layout::{ALGORITHMS, Layout};
 use crate::locks::{Digests, References};
 use crate::record::{BLOBS, OWNERS, Record, missing};
+use crate::unremoved::Unremoved;
 use crate::{Blob, Info, blob, sweep};
 
 /// The content store of all namespaces. Cheap to clone.
@@ -26,6 +27,7 @@ pub struct Content {
     pub(crate) events: Bus,
     pub(crate) references: References,
     pub(crate) digests: Digests,
+    pub(crate) unremoved: Unremoved,
 }
 
 impl Content {
@@ -38,7 +40,14 @@ impl Content {
             fs::create_dir_all(folder).context(|| format!("mkdir -p {}", folder.display()))?;
         }
         sweep::sweep(&layout, &store)?;
-        Ok(Content { layout, store, events, references: References::default(), digests: Digests::new() })
+        Ok(Content {
+            layout,
+            store,
+            events,
+            references: References::default(),
+            digests: Digests::new(),
+            unremoved: Unremoved::default(),
+        })
     }
 
     /// Where its files are.
@@ -103,7 +112,8 @@ impl Content {
     pub async fn delete(&self, namespace: &Namespace, digest: &Digest) -> Result<()> {
         let (this, owner, name) = (self.clone(), namespace.clone(), digest.clone());
         self.store.write(move |transaction| this.forget(transaction, &owner, &name)).await?;
-        self.reap(namespace, digest).await
+        self.reap(namespace, digest).await;
+        Ok(())
     }
 
     /// Takes the blob's record from the namespace within `transaction`; [`Content::reap`] follows once that is written.
@@ -120,31 +130,48 @@ impl Content {
         transaction.delete(&OWNERS, &[&text, namespace.as_str()]).map(drop)
     }
 
-    /// What is left to do when a blob's record is gone: its file goes if no namespace has it, and the deletion is told.
-    pub async fn reap(&self, namespace: &Namespace, digest: &Digest) -> Result<()> {
-        let _changing = self.digests.lock(digest).await;
-        let _step = marks::step("content.remove.file")?;
-        if self.store.read().keys(&OWNERS, &[&digest.to_string()])?.is_empty() {
-            self.remove_file(digest).await;
+    /// What is left to do when a blob's record is gone: its file goes if no namespace has it, and the deletion is told. The records are
+    /// gone, so the deletion has happened: a file that cannot be removed is logged, and tried again by [`Content::remove_unremoved`].
+    pub async fn reap(&self, namespace: &Namespace, digest: &Digest) {
+        if let Err(error) = self.remove_if_unowned(digest).await {
+            tracing::warn!(%digest, error = error.chain(), "blob file left behind");
+            self.unremoved.add(digest.clone());
         }
         let event = ContentDelete { digest: digest.to_string() };
         self.events.publish(namespace, "/content/delete", &event);
-        Ok(())
     }
 
-    /// The records are gone, so the deletion has happened; a file that stays is removed by the next start's sweep.
-    async fn remove_file(&self, digest: &Digest) {
+    /// Are there files of deleted blobs that could not be removed?
+    pub fn has_unremoved(&self) -> bool {
+        !self.unremoved.is_empty()
+    }
+
+    /// Tries once more to remove the files that [`Content::reap`] had to leave behind; those that stay are logged, and kept in mind. What
+    /// a daemon leaves behind, the sweep of the next one removes.
+    pub async fn remove_unremoved(&self) {
+        for digest in self.unremoved.take() {
+            if let Err(error) = self.remove_if_unowned(&digest).await {
+                tracing::warn!(%digest, error = error.chain(), "blob file left behind once more");
+                self.unremoved.add(digest);
+            }
+        }
+    }
+
+    /// Removes the blob's file, unless a namespace has it.
+    async fn remove_if_unowned(&self, digest: &Digest) -> Result<()> {
+        let _changing = self.digests.lock(digest).await;
+        let _step = marks::step("content.remove.file")?;
+        if !self.store.read().keys(&OWNERS, &[&digest.to_string()])?.is_empty() {
+            return Ok(());
+        }
         let path = self.layout.blob(digest);
-        let removed = blocking(move || match fs::remove_file(&path) {
+        blocking(move || match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).context(|| format!("remove {}", path.display()))
             }
             _ => Ok(()),
         })
-        .await;
-        if let Err(error) = removed {
-            tracing::warn!(%digest, error = error.chain(), "blob file left behind");
-        }
+        .await
     }
 
     /// Opens the blob for reading; `DataLoss` when its file is missing or short.

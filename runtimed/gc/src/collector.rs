@@ -100,7 +100,7 @@ impl<H: Heap> Worker<H> {
             let result = collect(&self.heap).await;
             self.last = Instant::now();
             self.last_changes = *self.changes.borrow_and_update();
-            self.due = None;
+            self.due = self.heap.has_leftovers().then(|| self.again());
             match &result {
                 Ok(removed) => {
                     self.pace.collected(start.elapsed());
@@ -111,7 +111,7 @@ impl<H: Heap> Worker<H> {
                     if self.waiters.is_empty() {
                         tracing::error!(error = error.chain(), "garbage collection failed");
                     }
-                    self.due = Some(self.last + self.interval() + std::time::Duration::from_secs(1));
+                    self.due = Some(self.again());
                 }
             }
             self.answer(&result);
@@ -161,8 +161,9 @@ impl<H: Heap> Worker<H> {
         self.due.get_or_insert(earliest.max(self.last + self.pace.interval(self.schedule.pause_threshold)));
     }
 
-    fn interval(&self) -> std::time::Duration {
-        self.pace.interval(self.schedule.pause_threshold)
+    /// When to try again what failed.
+    fn again(&self) -> Instant {
+        self.last + self.pace.interval(self.schedule.pause_threshold) + self.schedule.retry_delay
     }
 
     fn answer(&mut self, result: &Result<usize>) {
@@ -184,7 +185,7 @@ async fn collect<H: Heap>(heap: &Arc<H>) -> Result<usize> {
     let looking = heap.clone();
     let look = tokio::task::spawn_blocking(move || looking.graph().map(|graph| graph.unreachable().len()));
     match look.await.kind(Kind::Internal, || "look for garbage")?? {
-        0 => Ok(0),
+        0 if !heap.has_leftovers() => Ok(0),
         _ => heap.sweep().await,
     }
 }

@@ -14,6 +14,9 @@ pub trait Heap: Send + Sync + 'static {
     /// past a failure, and reports all of them.
     fn sweep(&self) -> impl Future<Output = Result<usize>> + Send;
 
+    /// Did a sweep leave something behind, that another one may be able to remove? Then there is one soon, even if nothing new is garbage.
+    fn has_leftovers(&self) -> bool;
+
     /// Counts changes of any sort, as they happen.
     fn changes(&self) -> watch::Receiver<u64>;
 }

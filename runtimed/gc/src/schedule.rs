@@ -20,6 +20,8 @@ pub struct Schedule {
     pub schedule_delay: Duration,
     /// How long after the start the first one comes.
     pub startup_delay: Duration,
+    /// How long after one that failed or left something behind the next one comes, beside the pause that keeps the share of time.
+    pub retry_delay: Duration,
 }
 
 impl Default for Schedule {
@@ -30,6 +32,7 @@ impl Default for Schedule {
             mutation_threshold: 100,
             schedule_delay: Duration::ZERO,
             startup_delay: Duration::from_millis(100),
+            retry_delay: Duration::from_secs(1),
         }
     }
 }

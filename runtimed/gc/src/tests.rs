@@ -104,6 +104,8 @@ struct Counted {
     permits: Semaphore,
     swept: Mutex<Vec<usize>>,
     failing: bool,
+    /// So many sweeps leave something behind.
+    leaving: AtomicUsize,
     changes: watch::Sender<u64>,
 }
 
@@ -113,6 +115,7 @@ fn counted(permits: usize, failing: bool) -> Arc<Counted> {
         permits: Semaphore::new(permits),
         swept: Mutex::default(),
         failing,
+        leaving: AtomicUsize::new(0),
         changes: watch::Sender::new(0),
     })
 }
@@ -132,7 +135,12 @@ impl Heap for Counted {
         }
         let count = self.collections.load(Ordering::SeqCst);
         self.swept.lock().unwrap().push(count);
+        let _ = self.leaving.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1));
         Ok(1)
+    }
+
+    fn has_leftovers(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst) > 0
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -210,4 +218,17 @@ async fn enough_deletions_bring_one_at_once() {
     let collector = Collector::start_with(heap.clone(), schedule);
     (0..3).for_each(|_| collector.schedule());
     assert!(swept(&heap, 1).await);
+}
+
+#[tokio::test]
+async fn what_a_sweep_leaves_behind_brings_another() {
+    let heap = counted(100, false);
+    heap.leaving.store(3, Ordering::SeqCst);
+    let schedule = Schedule { retry_delay: Duration::ZERO, pause_threshold: 0.5, ..quiet() };
+    let collector = Collector::start_with(heap.clone(), schedule);
+    collector.collect().await.unwrap();
+    assert!(swept(&heap, 3).await);
+    // Nothing is left: the next is the one that is asked for.
+    collector.collect().await.unwrap();
+    assert_eq!(heap.swept.lock().unwrap().len(), 4);
 }

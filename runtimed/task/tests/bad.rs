@@ -4,7 +4,6 @@
 
 mod harness;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,8 +150,7 @@ fn script(root: &Path, socket: &Path, delete: &str) -> PathBuf {
          delete) {delete} ;;\nesac\n",
         socket.display()
     );
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    programs::write(&path, &text).unwrap();
     path
 }
 

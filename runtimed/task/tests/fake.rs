@@ -5,7 +5,6 @@
 
 mod harness;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -166,8 +165,7 @@ fn script(root: &std::path::Path, socket: &std::path::Path) -> PathBuf {
          delete) printf '\\010\\115\\020\\052' ;;\nesac\n",
         socket.display()
     );
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    programs::write(&path, &text).unwrap();
     path
 }
 

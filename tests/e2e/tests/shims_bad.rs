@@ -1,6 +1,5 @@
 //! Shims and executors that are killed, that hang: their own container alone is affected, and nothing of it is orphaned.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -30,8 +29,7 @@ fn scene(settings: &str, executor: Option<&str>) -> Result<(Scene, Option<tempfi
                 std::fs::hard_link(built.join(name), own.path().join(name))?;
             }
             let path = own.path().join("runc-rs");
-            std::fs::write(&path, script.replace("REAL", &built.join("runc-rs").display().to_string()))?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+            ::programs::write(&path, &script.replace("REAL", &built.join("runc-rs").display().to_string()))?;
             (own.path().to_owned(), Some(own))
         }
     };

@@ -42,6 +42,10 @@ impl Heap for Empty {
         Ok(0)
     }
 
+    fn has_leftovers(&self) -> bool {
+        false
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.0.subscribe()
     }

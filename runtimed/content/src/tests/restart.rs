@@ -35,6 +35,43 @@ async fn a_file_without_record_is_removed() {
 }
 
 #[tokio::test]
+async fn a_file_that_could_not_be_removed_is_removed_later() {
+    let fixture = Fixture::new();
+    let ns = namespace("default");
+    let info = fixture.write(&ns, "r", "stubborn").await.unwrap();
+    let path = fixture.path(&info.digest);
+    // What is no file cannot be removed as one.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    fixture.content.delete(&ns, &info.digest).await.unwrap();
+    assert!(fixture.content.has_unremoved());
+    fixture.content.remove_unremoved().await;
+    assert!(fixture.content.has_unremoved());
+
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, "stubborn").unwrap();
+    fixture.content.remove_unremoved().await;
+    assert!(!fixture.content.has_unremoved());
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_blob_that_was_written_again_keeps_its_file() {
+    let fixture = Fixture::new();
+    let ns = namespace("default");
+    let info = fixture.write(&ns, "r", "wanted again").await.unwrap();
+    let path = fixture.path(&info.digest);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    fixture.content.delete(&ns, &info.digest).await.unwrap();
+    std::fs::remove_dir(&path).unwrap();
+    fixture.write(&ns, "r", "wanted again").await.unwrap();
+    fixture.content.remove_unremoved().await;
+    assert!(!fixture.content.has_unremoved());
+    assert_eq!(fixture.content.read(&ns, &info.digest, 12).await.unwrap(), "wanted again");
+}
+
+#[tokio::test]
 async fn damage_is_told_and_repaired_by_writing_again() {
     for damage in [
         |path: &PathBuf| std::fs::remove_file(path).unwrap(),

@@ -53,6 +53,10 @@ impl Heap for RoomsHeap {
         sweep::sweep(self).await
     }
 
+    fn has_leftovers(&self) -> bool {
+        self.content.has_unremoved()
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.store.written()
     }

@@ -18,6 +18,7 @@ enum Gone {
 
 /// Sweeps; goes on past a failure, and reports all of them.
 pub(super) async fn sweep(heap: &RoomsHeap) -> Result<usize> {
+    heap.content.remove_unremoved().await;
     let mut step = marks::step("flows.collect.records")?;
     let this = heap.clone();
     // Alone: nothing can come into use between the look and the removal.
@@ -79,11 +80,10 @@ fn forget(heap: &RoomsHeap, transaction: &mut Transaction<'_>, node: &Node) -> R
 /// Does the rest, now that the record is gone for good.
 async fn reap(heap: &RoomsHeap, gone: Gone) -> Result<(), (Node, Error)> {
     match gone {
-        Gone::Blob(namespace, digest) => heap
-            .content
-            .reap(&namespace, &digest)
-            .await
-            .map_err(|error| (Node::new(namespace.as_str(), "content", &digest.to_string()), error)),
+        Gone::Blob(namespace, digest) => {
+            heap.content.reap(&namespace, &digest).await;
+            Ok(())
+        }
         Gone::Snapshot { namespace, snapshotter, key, folder } => heap
             .snapshotters
             .get(&snapshotter)

@@ -1,7 +1,5 @@
 //! Starts against programs that behave as shims of each age do.
 
-use std::os::unix::fs::PermissionsExt;
-
 use super::*;
 
 struct Place {
@@ -33,8 +31,7 @@ impl Place {
     /// A shim that runs `script`.
     fn shim(&self, name: &str, script: &str) -> PathBuf {
         let path = self.root.path().join(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        programs::write(&path, &format!("#!/bin/sh\n{script}\n")).unwrap();
         path
     }
 
