@@ -123,6 +123,9 @@ impl Runc {
             None => Command::new(&self.binary),
         };
         command.arg0(&self.binary);
+        // The service manager listens to the daemon, not to each container: an executor that finds its socket waits until the container's
+        // program says that it is ready. go-runc takes it away as well.
+        command.env_remove("NOTIFY_SOCKET");
         command
     }
 
@@ -318,6 +321,15 @@ mod tests {
             display(runc.binary(), &runc.command()),
             "runc --root /r --debug --log /l.json --log-format json --systemd-cgroup"
         );
+    }
+
+    #[test]
+    fn no_executor_finds_the_service_managers_socket() {
+        for runc in [Runc::new("runc"), Runc::new("runc-rs").debug(true)] {
+            for command in [runc.program(), runc.command()] {
+                assert!(command.get_envs().any(|(name, value)| name == "NOTIFY_SOCKET" && value.is_none()));
+            }
+        }
     }
 
     #[tokio::test]

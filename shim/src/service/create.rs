@@ -32,9 +32,6 @@ const TERMINAL: Duration = Duration::from_secs(10);
 /// How long it may take to clean up after one of its kind that had to be killed.
 const CLEANING: Duration = Duration::from_secs(10);
 
-/// Names a socket of systemd's, on which an executor tells about a container's start (sd_notify(3)).
-const NOTIFY: &str = "NOTIFY_SOCKET";
-
 /// A container that the executor has set up.
 struct Created {
     container: Container,
@@ -142,7 +139,7 @@ impl Service {
             checkpoint: None,
             has_own_pid_namespace: spec.has_own_pid_namespace(),
             has_poststop_hooks: spec.has_poststop_hooks(),
-            starts_at_gate: waits && !spec.has_poststart_hooks() && std::env::var_os(NOTIFY).is_none(),
+            starts_at_gate: waits && !spec.has_poststart_hooks(),
             goes_with_its_end: more.clear,
         };
         Ok(Created { container: Container::new(parts), pending: Some(pending) })

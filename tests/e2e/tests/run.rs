@@ -14,6 +14,32 @@ fn a_first_container_needs_no_registry() -> Result<()> {
     scene.finish()
 }
 
+/// The unit that comes with the daemon is of this kind.
+#[test]
+fn a_daemon_under_a_service_manager_that_listens_starts_containers() -> Result<()> {
+    let mut scene = Scene::with_programs(&harness::programs::folder()?)?;
+    let path = scene.root().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path)?;
+    scene.set_environment("NOTIFY_SOCKET", &path);
+    scene.start_daemon()?;
+    e2e::load(&scene)?;
+    let mut message = [0; 64];
+    let length = manager.recv(&mut message)?;
+    ensure!(&message[..length] == b"READY=1");
+    // Afresh, and by who stood by.
+    for _ in 0..2 {
+        let said = scene.ok(&["run", "--rm", "busybox", "sh", "-c", "echo ${NOTIFY_SOCKET-none}"])?;
+        ensure!(said == "none\n", "{said}");
+    }
+    scene.ok(&["create", "--name", "two", "busybox", "sleep", "1000"])?;
+    scene.ok(&["start", "two"])?;
+    scene.ok(&["exec", "two", "true"])?;
+    scene.ok(&["rm", "--force", "two"])?;
+    manager.set_nonblocking(true)?;
+    ensure!(manager.recv(&mut message).is_err(), "a container has told the manager something");
+    scene.finish()
+}
+
 #[test]
 fn output_input_and_exit_codes_come_through() -> Result<()> {
     let scene = scene()?;
