@@ -1,5 +1,7 @@
 //! The end of a container's first process: noted, cleared away, told to those who wait.
 
+use std::time::Duration;
+
 use errors::{Error, Result};
 use ids::{ContainerId, Namespace};
 use task::Exit;
@@ -7,6 +9,25 @@ use task::Exit;
 use crate::config::ContainerConfig;
 use crate::live::{Follower, Progress, Run, until};
 use crate::{Flows, tables};
+
+/// How long an end that could not be noted waits until that is tried again, at first; each time twice as long.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// And at last.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why an end is not done with.
+enum Unfinished {
+    /// It is not on disk: the shim keeps it, and it is to be tried again.
+    Unnoted(Error),
+    /// It is on disk, and what was due then failed.
+    Uncleared(Error),
+}
+
+impl From<Error> for Unfinished {
+    fn from(error: Error) -> Unfinished {
+        Unfinished::Uncleared(error)
+    }
+}
 
 impl Flows {
     /// Follows a running container to its end, on a task of its own.
@@ -22,21 +43,41 @@ impl Flows {
                 }
             };
             marks::passed("flows.exit.told");
-            let _busy = flows.inner.busy.enter();
-            if let Err(error) = flows.finish(&namespace, &id, &run, exit).await {
-                tracing::error!(container = %id, error = %error.chain(), "the end of a container could not be noted");
+            let mut pause = SHORTEST_PAUSE;
+            loop {
+                let busy = flows.inner.busy.enter();
+                let finished = flows.finish(&namespace, &id, &run, exit).await;
+                drop(busy);
+                match finished {
+                    Ok(()) => return,
+                    Err(Unfinished::Uncleared(error)) => {
+                        tracing::error!(container = %id, error = %error.chain(), "an ended container could not be cleared away");
+                        return;
+                    }
+                    Err(Unfinished::Unnoted(error)) => {
+                        tracing::error!(container = %id, error = %error.chain(), again_in = ?pause, "the end of a container could not be noted");
+                    }
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }));
     }
 
     /// Notes an exit, frees the shim, and removes the container if it was to be removed. The exit is on disk before the
     /// shim, which knows it too, is let go. Those who wait are told whatever fails.
-    async fn finish(&self, namespace: &Namespace, id: &ContainerId, run: &Run, exit: Exit) -> Result<()> {
+    async fn finish(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        run: &Run,
+        exit: Exit,
+    ) -> Result<(), Unfinished> {
         let config = {
             let _guard = self.live().lock(namespace, id).await;
             if !self.live().is_current(namespace, id, run) {
                 // A later start, or a removal, met the ended task first, and noted its end.
-                return self.forget_removed(namespace, id);
+                return Ok(self.forget_removed(namespace, id)?);
             }
             let kept = self.live().is_kept(namespace, id);
             let goes = !kept && self.goes_with_its_end(namespace, id);
@@ -51,6 +92,7 @@ impl Flows {
             }
             let noting = self.note_end(namespace, id, exit);
             let noted = if goes { metadata::lazily(noting).await } else { noting.await };
+            noted.map_err(Unfinished::Unnoted)?;
             marks::passed("flows.exit.noted");
             if let Err(error) = self.rooms().tasks.delete(namespace, id).await
                 && !error.is_not_found()
@@ -58,16 +100,15 @@ impl Flows {
                 tracing::warn!(container = %id, error = %error.chain(), "the task of an ended container stays");
             }
             marks::passed("flows.exit.cleared");
-            noted?;
             match self.rooms().containers.get(namespace, id) {
                 // Whoever keeps it is about to start it again.
                 Ok(_) if kept => return Ok(()),
                 Ok(container) => ContainerConfig::of(&container)?,
                 Err(error) if error.is_not_found() => {
                     run.advance(Progress::Removed(exit.status));
-                    return self.forget_removed(namespace, id);
+                    return Ok(self.forget_removed(namespace, id)?);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         };
         if config.is_some_and(|config| config.auto_remove) {

@@ -197,6 +197,38 @@ fn times_that_were_noted_stay_as_they_are() -> Result<()> {
     scene.finish()
 }
 
+/// The disk fails when the daemon notes how a container ended. The shim, which knows it too, keeps it until it is noted: by this daemon, which
+/// tries again, or by the next one.
+#[test]
+fn an_end_that_could_not_be_noted_is_not_lost() -> Result<()> {
+    let mut scene = Scene::with_programs(&harness::programs::folder()?)?;
+    let faults = Faults::new()?;
+    scene.set_environment(faults::VARIABLE, faults.folder());
+    scene.start_daemon()?;
+    e2e::load(&scene)?;
+    for by_the_next in [false, true] {
+        scene.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"])?;
+        faults.arm_line("metadata.commit.apply eio")?;
+        scene.ok(&["kill", "box"])?;
+        e2e::until("a disk that fails", &scene, || {
+            Ok(faults.fired_at("metadata.commit.apply", "eio").is_some())
+        })?;
+        faults.disarm();
+        if by_the_next {
+            scene.kill_daemon()?;
+            scene.start_daemon()?;
+        }
+        ensure!(scene.ok(&["wait", "box"])? == "137\n");
+        e2e::until("the end of its task", &scene, || Ok(scene.ok(&["tasks", "ls", "--quiet"])?.is_empty()))?;
+        ensure!(inspect_of(&scene, "box", "/0/State/ExitCode")? == "137");
+        scene.kill_daemon()?;
+        scene.start_daemon()?;
+        ensure!(inspect_of(&scene, "box", "/0/State/ExitCode")? == "137", "it was kept in memory only");
+        scene.ok(&["rm", "box"])?;
+    }
+    scene.finish()
+}
+
 #[test]
 fn a_container_that_is_to_be_removed_can_be_restarted() -> Result<()> {
     let scene = scene()?;
