@@ -46,7 +46,7 @@ impl Ready {
         inherited: Option<&OwnedFd>,
     ) -> Result<Running, Refused> {
         // It has the importance of who started it, which was of none then.
-        Standby::hurry(self.running.pid).map_err(Refused::Gone)?;
+        self.standby.hurry(self.running.pid).map_err(Refused::Gone)?;
         let null = Call::null().map_err(Refused::Gone)?;
         let mut descriptors: Vec<(BorrowedFd<'_>, i32)> = Vec::new();
         for (number, fd) in [(0, &stdio.stdin), (1, &stdio.stdout), (2, &stdio.stderr)] {

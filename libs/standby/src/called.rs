@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketType};
 
 use crate::packet::Packet;
-use crate::{DESCRIPTORS, GO_AHEAD, LONGEST, WORD};
+use crate::{DESCRIPTORS, GO_AHEAD, LONGEST, RELEASE, WORD};
 
 /// The first number after those of the standard streams.
 const FIRST: i32 = 3;
@@ -27,10 +27,17 @@ impl Waiting {
     /// `None` for a program that was started to do something.
     ///
     /// # Errors
-    /// It was told to stand by, but standard input is not where a call could come from.
+    /// It was told to stand by, but by another release, or standard input is not where a call could come from.
     pub fn new() -> io::Result<Option<Waiting>> {
         if !stands_by() {
             return Ok(None);
+        }
+        let whose = std::env::args_os().nth(2).unwrap_or_default();
+        if whose.as_bytes().split(|byte| *byte == b' ').next() != Some(RELEASE.as_bytes()) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{WORD}: this is release {RELEASE}"),
+            ));
         }
         let stdin = std::io::stdin();
         match rustix::net::sockopt::socket_type(&stdin) {

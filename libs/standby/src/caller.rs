@@ -9,13 +9,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
 use crate::packet::Packet;
-use crate::{DESCRIPTORS, GO_AHEAD, LONGEST, WORD};
+use crate::{DESCRIPTORS, GO_AHEAD, LONGEST, RELEASE, WORD};
 
 /// A program that stands by. It ends when this is dropped.
 #[derive(Debug)]
@@ -56,15 +57,16 @@ impl std::error::Error for Refused {}
 
 impl Standby {
     /// Makes `command`, which has no arguments yet, stand by when it is started, with room for so many bytes of arguments, each with the zero
-    /// byte at its end. Until then a list of processes shows `whom` it stands by for.
+    /// byte at its end. Until then a list of processes shows `whom` it stands by for. A program of another release ends at once.
     ///
     /// # Errors
     /// There are no descriptors left.
     pub fn prepare(command: &mut Command, whom: &OsStr, room: usize) -> io::Result<Standby> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let mut shown = whom.to_owned();
-        shown.push(" ".repeat(room.saturating_sub(WORD.len() + whom.len() + 2)));
+        let mut shown = OsString::from(format!("{RELEASE} "));
+        shown.push(whom);
+        shown.push(" ".repeat(room.saturating_sub(WORD.len() + shown.len() + 2)));
         command.arg(WORD).arg(shown);
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Standby { socket: ours, room })
@@ -79,12 +81,19 @@ impl Standby {
         }
     }
 
-    /// Gives a program that is [at leisure](Standby::at_leisure) the importance of this process.
+    /// Gives the program, which has this pid, the importance of this process; it may be [at leisure](Standby::at_leisure).
     ///
     /// # Errors
-    /// Those of setpriority(2).
-    pub fn hurry(pid: u32) -> io::Result<()> {
-        let Some(own) = own_nice().filter(|_| may_hurry()) else { return Ok(()) };
+    /// It is not there any more, and the pid may be another's; those of setpriority(2).
+    pub fn hurry(&self, pid: u32) -> io::Result<()> {
+        let mut ends = [PollFd::new(&self.socket, PollFlags::empty())];
+        if poll(&mut ends, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0 {
+            return Err(rustix::io::Errno::PIPE.into());
+        }
+        let own = rustix::process::getpriority_process(None)?;
+        if rustix::process::getpriority_process(process(pid))? == own {
+            return Ok(());
+        }
         Ok(rustix::process::setpriority_process(process(pid), own)?)
     }
 
@@ -125,14 +134,13 @@ fn process(pid: u32) -> Option<rustix::process::Pid> {
     i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw)
 }
 
-fn own_nice() -> Option<i32> {
-    rustix::process::getpriority_process(None).ok()
-}
-
-/// Who may not raise a priority cannot take back that it was lowered.
+/// Who may not raise a priority cannot take back that it was lowered. The kernel asks for the right over the host: that of a user namespace
+/// does not count.
 fn may_hurry() -> bool {
     use rustix::thread::{CapabilitySet, capabilities};
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_NICE))
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+        && capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_NICE))
 }
 
 impl<'a> Call<'a> {

@@ -18,7 +18,8 @@
 //! };
 //! ```
 //!
-//! It ends when who started it has ended, or has let go of it. Both ends are one release of this project: the packet is no interface.
+//! It ends when who started it has ended, or has let go of it. Both ends are one release of this project, or the program refuses to stand by:
+//! the packet is no interface.
 
 mod called;
 mod caller;
@@ -30,6 +31,8 @@ pub use caller::{Call, Refused, Standby};
 /// The first argument of a program that stands by.
 pub const WORD: &str = "--stand-by";
 
+/// The word that the second argument begins with: programs may be replaced on disk while who starts them runs.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
 /// The most bytes of a packet. A command line that is longer goes the usual way.
 const LONGEST: usize = 32 << 10;
 /// The most descriptors of a packet.

@@ -6,24 +6,38 @@ use std::fs::File;
 use std::io::{Read, Write, pipe};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
 
-use standby::{Call, Refused, Standby, Waiting};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, getpriority_process};
+use standby::{Call, Refused, Standby, WORD, Waiting};
 
 /// The number of a descriptor that the arguments name.
 const NUMBER: i32 = 17;
 
+/// The argument of this program in a user namespace.
+const IN_A_NAMESPACE: &str = "in-a-user-namespace";
+
 fn main() -> ExitCode {
-    match Waiting::new().unwrap() {
-        Some(waiting) => program(waiting),
-        None => {
-            becomes_what_it_is_called_for();
-            ends_when_nobody_calls();
-            says_that_there_is_no_room();
-            println!("3 passed");
-            ExitCode::SUCCESS
+    match Waiting::new() {
+        Ok(Some(waiting)) => return program(waiting),
+        Ok(None) => {}
+        Err(error) => {
+            return ExitCode::from(if error.to_string().contains("this is release") { 5 } else { 6 });
         }
     }
+    if std::env::args().nth(1).is_some_and(|word| word == IN_A_NAMESPACE) {
+        its_importance_comes_back();
+        return ExitCode::SUCCESS;
+    }
+    becomes_what_it_is_called_for();
+    ends_when_nobody_calls();
+    says_that_there_is_no_room();
+    refuses_another_release();
+    its_importance_comes_back();
+    its_importance_comes_back_in_a_user_namespace();
+    println!("6 passed");
+    ExitCode::SUCCESS
 }
 
 /// Tells what it has become.
@@ -95,4 +109,44 @@ fn says_that_there_is_no_room() {
     let call = Call::of(&later, Path::new("/"), &[]).unwrap();
     assert!(matches!(standby.call(&call), Err(Refused::TooLong)));
     assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
+fn refuses_another_release() {
+    for (release, code) in [(env!("CARGO_PKG_VERSION"), 3), ("0.0.0-other", 5), ("", 5)] {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([WORD, &format!("{release} the test")]).stdin(Stdio::from(theirs));
+        let mut child = command.spawn().unwrap();
+        drop((command, ours));
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{release:?}");
+    }
+}
+
+/// Whatever this process may, one that stood by is as important as it was.
+fn its_importance_comes_back() {
+    let nice = |child: &Child| getpriority_process(Some(Pid::from_child(child))).unwrap();
+    let own = getpriority_process(None).unwrap();
+    let (standby, mut child) = start(200);
+    Standby::at_leisure(child.id());
+    standby.hurry(child.id()).unwrap();
+    assert_eq!(nice(&child), own);
+    // Somebody else may have the number of one that has ended.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (_other, mut other) = start(200);
+    standby.hurry(other.id()).unwrap_err();
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+fn its_importance_comes_back_in_a_user_namespace() {
+    let within = |program: &Path| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user"]).arg(program).arg(IN_A_NAMESPACE);
+        command.stdin(Stdio::null()).status()
+    };
+    if within(Path::new("true")).is_ok_and(|status| status.success()) {
+        assert!(within(&std::env::current_exe().unwrap()).unwrap().success());
+    }
 }

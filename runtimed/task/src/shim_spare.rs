@@ -130,7 +130,7 @@ impl Spare {
         stdin: &OwnedFd,
         stdout: Option<&OwnedFd>,
     ) -> Result<(u32, Held), Refused> {
-        Standby::hurry(self.pid).map_err(Refused::Gone)?;
+        self.standby.hurry(self.pid).map_err(Refused::Gone)?;
         let null = Call::null().map_err(Refused::Gone)?;
         let stdout = stdout.map_or(null.as_fd(), AsFd::as_fd);
         let command: Command = shim_start::command(launch);
