@@ -13,7 +13,6 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::OnceLock;
 
 use errors::{Context, Result};
 use ids::{ContainerId, Namespace};
@@ -186,15 +185,38 @@ fn spawn(
 
 /// When memory runs out, a shim goes a little before the daemon.
 pub(crate) fn yield_first(pid: u32) {
-    static SCORE: OnceLock<Option<String>> = OnceLock::new();
-    let score = SCORE.get_or_init(|| {
-        let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()?;
-        Some((own + 1).min(1000).to_string())
-    });
-    if let Some(score) = score
-        && let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score)
-    {
+    let Some(score) = oom_score("self") else { return };
+    if let Err(error) = std::fs::write(oom_file(&pid.to_string()), (score + 1).min(1000).to_string()) {
         // It has ended already, or the score may only rise and has been raised before.
         tracing::debug!(pid, %error, "set a shim's oom score");
+    }
+}
+
+fn oom_file(process: &str) -> PathBuf {
+    Path::new("/proc").join(process).join("oom_score_adj")
+}
+
+fn oom_score(process: &str) -> Option<i32> {
+    std::fs::read_to_string(oom_file(process)).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs root, who may lower it again.
+    #[test]
+    fn a_shim_goes_before_the_daemon_as_that_is_now() {
+        let own = oom_score("self").unwrap();
+        for score in [own.min(990), own.min(990) + 5] {
+            std::fs::write(oom_file("self"), score.to_string()).unwrap();
+            let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+            yield_first(child.id());
+            let seen = oom_score(&child.id().to_string());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            std::fs::write(oom_file("self"), own.to_string()).unwrap();
+            assert_eq!(seen, Some(score + 1));
+        }
     }
 }
