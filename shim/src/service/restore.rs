@@ -34,6 +34,8 @@ impl Service {
                 request.id
             )));
         }
+        // One that stands by would wait for as long as the container is there: criu is called when it is started.
+        drop(lock(&self.first_executor).take());
         let bundle = Bundle::new(&request.bundle);
         let options = Options::from_request(request.options.as_ref())?;
         let spec = Spec::read(bundle.path())?;
