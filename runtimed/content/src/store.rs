@@ -1,6 +1,7 @@
 //! The content store's calls on blobs.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -39,6 +40,9 @@ impl Content {
         for folder in folders.iter().chain([&layout.ingests()]) {
             fs::create_dir_all(folder).context(|| format!("mkdir -p {}", folder.display()))?;
         }
+        // Images hold what their owners' users alone may see.
+        fs::set_permissions(&*layout.root, fs::Permissions::from_mode(0o700))
+            .context(|| format!("chmod 700 {}", layout.root.display()))?;
         sweep::sweep(&layout, &store)?;
         Ok(Content {
             layout,

@@ -1,5 +1,6 @@
 //! The rooms, put together from the configuration.
 
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,8 +137,12 @@ pub async fn lock(root: &Path) -> Result<Flock<std::fs::File>> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .context(|| format!("open {}", path.display()))?;
+    // Whoever may open it may hold it (flock(2)), and keep the daemon from starting.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+        .context(|| format!("chmod 600 {}", path.display()))?;
     let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -202,7 +207,6 @@ fn remove(path: &Path) -> std::io::Result<()> {
 }
 
 fn private_folder(path: &Path, mode: u32) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     std::fs::create_dir_all(path).context(|| format!("create {}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         .context(|| format!("chmod {mode:o} {}", path.display()))

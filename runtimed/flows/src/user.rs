@@ -112,10 +112,12 @@ impl Flows {
     }
 }
 
-/// A second mount of an overlay's upper folder that writes nothing: only the lower folders and the upper one are read.
+/// A second mount of an overlay's upper folder that writes nothing and opens no device: only the lower folders and the upper one are read.
 fn read_only(mounts: Vec<Mount>) -> Vec<Mount> {
     let mut mounts = mounts;
     for mount in &mut mounts {
+        // An image may hold any device under these names, and to open one can do something.
+        mount.options.push("nodev".to_owned());
         if mount.kind != "overlay" {
             mount.options.retain(|option| option != "rw");
             mount.options.push("ro".to_owned());

@@ -31,7 +31,7 @@ fn unbounded(client: &Client) -> ContainersClient<Transport> {
     client.containers().max_encoding_message_size(64 << 20)
 }
 
-fn names() -> Vec<String> {
+pub fn names() -> Vec<String> {
     let odd = [
         "",
         ".",

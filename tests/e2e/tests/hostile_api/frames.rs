@@ -1,8 +1,15 @@
 //! Frames that are cut, huge, compressed, or of another protocol.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use client::Client;
 use harness::Scene;
-use proto_containerd::services::events::SubscribeRequest;
+use prost_types::Any;
+use proto_containerd::services::containers::ListContainersRequest;
+use proto_containerd::services::events::{PublishRequest, SubscribeRequest};
+use proto_containerd::services::namespaces::ListNamespacesRequest;
+use tonic::codegen::{Service, http};
+use tonic::transport::Endpoint;
+use tonic::{Code, Status};
 
 use crate::wire::{self, DATA, END_STREAM, HEADERS, PREFACE, Wire};
 use crate::{PATIENCE, bundles, connect, is_well};
@@ -51,7 +58,8 @@ async fn what_is_no_http2_is_closed() -> Result<()> {
 #[tokio::test]
 async fn messages_that_lie_or_are_cut_make_nothing() -> Result<()> {
     let scene = Scene::start()?;
-    let groups = |depth: usize| vec![0x0b; depth];
+    // Of a field that nobody knows: what it holds is passed over, however deep.
+    let groups = |depth: usize| vec![0x7b; depth];
     let with_head =
         |compressed: u8, length: u32, body: &[u8]| [wire::head(compressed, length), body.to_vec()].concat();
     let messages = [
@@ -86,8 +94,56 @@ async fn messages_that_lie_or_are_cut_make_nothing() -> Result<()> {
     unknown.frame(DATA, END_STREAM, 1, &wire::head(0, 0))?;
     unknown.ended(1)?;
     ensure!(bundles(&scene).is_empty());
+    // They were calls that make a container.
+    let client = Client::connect(&scene.socket(), "hostile").await?;
+    let made = client.containers().list(ListContainersRequest::default()).await?.into_inner().containers;
+    ensure!(made.is_empty(), "{made:?}");
+    let known = client.namespaces().list(ListNamespacesRequest::default()).await?.into_inner().namespaces;
+    ensure!(known.iter().all(|namespace| namespace.name != "hostile"), "{known:?}");
     is_well(&scene)?;
     drop(silent);
+    scene.finish()
+}
+
+/// How a call of CREATE ends whose body is this text.
+async fn status_of(scene: &Scene, body: &str, headers: &[(&str, &str)]) -> Result<Status> {
+    let place = format!("unix://{}", scene.socket().display());
+    let mut channel = Endpoint::try_from(place)?.connect().await?;
+    let mut request = http::Request::post(format!("http://localhost{CREATE}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("containerd-namespace", "hostile");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    std::future::poll_fn(|waker| channel.poll_ready(waker)).await?;
+    let response = channel.call(request.body(tonic::body::Body::new(body.to_owned()))?).await?;
+    Status::from_header_map(response.headers()).context("the answer has no status")
+}
+
+#[tokio::test]
+async fn messages_that_are_none_are_named() -> Result<()> {
+    let scene = Scene::start()?;
+    let with_head = |compressed: u8, length: u32, body: &str| {
+        String::from_utf8([wire::head(compressed, length), body.as_bytes().to_vec()].concat())
+    };
+    for (what, body, headers, words) in [
+        ("longer than may be", with_head(0, 0x7f00_0000, "x")?, &[][..], "decoded message length too large"),
+        ("compressed without a word", with_head(1, 3, "abc")?, &[], "compressed"),
+        ("compressed as nobody can", with_head(1, 3, "abc")?, &[("grpc-encoding", "bomb")], "bomb"),
+        ("compressed by gzip", with_head(1, 3, "abc")?, &[("grpc-encoding", "gzip")], "gzip"),
+        ("of an odd kind", with_head(9, 3, "abc")?, &[], "compression flag: 9"),
+        ("cut", with_head(0, 100, "abc")?, &[], "Unexpected EOF"),
+        ("cut in its head", "\0\0".to_owned(), &[], "Unexpected EOF"),
+        ("no protobuf", with_head(0, 3, "\x0f\x0f\x0f")?, &[], "wire type"),
+        ("groups in groups", with_head(0, 10_000, &"\x7b".repeat(10_000))?, &[], "recursion"),
+        ("nothing", String::new(), &[], "Missing request message"),
+    ] {
+        let status = status_of(&scene, &body, headers).await.context(what)?;
+        ensure!(status.code() != Code::Ok && status.message().contains(words), "{what}: {status:?}");
+        ensure!(status.message().len() < 4096, "{what}: {} bytes of error", status.message().len());
+    }
+    is_well(&scene)?;
     scene.finish()
 }
 
@@ -220,6 +276,8 @@ async fn connections_that_are_no_shims_take_no_clients_place() -> Result<()> {
 #[tokio::test]
 async fn events_that_are_forwarded_are_checked() -> Result<()> {
     let scene = Scene::start()?;
+    let mut heard =
+        connect(&scene).await?.events().subscribe(SubscribeRequest::default()).await?.into_inner();
     for envelope in [&b""[..], &field(1, b""), &field(1, &field(2, b"../x")), &field(1, &[0xff; 64])] {
         let mut wire = Wire::greeted(&scene.socket())?;
         wire.call(1, FORWARD, &[])?;
@@ -227,6 +285,12 @@ async fn events_that_are_forwarded_are_checked() -> Result<()> {
         wire.frame(DATA, END_STREAM, 1, &[head.as_slice(), envelope].concat())?;
         wire.ended(1)?;
     }
+    // Nobody hears of any of them: the first event is one that is sent now.
+    let event = Any { type_url: "x".into(), value: Vec::new() };
+    let publish = PublishRequest { topic: "/after/all".into(), event: Some(event) };
+    connect(&scene).await?.events().publish(publish).await?;
+    let first = tokio::time::timeout(PATIENCE, heard.message()).await??.context("an event")?;
+    ensure!(first.topic == "/after/all", "{first:?}");
     is_well(&scene)?;
     scene.finish()
 }

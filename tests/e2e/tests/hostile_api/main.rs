@@ -2,6 +2,7 @@
 //! than its limits say, and does not disturb others.
 
 mod calls;
+mod elsewhere;
 mod frames;
 mod shown;
 mod wire;

@@ -1,0 +1,116 @@
+//! Disks that are full in the middle.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use harness::hostile::{Blob, Entry, Image, Registry, gzip, tar};
+use harness::{Scene, programs, sh};
+
+use crate::{PATIENCE, load, refused};
+
+fn mounted(folder: &Path, options: &str) -> Result<()> {
+    let mut mount = std::process::Command::new("mount");
+    sh::run(mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder))
+}
+
+/// A disk that is full in the middle is told as such; what came is taken back, and with room again all works.
+#[test]
+fn a_full_disk_leaves_nothing_half() -> Result<()> {
+    let mut scene = Scene::with_programs(&programs::folder()?)?;
+    let lib = scene.root().join("lib");
+    std::fs::create_dir(&lib)?;
+    mounted(&lib, "size=24m")?;
+    let done = full(&mut scene, &lib);
+    let stopped = if scene.pid().is_some() { scene.stop_daemon() } else { Ok(()) };
+    sh::run(std::process::Command::new("umount").arg(&lib)).context("take the small disk down")?;
+    done?;
+    stopped?;
+    scene.finish()
+}
+
+/// The same for the folder of bundles and sockets: a container that there is no room for is told so, and takes nothing.
+#[test]
+fn a_full_state_folder_makes_no_container() -> Result<()> {
+    let mut scene = Scene::with_programs(&programs::folder()?)?;
+    let run = scene.root().join("run");
+    std::fs::create_dir(&run)?;
+    mounted(&run, "size=1m")?;
+    let done = crowded(&mut scene, &run).with_context(|| scene.log());
+    if done.is_err() {
+        // Nothing may keep the small disk.
+        scene.rctl(&["rm", "--force", "before", "one", "two"])?;
+    }
+    let stopped = if scene.pid().is_some() { scene.stop_daemon() } else { Ok(()) };
+    sh::run(std::process::Command::new("umount").arg(&run)).context("take the small disk down")?;
+    done?;
+    stopped?;
+    scene.finish()
+}
+
+fn crowded(scene: &mut Scene, run: &Path) -> Result<()> {
+    scene.start_daemon()?;
+    e2e::load(scene)?;
+    scene.ok(&["run", "--rm", "busybox", "true"])?;
+    scene.ok(&["run", "-d", "--name", "before", "busybox", "sleep", "1000"])?;
+    let lines = |nouns: &[&str]| -> Result<usize> { Ok(scene.ok(nouns)?.lines().count()) };
+    let snapshots = lines(&["snapshots", "ls"])?;
+    // All that there is room for.
+    let filler = run.join("filler");
+    let mut file = std::fs::File::create(&filler)?;
+    while file.write_all(&[1; 4096]).is_ok() {}
+    drop(file);
+    for name in ["one", "two"] {
+        let said = scene.rctl(&["run", "-d", "--name", name, "busybox", "sleep", "1000"])?;
+        ensure!(said.code == 125 && said.stderr.contains("No space left on device"), "{said:?}");
+        ensure!(said.stderr.len() < 4096, "{} bytes of error", said.stderr.len());
+    }
+    // Those that run go on, and can be ended.
+    let said = scene.rctl(&["exec", "before", "true"])?;
+    ensure!(said.code != 0 && said.stderr.contains("No space left on device"), "{said:?}");
+    ensure!(lines(&["tasks", "ls", "--quiet"])? == 1);
+    scene.ok(&["kill", "before"])?;
+    ensure!(scene.ok(&["wait", "before"])? == "137\n");
+    std::fs::remove_file(&filler)?;
+    // What was made before there was no room, docker keeps, too: it can be started, or removed.
+    for name in ["one", "two"] {
+        scene.rctl(&["rm", "--force", name])?;
+        scene.ok(&["run", "-d", "--name", name, "busybox", "sleep", "1000"])?;
+    }
+    scene.ok(&["rm", "--force", "before", "one", "two"])?;
+    let began = Instant::now();
+    while lines(&["snapshots", "ls"])? != snapshots - 1 {
+        ensure!(began.elapsed() < PATIENCE, "{}", scene.ok(&["snapshots", "ls"])?);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn full(scene: &mut Scene, lib: &Path) -> Result<()> {
+    scene.start_daemon()?;
+    let noise: Vec<u8> =
+        (0..16u64 << 20).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    // The first does not fit as a blob, the second not unpacked.
+    let large = Image::of_tars(&[tar(&[Entry::file("large", &[&noise[..], &noise[..]].concat())])]);
+    let mut large = large;
+    let plain = tar(&[Entry::file("large", &[&noise[..], &noise[..]].concat())]);
+    large.layers[0] = Blob::new("application/vnd.oci.image.layer.v1.tar", plain);
+    let zeros = Image::of_tars(&[
+        tar(&[Entry::file("small", b"x")]),
+        tar(&[Entry::file("zeros", &vec![1; 64 << 20])]),
+    ]);
+    ensure!(gzip(&[0; 1024]).len() < 1024);
+    for (what, image) in [("a blob", &large), ("an unpacked layer", &zeros)] {
+        let registry = Registry::start(image, |_| None)?;
+        let pulled = scene.rctl(&["pull", &registry.name()])?;
+        refused(scene, what, &pulled, "No space left on device")?;
+        refused(scene, what, &load(scene, &image.archive("x:1"))?, "No space left on device")?;
+    }
+    sh::run(std::process::Command::new("mount").args(["-o", "remount,size=400m"]).arg(lib))?;
+    for image in [&large, &zeros] {
+        let registry = Registry::start(image, |_| None)?;
+        scene.ok(&["pull", &registry.name()])?;
+    }
+    Ok(())
+}
