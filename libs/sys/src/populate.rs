@@ -33,6 +33,12 @@ pub fn own() {
     populate((&raw const data_start).addr(), (&raw const end).addr());
 }
 
+/// Has all threads to come take their memory from the one heap that [`own`] knows (mallopt(3)).
+pub fn share_heap() {
+    // SAFETY: it changes how later calls of malloc choose, and no memory.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 fn heap() -> (usize, usize) {
     // SAFETY: with nought, nothing is changed.
     let last = unsafe { libc::sbrk(0) }.addr();

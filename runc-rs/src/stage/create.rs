@@ -16,6 +16,7 @@ use super::init::{self, Setting};
 use super::joined;
 use super::listener;
 use super::net_devices;
+use super::network::Network;
 use super::notify::{self, Notify};
 use super::parent::{self, Answers};
 use super::record;
@@ -96,6 +97,7 @@ pub fn create(global: &Global, mut request: Request<'_>) -> Result<Created> {
     };
     let plan = plan::create(request.id, &request.bundle, &loaded.spec, &choices)?;
     checks::check(&plan, request)?;
+    let network = Network::begin(&plan.namespaces);
     let slot = seccomp_of(&loaded.spec).map(|_| Slot::new()).transpose()?;
     let dir = Container::reserve(&global.root, request.id)?;
     let annotations = loaded.spec.annotations().clone().unwrap_or_default();
@@ -118,6 +120,7 @@ pub fn create(global: &Global, mut request: Request<'_>) -> Result<Created> {
         filter: slot.as_ref(),
         manager,
         pid: 0,
+        network,
         hooks_due: false,
         notify: None,
         root_ready,
@@ -151,6 +154,7 @@ struct Creation<'a> {
     filter: Option<&'a Slot>,
     manager: Box<dyn cgroup::Manager>,
     pid: i32,
+    network: Option<Network>,
     hooks_due: bool,
     notify: Option<Notify>,
     root_ready: Option<RootReady>,
@@ -239,14 +243,21 @@ impl Creation<'_> {
         Ok(())
     }
 
-    fn birth(&self) -> Result<Birth> {
+    fn birth(&mut self) -> Result<Birth> {
         let open = |(kind, path): &(Kind, PathBuf)| {
             rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                 .map(|fd| (*kind, fd))
                 .map_err(|e| Error::call(format_args!("open namespace {}", path.display()), e))
         };
+        let mut new = self.plan.namespaces.new.clone();
+        let mut network = None;
+        if let Some(made) = self.network.take() {
+            new.retain(|kind| *kind != Kind::Net);
+            network = Some(made.wait()?);
+        }
         Ok(Birth {
-            new: self.plan.namespaces.new.clone(),
+            new,
+            network,
             join: self.plan.namespaces.join.iter().map(open).collect::<Result<_>>()?,
             time_offsets: self.plan.time_offsets.clone(),
             cgroup: self.manager.dir_fd()?,
@@ -255,7 +266,7 @@ impl Creation<'_> {
         })
     }
 
-    fn spawn(&self, gate: Option<Gate>, console: Option<OwnedFd>) -> Result<Born> {
+    fn spawn(&mut self, gate: Option<Gate>, console: Option<OwnedFd>) -> Result<Born> {
         let birth = self.birth()?;
         let trees = trees::of(self.plan)?;
         let namespaces = &self.plan.namespaces;

@@ -14,6 +14,7 @@ pub mod init;
 pub mod joined;
 pub mod listener;
 pub mod net_devices;
+pub mod network;
 pub mod notify;
 pub mod parent;
 pub mod record;

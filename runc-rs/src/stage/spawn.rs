@@ -10,6 +10,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sys::clone::{CLONE_PARENT, Forked, clone, exit_now};
 
 use super::channel::{Channel, Message};
+use super::network;
 use crate::cgroup::Entrance;
 use crate::error::{Context, Error, Result};
 use crate::plan::namespaces::Kind;
@@ -20,6 +21,8 @@ use crate::procfs::Procfs;
 pub struct Birth {
     /// Namespaces to make. The cgroup namespace is not among them: it is made once the process is in its cgroup.
     pub new: Vec<Kind>,
+    /// A network namespace that was made for it, and in which it is born.
+    pub network: Option<OwnedFd>,
     /// Namespaces to join.
     pub join: Vec<(Kind, OwnedFd)>,
     /// Lines of timens_offsets for a new time namespace.
@@ -80,7 +83,7 @@ pub fn spawn(mut birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
     let intermediate = birth.needs_intermediate();
     let mut notice = intermediate.then(std::io::pipe).transpose().context("pipe")?;
     let flags = if intermediate { 0 } else { birth.clone_flags() };
-    let (forked, cloned_into) = clone_in_cgroup(flags, birth.cgroup.as_ref())?;
+    let (forked, cloned_into) = clone_in_network(flags, birth.cgroup.as_ref(), birth.network.take())?;
     let in_cgroup = cloned_into || (birth.cgroup.is_none() && !birth.entrances.is_empty());
     match forked {
         Forked::Parent { pid, .. } => {
@@ -120,6 +123,22 @@ pub fn spawn(mut birth: Birth, child: impl FnOnce(Channel)) -> Result<Born> {
 /// Nothing of the host's stays open.
 fn enter_cgroups(entrances: Vec<Entrance>) -> Result<()> {
     entrances.into_iter().try_for_each(Entrance::enter).context("unable to apply cgroup configuration")
+}
+
+/// The new process has the network namespace that its maker is in, who comes back from there. Neither keeps a descriptor of the other's.
+fn clone_in_network(
+    flags: i32,
+    cgroup: Option<&OwnedFd>,
+    network: Option<OwnedFd>,
+) -> Result<(Forked, bool)> {
+    let Some(network) = network else { return clone_in_cgroup(flags, cgroup) };
+    let own = network::own()?;
+    enter(Kind::Net, &network)?;
+    let cloned = clone_in_cgroup(flags, cgroup);
+    if !matches!(cloned, Ok((Forked::Child, _))) {
+        enter(Kind::Net, &own)?;
+    }
+    cloned
 }
 
 /// Into the cgroup where the kernel can do it; where it cannot (or the cgroup is one that refuses), the caller moves the

@@ -228,6 +228,8 @@ impl Flows {
             }
             step.next("flows.rmi.name")?;
             self.rooms().names.delete(namespace, &image.name, None).await?;
+            // Should the collection below not be come to.
+            self.rooms().collector.schedule();
             removed.untagged.push(image.name.clone());
             let gone = id.to_string();
             if last && !removed.deleted.contains(&gone) {

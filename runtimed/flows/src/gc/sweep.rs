@@ -19,7 +19,7 @@ enum Gone {
 /// Sweeps; goes on past a failure, and reports all of them.
 pub(super) async fn sweep(heap: &RoomsHeap) -> Result<usize> {
     heap.content.remove_unremoved().await;
-    let mut step = marks::step("flows.collect.records")?;
+    let step = marks::step("flows.collect.records")?;
     let this = heap.clone();
     // Alone: nothing can come into use between the look and the removal.
     let (gone, mut failures) = heap
@@ -35,10 +35,10 @@ pub(super) async fn sweep(heap: &RoomsHeap) -> Result<usize> {
             Ok((gone, failures))
         })
         .await?;
+    drop(step);
     let count = gone.len();
-    if count > 0 {
-        step.next("flows.collect.files")?;
-    }
+    // The records are gone for good: from here on a failure must not keep the rest from being done.
+    let _step = (count > 0).then(|| marks::begun("flows.collect.files"));
     for done in gone {
         marks::passed("flows.collect.next");
         if let Err((node, error)) = reap(heap, done).await {

@@ -50,6 +50,8 @@ struct Walk {
     things: Vec<Thing>,
     /// What to do again and again, and where to die at it, instead of everything.
     only: Option<(usize, String)>,
+    /// What to do at every mark of every thing once, instead of so many kills.
+    everywhere: Option<&'static str>,
     target: usize,
     seed: u64,
     shared: Mutex<Shared>,
@@ -98,8 +100,9 @@ fn whatever_dies_nothing_acknowledged_is_lost() -> Result<()> {
     let things = things::all();
     let only =
         std::env::var("RUNTIMED_WALK_ONLY").ok().map(|text| only(&things, &points, &text)).transpose()?;
+    let everywhere = std::env::var("RUNTIMED_WALK_EVERYWHERE").ok().map(|text| action(&text)).transpose()?;
     let shared = Shared { passed: vec![Passed::new(); things.len()], ..Shared::default() };
-    let walk = Walk { points, things, only, target, seed, shared: Mutex::new(shared) };
+    let walk = Walk { points, things, only, everywhere, target, seed, shared: Mutex::new(shared) };
     let began = Instant::now();
     std::thread::scope(|threads| {
         let workers: Vec<_> = (0..WORKERS)
@@ -124,6 +127,12 @@ fn only(things: &[Thing], points: &BTreeMap<String, Point>, text: &str) -> Resul
     let index = things.iter().position(|known| known.name == thing);
     ensure!(points.contains_key(mark), "there is no mark {mark:?}");
     Ok((index.with_context(|| format!("there is no thing {thing:?}"))?, mark.to_owned()))
+}
+
+/// What can be done at a mark.
+fn action(text: &str) -> Result<&'static str> {
+    let known = ["kill", "error", "enospc", "eio", "delay:40"].into_iter().find(|known| *known == text);
+    known.with_context(|| format!("{text:?} cannot be done at a mark"))
 }
 
 impl Walk {
@@ -243,13 +252,23 @@ impl Walk {
             return None;
         }
         shared.rounds += 1;
-        if shared.rounds > self.target * 3 {
+        if shared.rounds > self.target * 3 && self.everywhere.is_none() {
             let text = format!("{} rounds made too few kills", shared.rounds);
             shared.failures.push(text);
             return None;
         }
         if let Some((thing, point)) = self.only.clone() {
             return Some(Round { thing, point, action: "kill", skip: 0, then: None });
+        }
+        if let Some(action) = self.everywhere {
+            let (thing, point) = loop {
+                let (thing, point) = shared.untried.pop()?;
+                if action == "kill" || action.starts_with("delay") || self.may_fail(&point) {
+                    break (thing, point);
+                }
+            };
+            let most = shared.passed[thing].get(&point).copied().unwrap_or(1);
+            return Some(Round { thing, point, action, skip: dice.below(most as usize) as u32, then: None });
         }
         let fresh = dice.below(4) > 0 && !shared.untried.is_empty();
         let (thing, point, action, skip) = if fresh {
@@ -261,7 +280,7 @@ impl Walk {
             let names: Vec<&String> = shared.passed[thing].keys().collect();
             let name = (*dice.pick(&names)).clone();
             let most = shared.passed[thing][&name];
-            let may_fail = self.points.get(&name).is_some_and(|point| point.may_fail);
+            let may_fail = self.may_fail(&name);
             let action = match (dice.below(20), may_fail) {
                 (0, true) => "error",
                 (1, true) => "enospc",
@@ -276,6 +295,10 @@ impl Walk {
         let twice = dice.below(4) == 0 && !starting.is_empty();
         let then = twice.then(|| (*dice.pick(&starting)).clone());
         Some(Round { thing, point, action, skip, then })
+    }
+
+    fn may_fail(&self, name: &str) -> bool {
+        self.points.get(name).is_some_and(|point| point.may_fail)
     }
 
     fn round(&self, world: &mut World, before: &Facts, round: &Round) -> Result<()> {
@@ -388,7 +411,11 @@ impl Walk {
             shared.failures.len(),
             shared.failures.join("\n")
         );
-        ensure!(self.only.is_some() || unseen.is_empty(), "nothing passes these marks: {}", unseen.join(" "));
+        ensure!(
+            self.only.is_some() || self.everywhere.is_some() || unseen.is_empty(),
+            "nothing passes these marks: {}",
+            unseen.join(" ")
+        );
         Ok(())
     }
 }
