@@ -159,17 +159,27 @@ fn an_upload_that_breaks_off_leaves_no_content() -> Result<()> {
     let archive = scene.root().join("saved.tar");
     scene.ok(&["save", "--output", &archive.display().to_string(), "busybox"])?;
     let bytes = std::fs::read(&archive)?;
-    let content = scene.ok(&["content", "ls", "--quiet"])?;
-    // An archive that stops in the middle, and a blob.
-    for args in [&["load"][..], &["content", "ingest", "half"]] {
+    let before = held(&scene)?;
+    // An archive that stops in the middle, and a blob, of which more is sent than is read at once.
+    let half = bytes[..bytes.len() / 2].to_vec();
+    for (args, sent) in [(&["load"][..], half), (&["content", "ingest", "half"], vec![7; 3 << 20])] {
         let mut client = piped(&scene, args)?;
         let mut stdin = client.stdin.take().context("stdin is piped")?;
-        stdin.write_all(&bytes[..bytes.len() / 2])?;
+        stdin.write_all(&sent)?;
+        if args[0] == "content" {
+            until("an upload on its way", &scene, || Ok(scene.ok(&["content", "active"])?.contains("half")))?;
+        }
         client.kill()?;
         client.wait()?;
         drop(stdin);
     }
-    until("an end of the uploads", &scene, || Ok(scene.ok(&["content", "ls", "--quiet"])? == content))?;
+    let ended = until("an end of the uploads", &scene, || Ok(held(&scene)? == before));
+    ended.with_context(|| format!("held before:\n{before}and now:\n{:?}", held(&scene)))?;
+    // What a client sent under a name of its own it may go on with, or take back.
+    let active = scene.ok(&["content", "active"])?;
+    ensure!(active.lines().skip(1).all(|line| line.starts_with("half ")), "{active}");
+    scene.ok(&["content", "abort", "half"])?;
+    ensure!(scene.ok(&["content", "active"])?.lines().count() == 1);
     ensure!(scene.ok(&["run", "--rm", "busybox", "echo", "still here"])? == "still here\n");
     scene.finish()
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use harness::hostile::{Blob, Entry, Image, Registry, gzip, tar};
 use harness::{Scene, programs, sh};
 
-use crate::{PATIENCE, load, refused};
+use crate::{PATIENCE, load, nothing_is_left, refused};
 
 fn mounted(folder: &Path, options: &str) -> Result<()> {
     let mut mount = std::process::Command::new("mount");
@@ -85,6 +85,100 @@ fn crowded(scene: &mut Scene, run: &Path) -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
+}
+
+/// The disk of images and records is full while containers run: they go on, nothing half is made, and what is removed gives room.
+#[test]
+fn a_full_disk_stops_no_container_and_can_be_emptied() -> Result<()> {
+    let mut scene = Scene::with_programs(&programs::folder()?)?;
+    let lib = scene.root().join("lib");
+    std::fs::create_dir(&lib)?;
+    mounted(&lib, "size=64m")?;
+    let done = filled(&mut scene, &lib).with_context(|| scene.log());
+    if done.is_err() {
+        // Nothing may keep the small disk.
+        scene.rctl(&["rm", "--force", "writer", "other", "late"])?;
+    }
+    let stopped = if scene.pid().is_some() { scene.stop_daemon() } else { Ok(()) };
+    sh::run(std::process::Command::new("umount").arg(&lib)).context("take the small disk down")?;
+    done?;
+    stopped?;
+    scene.finish()
+}
+
+fn filled(scene: &mut Scene, lib: &Path) -> Result<()> {
+    scene.start_daemon()?;
+    e2e::load(scene)?;
+    scene.ok(&["tag", "busybox", "other:1"])?;
+    let script = "n=0; while sleep 0.01; do n=$((n+1)); echo line $n; echo $n > /dev/shm/n; done";
+    scene.ok(&["run", "-d", "--name", "writer", "busybox", "sh", "-c", script])?;
+    scene.ok(&[
+        "run",
+        "--name",
+        "other",
+        "busybox",
+        "dd",
+        "if=/dev/zero",
+        "of=/large",
+        "bs=64k",
+        "count=64",
+    ])?;
+    // All that there is room for, in files that go one by one.
+    let mut fillers = Vec::new();
+    'full: for number in 0.. {
+        let path = lib.join(format!("filler{number}"));
+        let mut file = std::fs::File::create(&path)?;
+        fillers.push(path);
+        for _ in 0..1024 {
+            if file.write_all(&[1; 4096]).is_err() {
+                break 'full;
+            }
+        }
+    }
+    let lines = || -> Result<u64> {
+        Ok(scene.ok(&["exec", "writer", "cat", "/dev/shm/n"])?.trim().parse().unwrap_or_default())
+    };
+    let before = lines()?;
+    let noise: Vec<u8> =
+        (0..1u64 << 20).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    let said = load(scene, &crate::one(vec![Entry::file("noise", &noise)]).archive("noise:1"))?;
+    ensure!(said.code == 1 && said.stderr.contains("No space left on device"), "{said:?}");
+    ensure!(!scene.ok(&["images"])?.contains("noise"));
+    // What needs no room may be had, or is refused for what it is.
+    let said = scene.rctl(&["run", "-d", "--name", "late", "busybox", "sleep", "1000"])?;
+    ensure!(said.code == 0 || said.stderr.contains("No space left on device"), "{said:?}");
+    ensure!(said.stderr.len() < 4096, "{} bytes of error", said.stderr.len());
+    scene.rctl(&["rm", "--force", "late"])?;
+    let said = scene.rctl(&["tag", "busybox", "more:1"])?;
+    ensure!(said.code == 0 || said.stderr.contains("No space left on device"), "{said:?}");
+    let began = Instant::now();
+    while lines()? < before + 20 {
+        ensure!(began.elapsed() < PATIENCE, "the container does not go on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // What goes makes room, which is how a person gets out of this.
+    scene.ok(&["rm", "other"])?;
+    scene.ok(&["rmi", "other:1"])?;
+    scene.rctl(&["rmi", "more:1"])?;
+    scene.ok(&["kill", "writer"])?;
+    ensure!(scene.ok(&["wait", "writer"])? == "137\n");
+    let began = Instant::now();
+    while scene.rctl(&["run", "--rm", "--name", "late", "busybox", "true"])?.code != 0 {
+        ensure!(began.elapsed() < PATIENCE, "what is removed gives no room");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // How it ended is known to the next daemon, too.
+    scene.kill_daemon()?;
+    scene.start_daemon()?;
+    ensure!(scene.ok(&["inspect", "--format", "{{.State.ExitCode}}", "writer"])? == "137\n");
+    ensure!(scene.ok(&["logs", "writer"])?.starts_with("line 1\nline 2\n"));
+    for filler in fillers {
+        std::fs::remove_file(filler)?;
+    }
+    scene.ok(&["start", "writer"])?;
+    scene.ok(&["rm", "--force", "writer"])?;
+    scene.ok(&["rmi", "busybox"])?;
+    nothing_is_left(scene, "a full disk")
 }
 
 fn full(scene: &mut Scene, lib: &Path) -> Result<()> {
