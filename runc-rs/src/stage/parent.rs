@@ -1,6 +1,7 @@
 //! The command's part of a start: answering the new process.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
@@ -104,8 +105,7 @@ pub fn kill(pid: i32) {
 /// The descriptors after the standard ones that the program gets: those of `LISTEN_FDS`, and `--preserve-fds` more.
 /// Everything else is marked close-on-exec here and now (CVE-2024-21626), before this program opens anything.
 pub fn preserve_fds(asked: u32) -> Result<u32> {
-    let listen = std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
-    let count = listen
+    let count = listen_fds()
         .checked_add(asked)
         .filter(|n| *n <= 1 << 16)
         .ok_or_else(|| Error::new("too many descriptors"))?;
@@ -118,13 +118,20 @@ pub fn preserve_fds(asked: u32) -> Result<u32> {
     Ok(count)
 }
 
+/// How many descriptors a service manager gave to this very process: who finds the variables of another in its environment has no such
+/// descriptors, and leaves them alone (sd_listen_fds(3)). Asked first by the command; the new process has the answer from it.
+fn listen_fds() -> u32 {
+    static COUNT: OnceLock<u32> = OnceLock::new();
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    let is_own = || number("LISTEN_PID") == Some(std::process::id());
+    *COUNT.get_or_init(|| number("LISTEN_FDS").filter(|_| is_own()).unwrap_or(0))
+}
+
 /// Variables of the command's environment that are handed on.
 pub fn handed_on() -> Vec<String> {
-    match std::env::var("LISTEN_FDS") {
-        Ok(count) if count.parse::<u32>().is_ok_and(|n| n > 0) => {
-            vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()]
-        }
-        _ => Vec::new(),
+    match listen_fds() {
+        0 => Vec::new(),
+        count => vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()],
     }
 }
 

@@ -110,7 +110,14 @@ fn descriptors_are_handed_on_when_asked() {
     };
     assert_eq!(String::from_utf8(shell(&text, None).stdout).unwrap(), "three\n");
     let listen = text.replace("--preserve-fds 1", "");
-    assert_eq!(String::from_utf8(shell(&listen, Some("1")).stdout).unwrap(), "three1 1\n");
+    let own = format!("export LISTEN_PID=$$; {listen}");
+    assert_eq!(String::from_utf8(shell(&own, Some("1")).stdout).unwrap(), "three1 1\n");
+    // What another process was given, this one was not.
+    for other in [format!("export LISTEN_PID=1; {listen}"), listen] {
+        let said = shell(&other, Some("1"));
+        assert_eq!(String::from_utf8(said.stdout).unwrap(), "\n", "{other}");
+        assert!(String::from_utf8(said.stderr).unwrap().contains("Bad file descriptor"));
+    }
     let missing = text.replace("3< data", "");
     let said = shell(&missing, None);
     assert_eq!(said.status.code(), Some(1));
