@@ -67,7 +67,7 @@ async fn let_in(
 ) {
     loop {
         if seats.available_permits() == 0 {
-            tracing::warn!("as many {who} are connected as the limit of open files allows: others wait");
+            tracing::warn!("as many {who} are connected as there may be: others wait");
         }
         let Ok(seat) = seats.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {

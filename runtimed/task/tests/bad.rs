@@ -206,6 +206,38 @@ async fn every_call_to_a_shim_that_hangs_ends() {
 }
 
 #[tokio::test]
+async fn calls_to_a_shim_that_hangs_are_not_kept_without_end() {
+    const MOST: usize = 512;
+    let mut stage = Stage::new(false, TELLS).await;
+    // Nothing ends by its time.
+    stage.world.config.timeouts = Timeouts::default();
+    let tasks = stage.world.open().await;
+    let (ns, id) = (&stage.world.namespace, &stage.world.id("c"));
+    tasks.create(ns, id, create()).await.unwrap();
+    tasks.start(ns, id, "").await.unwrap();
+    stage.open.send_replace(false);
+    let mut calls: tokio::task::JoinSet<_> = (0..MOST + 100)
+        .map(|_| {
+            let (tasks, ns, id) = (tasks.clone(), ns.clone(), id.clone());
+            async move { tasks.kill(&ns, &id, "", 15, false).await }
+        })
+        .collect();
+    // Those that there is no room for are answered while the shim hangs.
+    for _ in 0..100 {
+        let error = soon(calls.join_next()).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+        assert!(error.message().contains("512 calls are unanswered"), "{error:?}");
+    }
+    stage.open.send_replace(true);
+    while let Some(answered) = soon(calls.join_next()).await {
+        if let Err(error) = answered.unwrap() {
+            assert!(error.message().contains("512 calls are unanswered"), "{error:?}");
+        }
+    }
+    tasks.kill(ns, id, "", 15, false).await.unwrap();
+}
+
+#[tokio::test]
 async fn lies_are_taken_for_what_they_are() {
     let mut stage = Stage::new(true, "head -c 300000 /dev/urandom").await;
     let tasks = stage.world.open().await;

@@ -23,6 +23,7 @@ pub struct Scene {
     namespace: String,
     shim: PathBuf,
     settings: String,
+    grpc: String,
     environment: Vec<(String, PathBuf)>,
     launcher: Vec<String>,
     daemon: Option<Child>,
@@ -52,6 +53,7 @@ impl Scene {
             shim: programs.join("containerd-shim-runtimed-v2"),
             programs: programs.to_owned(),
             settings: String::new(),
+            grpc: String::new(),
             environment: Vec::new(),
             launcher: Vec::new(),
             daemon: None,
@@ -71,6 +73,11 @@ impl Scene {
     /// Adds tables to the configuration of daemons that are started from here on.
     pub fn configure(&mut self, toml: &str) {
         self.settings.push_str(toml);
+    }
+
+    /// Adds lines to the configuration's table `[grpc]` of daemons that are started from here on.
+    pub fn configure_grpc(&mut self, lines: &str) {
+        self.grpc.push_str(lines);
     }
 
     /// A scene with a daemon that answers.
@@ -127,10 +134,11 @@ impl Scene {
     pub fn daemon_command(&self) -> Result<Command> {
         let config = self.root().join("config.toml");
         let text = format!(
-            "root = {:?}\nstate = {:?}\n[grpc]\naddress = {:?}\n[runtime.shims]\n\"io.containerd.runc.v2\" = {:?}\n{}",
+            "root = {:?}\nstate = {:?}\n[grpc]\naddress = {:?}\n{}[runtime.shims]\n\"io.containerd.runc.v2\" = {:?}\n{}",
             self.root().join("lib"),
             self.root().join("run"),
             self.socket(),
+            self.grpc,
             self.shim,
             self.settings,
         );

@@ -279,6 +279,28 @@ async fn stream_is_there_once_and_while_it_is_open() {
 }
 
 #[tokio::test]
+async fn streams_that_nobody_takes_are_bounded() {
+    let daemon = Daemon::start().await;
+    let long = Opened::open(&daemon, &"n".repeat(1025)).await.err().unwrap();
+    assert_eq!(long.code(), Code::InvalidArgument);
+    assert!(long.message().contains("1025 bytes long"), "{long}");
+    let mut open = Vec::new();
+    for number in 0..4096 {
+        open.push(Opened::open(&daemon, &format!("s{number}")).await.unwrap());
+    }
+    let one_more = Opened::open(&daemon, "more").await.err().unwrap();
+    assert_eq!(one_more.code(), Code::ResourceExhausted);
+    assert!(one_more.message().contains("4096 streams are open and unused"), "{one_more}");
+    drop(open.pop());
+    let room = async {
+        while Opened::open(&daemon, "more").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), room).await.unwrap();
+}
+
+#[tokio::test]
 async fn pull_from_nowhere_says_so() {
     let daemon = Daemon::start().await;
     let progress = Opened::open(&daemon, "p").await.unwrap();

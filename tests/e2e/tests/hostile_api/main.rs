@@ -4,6 +4,7 @@
 mod calls;
 mod elsewhere;
 mod frames;
+mod limits;
 mod shown;
 mod wire;
 
