@@ -1,10 +1,11 @@
 //! Handing descriptors to a child under chosen numbers (dup2(2)), and taking those a parent handed over.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Makes `command` start its child with `fds[0]` as descriptor 3, `fds[1]` as 4, and so on, as
 /// sd_listen_fds(3) and Go's `ExtraFiles` lay them out. Descriptors stay open in this process until `command`
@@ -51,10 +52,13 @@ fn dup_above(fd: &OwnedFd, least: RawFd) -> io::Result<OwnedFd> {
 /// taken once.
 ///
 /// # Errors
-/// EBADF if it is not open; EBUSY if it was taken before, or is out of range.
+/// EBADF if it is not open, or is a standard stream's; EBUSY if it was taken before.
 pub fn inherited_fd(fd: RawFd) -> io::Result<OwnedFd> {
-    static TAKEN: AtomicU64 = AtomicU64::new(0);
-    if !(FIRST..64).contains(&fd) || TAKEN.fetch_or(1 << fd, Ordering::Relaxed) & (1 << fd) != 0 {
+    static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+    if fd < FIRST {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    if !TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(fd) {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     // SAFETY: F_SETFD changes only the close-on-exec flag of that number, and fails if it is not open.
@@ -103,6 +107,18 @@ mod tests {
     fn a_number_that_is_not_open_is_refused() {
         assert_eq!(inherited_fd(61).unwrap_err().raw_os_error(), Some(libc::EBADF));
         assert_eq!(inherited_fd(61).unwrap_err().raw_os_error(), Some(libc::EBUSY));
-        assert_eq!(inherited_fd(1).unwrap_err().raw_os_error(), Some(libc::EBUSY));
+        assert_eq!(inherited_fd(1).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        assert_eq!(inherited_fd(-1).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    }
+
+    /// Whoever starts others for many containers has many descriptors.
+    #[test]
+    fn a_number_may_be_high() {
+        use std::os::fd::IntoRawFd;
+        let (_reader, writer) = pipe().unwrap();
+        let high = dup_above(&writer.into(), 300).unwrap().into_raw_fd();
+        let taken = inherited_fd(high).unwrap();
+        assert_eq!(taken.as_raw_fd(), high);
+        assert_eq!(inherited_fd(high).unwrap_err().raw_os_error(), Some(libc::EBUSY));
     }
 }

@@ -1,5 +1,7 @@
 //! `rctl run` and what comes after it.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use e2e::scene;
 use harness::Scene;
@@ -37,6 +39,27 @@ fn a_daemon_under_a_service_manager_that_listens_starts_containers() -> Result<(
     scene.ok(&["rm", "--force", "two"])?;
     manager.set_nonblocking(true)?;
     ensure!(manager.recv(&mut message).is_err(), "a container has told the manager something");
+    scene.finish()
+}
+
+#[test]
+fn a_pod_may_have_many_containers() -> Result<()> {
+    if !harness::needs("a_pod_may_have_many_containers", &["ctr"]) {
+        return Ok(());
+    }
+    let scene = scene()?;
+    let ctr = |args: &[&str]| scene.ctr(Path::new("ctr"), args);
+    let names: Vec<String> = (0..10).map(|number| format!("part-{number}")).collect();
+    for name in &names {
+        let pod = ["--annotation", "io.kubernetes.cri.sandbox-id=pod", "docker.io/library/busybox:latest"];
+        ctr(&[&["run", "-d"], pod.as_slice(), &[name, "sleep", "1000"]].concat())?;
+    }
+    ensure!(e2e::shims(&scene)?.len() == 1, "they do not share a shim");
+    for name in &names {
+        ensure!(ctr(&["task", "exec", "--exec-id", "one", name, "echo", "here"])? == "here\n");
+        ctr(&["task", "rm", "--force", name])?;
+        ctr(&["container", "rm", name])?;
+    }
     scene.finish()
 }
 
