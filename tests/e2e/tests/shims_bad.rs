@@ -161,10 +161,11 @@ fn a_daemon_comes_up_beside_a_shim_that_hangs() -> Result<()> {
     scene.finish()
 }
 
-/// An executor that hangs in `verb` while a file is there, with a child that hangs with it; both sleep for `length`.
+/// An executor that hangs in `verb` while a file is there, with a child that hangs with it; both sleep for `length`, and a file beside that
+/// one says that they did.
 fn hanging(verb: &str, switch: &Path, length: &str) -> String {
     format!(
-        "#!/bin/sh\ncase \" $* \" in *\" {verb} \"*) if [ -e {0} ]; then sleep {length} & sleep {length}; fi;; esac\nexec REAL \"$@\"\n",
+        "#!/bin/sh\ncase \" $* \" in *\" {verb} \"*) if [ -e {0} ]; then : > {0}.hung; sleep {length} & sleep {length}; fi;; esac\nexec REAL \"$@\"\n",
         switch.display()
     )
 }
@@ -183,9 +184,10 @@ fn an_executor_that_hangs_is_ended() -> Result<()> {
             "exec" => scene.rctl(&["exec", "other", "true"]),
             _ => scene.rctl(&["pause", "other"]),
         };
-        let leave = std::fs::remove_file(&switch);
+        for file in [switch.clone(), switch.with_extension("hung")] {
+            std::fs::remove_file(&file).with_context(|| format!("nothing hung: {}", file.display()))?;
+        }
         let outcome = outcome?;
-        leave?;
         ensure!(outcome.code != 0, "{verb}: {outcome:?}");
         ensure!(
             outcome.stderr.contains("the executor did not end within 3s and was killed"),
@@ -202,6 +204,38 @@ fn an_executor_that_hangs_is_ended() -> Result<()> {
         scene.finish()?;
     }
     Ok(())
+}
+
+/// In the one that removes a container, too: it is gone in the end, and its name is free.
+#[test]
+fn an_executor_that_hangs_at_the_end_holds_nothing() -> Result<()> {
+    let switch = std::env::temp_dir().join(format!("runtimed-hang-{}-delete", std::process::id()));
+    let length = format!("2{}.5", std::process::id());
+    let (scene, _programs) = scene(EXECUTORS, Some(&hanging("delete", &switch, &length)))?;
+    for name in ["box", "other"] {
+        scene.ok(&["run", "-d", "--name", name, "busybox", "sleep", "1000"])?;
+    }
+    let first = pid(&scene, "box")?;
+    std::fs::write(&switch, "")?;
+    let said = scene.rctl(&["rm", "--force", "box"]);
+    let other = scene.rctl(&["exec", "other", "echo", "here"]);
+    // The answer may come before it.
+    let hung = until("a deletion that hangs", &scene, || Ok(switch.with_extension("hung").exists()));
+    std::fs::remove_file(&switch)?;
+    hung?;
+    std::fs::remove_file(switch.with_extension("hung"))?;
+    let (said, other) = (said?, other?);
+    ensure!(said.code == 0 || !said.stderr.is_empty(), "{said:?}");
+    ensure!(other.stdout == "here\n", "{other:?}");
+    until("the end of what hung", &scene, || Ok(!sleeps(&length)?))?;
+    if said.code != 0 {
+        scene.ok(&["rm", "--force", "box"])?;
+    }
+    until("the end of the container", &scene, || Ok(gone(first)))?;
+    until("the end of its task", &scene, || Ok(scene.ok(&["tasks", "ls", "-q"])?.lines().count() == 1))?;
+    ensure!(scene.ok(&["run", "--rm", "--name", "box", "busybox", "echo", "again"])? == "again\n");
+    scene.ok(&["rm", "--force", "other"])?;
+    scene.finish()
 }
 
 /// Does anybody still sleep for as long as that?
