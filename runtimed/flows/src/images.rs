@@ -1,23 +1,17 @@
 //! What people do with images: pull, load, save, tag, list, remove.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use errors::{Error, Kind, Result, WithKind};
-use ids::{Digest, Labels, Namespace, Reference};
+use errors::{Error, Result};
+use ids::{Digest, Namespace, Reference};
 use image::{
-    Descriptor, Export, ExportOptions, Hold, Image, ImportOptions, NameRule, Platform, ProgressSink,
-    PullOptions,
+    Descriptor, Export, ExportOptions, Image, ImportOptions, NameRule, Platform, ProgressSink, PullOptions,
 };
-use lease::Resource;
 use tokio::io::AsyncWrite;
 
 use crate::Flows;
 use crate::config::ContainerConfig;
-
-/// How long a flow's lease holds what it brought if the daemon dies before the name is made.
-const LEASE_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 /// A line of `rctl images`.
 #[derive(Debug, Clone)]
@@ -292,66 +286,5 @@ impl Flows {
             Err(_) => false,
         };
         Ok(containers.iter().filter(by_name).count())
-    }
-
-    /// A lease for one flow, and the function that puts things under it.
-    pub(crate) async fn hold(&self, namespace: &Namespace) -> Result<FlowLease> {
-        let id = format!("runtimed-flow-{}", uuid::Uuid::new_v4().simple());
-        let expires = time::OffsetDateTime::from(SystemTime::now() + LEASE_LIFE)
-            .format(&time::format_description::well_known::Rfc3339)
-            .kind(Kind::Internal, || "write a lease's end")?;
-        let labels = Labels::from([
-            ("containerd.io/gc.expire".to_owned(), expires),
-            (lease::TRANSIENT.to_owned(), String::from("flow")),
-        ]);
-        let leases = self.rooms().leases.clone();
-        leases.create(namespace, &id, labels).await?;
-        let hold: Hold = Arc::new({
-            let (leases, namespace, id) = (leases.clone(), namespace.clone(), id.clone());
-            move |kind, resource| {
-                let (leases, namespace, id) = (leases.clone(), namespace.clone(), id.clone());
-                Box::pin(async move { leases.add(&namespace, &id, Resource { kind, id: resource }).await })
-            }
-        });
-        let collector = self.rooms().collector.clone();
-        Ok(FlowLease { leases, collector, namespace: namespace.clone(), id, hold, ended: false })
-    }
-}
-
-/// A lease that ends with its flow.
-pub(crate) struct FlowLease {
-    leases: lease::Leases,
-    collector: gc::Collector,
-    namespace: Namespace,
-    id: String,
-    /// Puts a resource under the lease.
-    pub(crate) hold: Hold,
-    ended: bool,
-}
-
-impl FlowLease {
-    /// Ends the lease; one that cannot be ended expires.
-    pub(crate) async fn end(mut self) {
-        self.ended = true;
-        if let Err(error) = self.leases.delete(&self.namespace, &self.id).await {
-            tracing::warn!(lease = self.id, error = %error.chain(), "a flow's lease stays until it expires");
-        }
-    }
-}
-
-impl Drop for FlowLease {
-    /// The caller of a pull vanished: nothing needs what came so far.
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let (leases, namespace, id) = (self.leases.clone(), self.namespace.clone(), self.id.clone());
-        let collector = self.collector.clone();
-        tokio::spawn(async move {
-            if let Err(error) = leases.delete(&namespace, &id).await {
-                tracing::warn!(lease = id, error = %error.chain(), "a flow's lease stays until it expires");
-            }
-            collector.schedule();
-        });
     }
 }

@@ -11,6 +11,7 @@ mod exec;
 mod exit;
 mod files;
 mod find;
+mod flow_lease;
 pub mod gc;
 mod images;
 mod inspect;
