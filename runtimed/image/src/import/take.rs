@@ -20,6 +20,8 @@ use crate::progress::tell;
 const CHUNK: usize = 256 << 10;
 /// How much may follow the archive's end.
 const MAX_TRAILER: u64 = 64 << 20;
+/// How many bytes all names in an archive may have together, and what its links lead to: they are kept until it was read.
+const MAX_NAMES: usize = 64 << 20;
 /// How many links may lead from a name to a file.
 const MAX_LINKS: usize = 8;
 
@@ -89,9 +91,14 @@ impl Sink<'_> {
         let limit = self.import.shared.config.layer.bytes;
         let mut stream = TarStream::new(reader.take(limit));
         let small = self.import.shared.config.manifest_limit();
-        let mut taken = Taken::default();
+        let (mut taken, mut names) = (Taken::default(), 0);
         while let Some(entry) = stream.next()? {
             let path = clean(&entry.path);
+            names += path.len() + if let tarindex::Kind::Link(to) = &entry.kind { to.len() } else { 0 };
+            if names > MAX_NAMES {
+                let text = format!("the names in the archive have more than {MAX_NAMES} bytes");
+                return Err(Error::new(Kind::ResourceExhausted, text));
+            }
             match (entry.kind, path.as_str()) {
                 (tarindex::Kind::File, "oci-layout") => {
                     taken.layout = Some(stream.read_small(&path, small)?.into())

@@ -200,6 +200,24 @@ async fn lies_about_sizes_and_missing_blobs_are_refused() {
     }
 }
 
+/// Each entry is small enough, and there are not too many of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_of_an_archive_is_bounded() {
+    let mut archive = tar::Builder::new(Vec::new());
+    let to = "t".repeat(60_000);
+    for number in 0..600 {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        archive.append_link(&mut header, format!("{number}-{}", "n".repeat(60_000)), &to).unwrap();
+    }
+    let local = Local::new();
+    let error = import_bytes(&local, archive.into_inner().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::ResourceExhausted, "{error:?}");
+    assert!(error.chain().contains("the names in the archive"), "{error:?}");
+    assert!(local.content.statuses(&local.space, &[]).unwrap().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_image_archive_says_so() {
     let sample = Sample::new(b"x");
