@@ -23,6 +23,10 @@ use crate::pipe::Stream;
 use crate::target::{Inode, Target, clean, inode, is_folder, is_whiteout, split, stat};
 use crate::{Limits, OPAQUE};
 
+/// How many bytes the names of folders may have together that are kept to the end: one long name may make a thousand folders, each with a name
+/// that is almost as long. Tests have less time for making them.
+const MAX_KEPT: usize = if cfg!(test) { 16 << 20 } else { 256 << 20 };
+
 /// Unpacks a layer into a tree.
 pub(crate) struct Unpacker<'a> {
     pub(crate) target: Target,
@@ -36,6 +40,8 @@ pub(crate) struct Unpacker<'a> {
     bytes: u64,
     /// Folders whose time is set at the end, when nothing is put into them any more.
     folders: Vec<(Vec<u8>, Time)>,
+    /// Bytes of the names in `implied` and `folders`.
+    kept: usize,
 }
 
 impl<'a> Unpacker<'a> {
@@ -50,6 +56,7 @@ impl<'a> Unpacker<'a> {
             entries: 0,
             bytes: 0,
             folders: Vec::new(),
+            kept: 0,
         })
     }
 
@@ -59,6 +66,12 @@ impl<'a> Unpacker<'a> {
             self.count(&entry)?;
             policy::admit(&mut entry, self.limits)?;
             self.entry(&entry, reader)?;
+            if self.kept > MAX_KEPT {
+                return Err(Error::new(
+                    ErrorKind::ResourceExhausted,
+                    format!("the names of the layer's folders have more than {MAX_KEPT} bytes together"),
+                ));
+            }
         }
         self.set_times()?;
         reader.drain()?;
@@ -120,6 +133,7 @@ impl<'a> Unpacker<'a> {
         }
         self.note(at_name, name, entry)?;
         if entry.kind == Kind::Folder {
+            self.kept += path.len();
             self.folders.push((path.to_vec(), entry.mtime));
             if was_removed {
                 self.hide_below(folder_path, name, entry)?;
@@ -205,13 +219,14 @@ impl<'a> Unpacker<'a> {
 
     /// The folder that an entry goes into, made when the layer left it out.
     pub(crate) fn parent(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>> {
-        let Unpacker { target, made, implied, folders, .. } = self;
+        let Unpacker { target, made, implied, folders, kept, .. } = self;
         target
             .make_folder(path, |new| {
                 let Some(name) = new.path.last() else { return Ok(()) };
                 if let Some(found) = stat(new.parent.as_fd(), name)? {
                     let path = new.path.join(&b'/');
                     made.insert(inode(&found));
+                    *kept += 2 * path.len();
                     implied.add(inode(&found), path.clone());
                     let nanoseconds = u32::try_from(found.st_mtime_nsec).unwrap_or(0);
                     folders.push((path, Time { seconds: found.st_mtime as _, nanoseconds }));

@@ -170,6 +170,18 @@ fn limits_are_kept_and_named() {
     assert!(error.chain().contains("limit of 90000 bytes"), "{}", error.chain());
 }
 
+/// A name of four thousand bytes that makes hundreds of folders, each of which has to be remembered by a name.
+#[test]
+fn names_that_are_kept_are_bounded() {
+    let deep = "deepdeep/".repeat(440);
+    let entries: Vec<_> = (0..15).map(|number| file(&format!("{number}/{deep}f"), "")).collect();
+    // In memory: a disk has more to do for so many folders.
+    let tree = Tree::plain_in(tempfile::tempdir_in("/dev/shm").unwrap());
+    let error = tree.apply(&layer(&entries)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(error.chain().contains("names of the layer's folders"), "{}", error.chain());
+}
+
 #[test]
 fn a_bomb_goes_off_at_the_limit() {
     use std::io::Write as _;
