@@ -108,7 +108,7 @@ fn clients_that_vanish_leave_nothing_behind() -> Result<()> {
     scene.ok(&["run", "-d", "-i", "--name", "quiet", "busybox", "sleep", "1000"])?;
     scene.ok(&["logs", "box"])?;
     let before = descriptors(&scene)?;
-    let verbs: [&[&str]; 7] = [
+    let verbs: [&[&str]; 8] = [
         &["attach", "box"],
         &["attach", "quiet"],
         &["logs", "-f", "box"],
@@ -116,6 +116,7 @@ fn clients_that_vanish_leave_nothing_behind() -> Result<()> {
         &["exec", "-i", "quiet", "cat"],
         &["stats", "box"],
         &["wait", "box"],
+        &["save", "busybox"],
     ];
     for _ in 0..3 {
         let mut clients = Vec::new();

@@ -113,3 +113,35 @@ fn sockets_bundles_and_blobs_have_their_modes() -> Result<()> {
     scene.ok(&["rm", "--force", "box"])?;
     scene.finish()
 }
+
+/// Whom a person lets in by the configuration is let in, to clients' socket and to nothing else.
+#[test]
+fn the_sockets_group_is_as_configured() -> Result<()> {
+    if !harness::needs("the_sockets_group_is_as_configured", &["setpriv"]) {
+        return Ok(());
+    }
+    let mut scene = Scene::with_programs(&harness::programs::folder()?)?;
+    scene.configure_grpc("gid = 65533\n");
+    scene.start_daemon()?;
+    std::fs::set_permissions(scene.root(), std::fs::Permissions::from_mode(0o755))?;
+    let (socket, shims) = (scene.socket(), scene.socket().with_extension("sock.ttrpc"));
+    let open_to = |group: &str| {
+        let mut probe = Command::new("setpriv");
+        probe.args([
+            "--reuid",
+            "65534",
+            "--regid",
+            group,
+            "--clear-groups",
+            "--",
+            "sh",
+            "-c",
+            PROBE,
+            "probe",
+        ]);
+        harness::sh::read(probe.args([&socket, &shims]))
+    };
+    ensure!(open_to("65533")? == format!("{}\n", socket.display()), "{}", open_to("65533")?);
+    ensure!(open_to("65534")?.is_empty(), "{}", open_to("65534")?);
+    scene.finish()
+}
