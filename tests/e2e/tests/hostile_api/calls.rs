@@ -92,8 +92,26 @@ async fn namespaces_in_headers_are_checked_and_asking_makes_none() -> Result<()>
     scene.use_namespace("never-seen");
     let client = connect(&scene).await?;
     ensure!(list(client.clone()).await?.into_inner().containers.is_empty());
-    let known = client.namespaces().list(ListNamespacesRequest::default()).await?.into_inner().namespaces;
-    ensure!(known.iter().all(|namespace| namespace.name != "never-seen"), "{known:?}");
+    // Nor does anything that finds nothing there, or fails.
+    let asked: [&[&str]; 12] = [
+        &["ps", "--all"],
+        &["images"],
+        &["content", "ls"],
+        &["content", "active"],
+        &["leases", "ls"],
+        &["snapshots", "ls"],
+        &["tasks", "ls"],
+        &["inspect", "nothing"],
+        &["rm", "nothing"],
+        &["rmi", "nothing"],
+        &["kill", "nothing"],
+        &["load", "--input", "/proc/version"],
+    ];
+    for args in asked {
+        scene.rctl(args)?;
+        let known = client.namespaces().list(ListNamespacesRequest::default()).await?.into_inner().namespaces;
+        ensure!(known.iter().all(|namespace| namespace.name != "never-seen"), "{args:?}: {known:?}");
+    }
     is_well(&scene)?;
     scene.finish()
 }
