@@ -1,6 +1,6 @@
 //! The program's end.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -50,6 +50,13 @@ impl Waiting {
                 format!("{WORD}: standard input is not the socket of a caller"),
             )),
         }
+    }
+
+    /// For whom it waits, as its caller said (see [`Standby::prepare`](crate::Standby::prepare)).
+    pub fn whom() -> OsString {
+        let shown = std::env::args_os().nth(2).unwrap_or_default();
+        let whom = shown.as_bytes().splitn(2, |byte| *byte == b' ').nth(1).unwrap_or_default();
+        OsStr::from_bytes(whom.trim_ascii_end()).to_owned()
     }
 
     /// Waits until it may start others; `false` when nobody will ever call.

@@ -31,6 +31,9 @@ pub use caller::{Call, Refused, Standby};
 /// The first argument of a program that stands by.
 pub const WORD: &str = "--stand-by";
 
+/// What the words about whom begin with where an executor waits to delete a container: it prepares for nothing else.
+pub const TO_DELETE: &str = "delete ";
+
 /// The word that the second argument begins with: programs may be replaced on disk while who starts them runs.
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
 /// The most bytes of a packet. A command line that is longer goes the usual way.

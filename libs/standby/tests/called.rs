@@ -42,6 +42,7 @@ fn main() -> ExitCode {
 
 /// Tells what it has become.
 fn program(waiting: Waiting) -> ExitCode {
+    assert_eq!(Waiting::whom(), "the test");
     if !waiting.go_ahead().unwrap() {
         return ExitCode::from(3);
     }

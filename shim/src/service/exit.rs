@@ -1,6 +1,7 @@
 //! What follows the end of a process: its streams are drained, its end is kept and published. The end of init
 //! comes after those of all other processes.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,8 +75,9 @@ impl Service {
                 let _ = told.await;
                 // Nobody waits any more once it is being deleted. Without one, it is started when it is needed.
                 if let Ok(_operation) = init.operation.try_lock() {
-                    *lock(&whole.undertaker) =
-                        Ready::start(&whole.runc, whole.bundle.path().as_os_str()).ok();
+                    let mut whom = OsString::from(standby::TO_DELETE);
+                    whom.push(whole.bundle.path());
+                    *lock(&whole.undertaker) = Ready::start(&whole.runc, &whom).ok();
                 }
             });
         }

@@ -259,14 +259,15 @@ impl Scene {
             .with_context(|| format!("the daemon's log:\n{}", self.log()))
     }
 
-    /// What is on the machine of this scene just now, but for its daemon and for cgroups that only hold others: mounts, processes, cgroups.
+    /// What is on the machine of this scene just now, but for its daemon, what stands by for its next container, and cgroups that only hold
+    /// others: mounts, processes, cgroups.
     pub fn traces(&self) -> Result<Vec<String>> {
         let daemon = self.pid().map(|pid| format!("process {pid} ")).unwrap_or_default();
         let parent = format!("/{}", self.namespace);
         let own = |trace: &String| {
             let is_daemon = !daemon.is_empty() && trace.starts_with(&daemon);
             let holds_others = trace.starts_with("cgroup ") && trace.ends_with(&parent);
-            !is_daemon && !holds_others
+            !is_daemon && !holds_others && !trace.contains(" --stand-by ")
         };
         Ok(traces::of_scene(self.root(), &self.namespace)?.into_iter().filter(own).collect())
     }
