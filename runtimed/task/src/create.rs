@@ -79,6 +79,9 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wis
         }
         Err(error) => {
             made.abandon(&error, launch).await;
+            // It may have had the one that stood by.
+            let shared = shared.clone();
+            tokio::spawn(async move { shim_spare::refill(&shared).await });
             Err(error)
         }
     }

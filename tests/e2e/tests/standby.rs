@@ -69,6 +69,17 @@ fn it_becomes_the_next_containers() -> Result<()> {
 }
 
 #[test]
+fn another_stands_by_after_a_failure() -> Result<()> {
+    let scene = scene()?;
+    ensure!(scene.ok(&["run", "--rm", "busybox", "echo", "one"])? == "one\n");
+    let (before, _) = standing_by(&scene)?;
+    let failed = scene.rctl(&["run", "--rm", "busybox", "/nonexistent"])?;
+    ensure!(failed.code == 127, "{failed:?}");
+    ensure!(standing_by(&scene)?.0 != before, "it was not needed");
+    scene.finish()
+}
+
+#[test]
 fn what_happens_to_it_harms_nobody() -> Result<()> {
     let mut scene = scene()?;
     scene.ok(&["run", "--rm", "busybox", "true"])?;
