@@ -56,6 +56,39 @@ fn all_six_in_order() {
     assert!(inside.ends_with("xterm\n"), "the container's environment: {inside}");
 }
 
+/// config.md, "POSIX-platform Hooks": those of the runtime in its namespaces, those of the container in the container's.
+#[test]
+fn each_in_its_network_namespace() {
+    let mut bundle = Bundle::new(&["true"]);
+    let log = bundle.dir.path().join("log");
+    let look = |word: &str| {
+        let script = format!("echo {word} $(readlink /proc/self/ns/net) >> {}", log.display());
+        json!({"path": "/bin/sh", "args": ["sh", "-c", script]})
+    };
+    bundle.config["hooks"] = json!({
+        "prestart": [look("prestart")],
+        "createRuntime": [look("createRuntime")],
+        "createContainer": [look("createContainer")],
+        "poststart": [look("poststart")],
+        "poststop": [look("poststop")]
+    });
+    bundle.create().ok();
+    let link = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap().display().to_string();
+    let (own, containers) = (link("self"), link(&bundle.pid().to_string()));
+    assert_ne!(own, containers);
+    bundle.verb(&["start"]).ok();
+    bundle.wait("the end", || bundle.status() == "stopped");
+    bundle.verb(&["delete"]).ok();
+    let expected = [
+        format!("prestart {own}"),
+        format!("createRuntime {own}"),
+        format!("createContainer {containers}"),
+        format!("poststart {own}"),
+        format!("poststop {own}"),
+    ];
+    assert_eq!(fs::read_to_string(&log).unwrap().lines().collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn a_failing_hook_fails_the_creation() {
     for kind in ["prestart", "createRuntime", "createContainer"] {
