@@ -9,7 +9,7 @@ use filters::Filters;
 use ids::{Labels, Namespace};
 use metadata::{Reader, Store, Transaction};
 
-use crate::lease::{Lease, validate};
+use crate::lease::{EXPIRE, Lease, validate};
 use crate::record::{LEASES, RESOURCES, Record};
 use crate::resource::Resource;
 
@@ -32,23 +32,32 @@ impl Leases {
         let id = if id.is_empty() { random_id() } else { id.to_owned() };
         let lease = Lease { id, created_at: SystemTime::now(), labels };
         let (namespace, made) = (namespace.clone(), lease.clone());
-        self.store
-            .write(move |transaction| {
-                let key = [namespace.as_str(), made.id.as_str()];
-                if transaction.get(&LEASES, &key)?.is_some() {
-                    return Err(Error::already_exists(format!("lease {:?}: already exists", made.id)));
-                }
-                let record = Record { created_at: made.created_at, labels: made.labels.clone() };
-                transaction.put(&LEASES, &key, &record)
-            })
-            .await?;
+        let writing = self.store.write(move |transaction| {
+            let key = [namespace.as_str(), made.id.as_str()];
+            if transaction.get(&LEASES, &key)?.is_some() {
+                return Err(Error::already_exists(format!("lease {:?}: already exists", made.id)));
+            }
+            let record = Record { created_at: made.created_at, labels: made.labels.clone() };
+            transaction.put(&LEASES, &key, &record)
+        });
+        if lease.labels.contains_key(EXPIRE) {
+            metadata::lazily(writing).await?
+        } else {
+            writing.await?
+        }
         Ok(lease)
     }
 
     /// Deletes a lease and its list of resources (not the resources).
+    ///
+    /// One that expires is written and deleted without a flush of its own: it is there for something that a client is about to do, and a power
+    /// cut ends that, too. What is done under it is flushed after it, and so with it; one that comes back expires.
     pub async fn delete(&self, namespace: &Namespace, id: &str) -> Result<()> {
+        let record = self.store.read().get(&LEASES, &[namespace.as_str(), id])?;
+        let expires = record.is_some_and(|record| record.labels.contains_key(EXPIRE));
         let (this, namespace, id) = (self.clone(), namespace.clone(), id.to_owned());
-        self.store.write(move |transaction| this.forget(transaction, &namespace, &id)).await
+        let writing = self.store.write(move |transaction| this.forget(transaction, &namespace, &id));
+        if expires { metadata::lazily(writing).await } else { writing.await }
     }
 
     /// Deletes a lease and its list of resources within `transaction`.
