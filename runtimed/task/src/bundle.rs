@@ -19,7 +19,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -164,7 +164,9 @@ impl Bundle {
         }
         mkdir(&self.path.join("rootfs"), 0o711)?;
         let config = self.path.join("config.json");
-        fs::write(&config, spec).context(|| format!("write {}", config.display()))?;
+        // The container's environment may hold secrets, and the group of a remapped root may come by.
+        let opened = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&config);
+        opened.and_then(|mut file| file.write_all(spec)).context(|| format!("write {}", config.display()))?;
         self.write("shim-binary-path", binary.as_os_str().as_encoded_bytes())?;
         let log = self.log();
         rustix::fs::mknodat(

@@ -92,7 +92,7 @@ fn sockets_bundles_and_blobs_have_their_modes() -> Result<()> {
             () if path == scene.socket() || name.ends_with("sock.ttrpc") => 0o660,
             () if name.contains("/run/s/") && found.file_type().is_socket() => 0o600,
             () if name.contains("/blobs/sha256/") => 0o444,
-            () if name.ends_with("/lib/lock") => 0o600,
+            () if name.ends_with("/lib/lock") || name.ends_with("/config.json") => 0o600,
             () if name.starts_with("/run/containerd/runc/") => 0o600,
             () => continue,
         };
@@ -105,8 +105,8 @@ fn sockets_bundles_and_blobs_have_their_modes() -> Result<()> {
         let mode = std::fs::metadata(&folder)?.mode() & 0o7777;
         ensure!(mode == 0o700, "{} has {mode:o}", folder.display());
     }
-    // Two sockets, a blob and more, the shim's socket, the lock and the executor's state.
-    for (expected, least) in [(0o660, 2), (0o444, 1), (0o600, 3)] {
+    // Two sockets, a blob and more, the shim's socket, the lock, config.json and the executor's state.
+    for (expected, least) in [(0o660, 2), (0o444, 1), (0o600, 4)] {
         let count = checked.iter().filter(|mode| **mode == expected).count();
         ensure!(count >= least, "{count} had {expected:o}: {checked:?}");
     }

@@ -248,7 +248,8 @@ impl Walk {
     /// What to do next: first every mark of every thing once, then whatever the dice say.
     fn next(&self, dice: &mut Dice) -> Option<Round> {
         let mut shared = self.shared();
-        if shared.killed() >= self.target || shared.failures.len() >= ENOUGH {
+        let is_done = shared.killed() >= self.target && (shared.untried.is_empty() || self.target < KILLS);
+        if is_done || shared.failures.len() >= ENOUGH {
             return None;
         }
         shared.rounds += 1;
