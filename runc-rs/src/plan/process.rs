@@ -1,5 +1,6 @@
 //! The container's program and its rights (config.md, "Process").
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -303,6 +304,17 @@ pub fn number_list(text: &str) -> Result<Vec<usize>> {
     Ok(all)
 }
 
+/// An environment in which every name is there once: with its last value, for most programs take the first they find. What comes
+/// later, as the variables of `exec --env`, replaces what was before.
+pub fn unique(env: &[String]) -> Vec<String> {
+    let name = |pair: &'_ str| pair.split_once('=').map_or(pair.len(), |(name, _)| name.len());
+    let mut seen = HashSet::new();
+    let mut kept: Vec<String> =
+        env.iter().rev().filter(|pair| seen.insert(&pair[..name(pair)])).cloned().collect();
+    kept.reverse();
+    kept
+}
+
 /// Value of a variable of the container's environment; the last one counts.
 pub fn variable<'a>(env: &'a [String], key: &str) -> Option<&'a str> {
     env.iter().rev().find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
@@ -370,6 +382,12 @@ mod tests {
         for bad in ["3-1", "x", "1-", "99999"] {
             assert!(number_list(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_name_is_there_once() {
+        let env = ["A=1", "AB=2", "A=3", "B=", "A=4=5"].map(str::to_owned);
+        assert_eq!(unique(&env), ["AB=2", "B=", "A=4=5"]);
     }
 
     #[test]

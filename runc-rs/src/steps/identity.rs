@@ -11,14 +11,15 @@ use rustix::io::Errno;
 use super::Context;
 use crate::error::{Error, Result};
 use crate::log;
-use crate::plan::process::{Caps, Process, variable};
+use crate::plan::process::{Caps, Process, unique, variable};
 use crate::root::Root;
 
 /// More than any real /etc/passwd.
 const MAX_PASSWD: u64 = 1 << 20;
 
-/// Sets HOME from the container's /etc/passwd when the environment has none.
+/// Leaves each variable its last value, and sets HOME from the container's /etc/passwd when the environment has none.
 pub fn complete_environment(context: &mut Context<'_>) -> Result<()> {
+    context.env = unique(&context.env);
     if variable(&context.env, "HOME").is_none_or(str::is_empty) {
         let home = home(context.root()?, context.process.uid).unwrap_or_else(|| "/".to_owned());
         context.env.retain(|pair| !pair.starts_with("HOME="));

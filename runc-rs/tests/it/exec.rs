@@ -76,6 +76,20 @@ fn flags_change_the_process() {
 }
 
 #[test]
+fn a_variable_of_the_command_line_replaces_the_container_s() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.config["process"]["env"] = json!(["PATH=/bin", "A=first", "A=old", "B=b"]);
+    let bundle = bundle.started();
+    // As it stands in the memory of the program: a shell would hide that there are two.
+    let of = |said: String| said.split('\0').map(str::to_owned).collect::<Vec<_>>();
+    let init = of(bundle.exec(&["cat", "/proc/1/environ"]).ok());
+    assert_eq!(init, ["PATH=/bin", "A=old", "B=b", "HOME=/root", ""]);
+    let own =
+        of(bundle.verb_with(&["exec", "-e", "A=new", "-e", "A=newest"], &["cat", "/proc/self/environ"]).ok());
+    assert_eq!(own, ["PATH=/bin", "B=b", "A=newest", "HOME=/root", ""]);
+}
+
+#[test]
 fn a_process_file() {
     let bundle = sleeper();
     let path = bundle.dir.path().join("process.json");
