@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Error, Result};
+use crate::log;
 use crate::process::Handle;
 use crate::state::{Container, Status};
 
@@ -27,7 +28,8 @@ const SIGRTMAX: i32 = 64;
 fn run(global: &Global, matches: &Matches) -> Result<i32> {
     let _step = marks::step("runc-rs.kill.send")?;
     let container = Container::load(&global.root, matches.id()?)?;
-    let signal = parse(matches.args().get(1).map_or("SIGTERM", String::as_str))?;
+    let given = matches.args().get(1).filter(|signal| !signal.is_empty());
+    let signal = parse(given.map_or("SIGTERM", String::as_str))?;
     send(&container, signal, matches.flag("all"))?;
     marks::passed("runc-rs.kill.sent");
     Ok(0)
@@ -39,13 +41,13 @@ fn send(container: &Container, signal: i32, all: bool) -> Result<()> {
     // Without a pid namespace of its own, the others do not end with init.
     if all || (signal == Signal::SIGKILL as i32 && !own_pids) {
         match container.cgroup()?.kill_all(signal) {
+            // Without a cgroup nobody knows the others: init is told at least.
+            Err(e) if e.is_not_found() && !stopped => {
+                log::warn(format!("no cgroup, so that the signal is for init alone: {e}"));
+            }
             Err(e) if !e.is_not_found() => return Err(e.into()),
-            _ => {}
+            _ => return if stopped && !all { Err(Error::NotRunning) } else { Ok(()) },
         }
-        if !stopped || !own_pids {
-            return if stopped && !all { Err(Error::NotRunning) } else { Ok(()) };
-        }
-        return Ok(());
     }
     if stopped {
         return Err(Error::NotRunning);

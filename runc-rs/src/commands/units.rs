@@ -14,7 +14,9 @@ pub fn ram_in_bytes(text: &str) -> Result<i64, String> {
     }
     let shift =
         shift_of(&suffix.to_ascii_lowercase()).ok_or_else(|| format!("invalid suffix: '{suffix}'"))?;
-    Ok((number * (1_u64 << shift) as f64) as i64)
+    let bytes = number * (1_u64 << shift) as f64;
+    // 2^63 bytes are more than can be said.
+    if bytes < i64::MAX as f64 { Ok(bytes as i64) } else { Err(invalid()) }
 }
 
 fn shift_of(suffix: &str) -> Option<u32> {
@@ -76,6 +78,8 @@ mod tests {
         assert_eq!(ram_in_bytes("5x").unwrap_err(), "invalid suffix: '5x'".replace('5', ""));
         assert_eq!(ram_in_bytes("-5").unwrap_err(), "invalid size: '-5'");
         assert_eq!(ram_in_bytes("").unwrap_err(), "invalid size: ''");
+        assert_eq!(ram_in_bytes("8191p"), Ok(8191 << 50));
+        assert_eq!(ram_in_bytes("8192p").unwrap_err(), "invalid size: '8192p'");
     }
 
     #[test]

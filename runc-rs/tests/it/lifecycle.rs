@@ -162,6 +162,16 @@ fn list_shows_what_there_is() {
 }
 
 #[test]
+fn no_signal_at_all_is_the_usual_one() {
+    let bundle = Bundle::script("trap 'exit 3' TERM; while :; do sleep 1; done").started();
+    bundle.wait("the trap", || {
+        bundle.exec(&["grep", "-q", "SigCgt:.*[4567cdef]...$", "/proc/1/status"]).code == 0
+    });
+    bundle.verb_with(&["kill"], &[""]).ok();
+    bundle.wait("the end", || bundle.status() == "stopped");
+}
+
+#[test]
 fn kill_all_reaches_every_process() {
     let mut bundle = Bundle::script("sleep 1000 & sleep 1000");
     bundle.without_namespace("pid");

@@ -137,6 +137,27 @@ fn all_of_a_life() {
     assert!(!bundle.state_dir().exists());
 }
 
+/// There are no others that anybody would know of.
+#[test]
+fn to_kill_all_without_a_cgroup_is_to_kill_init() {
+    for own_pids in [true, false] {
+        let mut bundle = Bundle::new(&["sleep", "1000"]);
+        if !own_pids {
+            bundle.without_namespace("pid");
+            bundle.config["mounts"].as_array_mut().unwrap().retain(|m| m["type"] != "proc");
+            bundle.mount(json!({"destination": "/proc", "source": "/proc", "options": ["rbind"]}));
+        }
+        rootless(&mut bundle);
+        let id = bundle.id.clone();
+        as_user(&bundle, &["run", "--detach", &id]).ok();
+        let flags: &[&str] = if own_pids { &["kill", "--all"] } else { &["kill"] };
+        let said = as_user(&bundle, &[flags, &[id.as_str(), "KILL"]].concat());
+        assert_eq!(said.code, 0, "{}", said.err);
+        bundle.wait("its end", || as_user(&bundle, &["state", &id]).out.contains("stopped"));
+        as_user(&bundle, &["delete", &id]).ok();
+    }
+}
+
 #[test]
 fn a_limit_without_a_cgroup_is_an_error() {
     let mut bundle = Bundle::new(&["true"]);
