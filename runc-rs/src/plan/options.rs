@@ -126,8 +126,9 @@ fn other(options: &mut Options, word: &str) -> bool {
         "nomand" => superblock(options, "nomand", "mand"),
         "lazytime" => superblock(options, "lazytime", "nolazytime"),
         "nolazytime" => superblock(options, "nolazytime", "lazytime"),
-        "iversion" => options.data.push("iversion".into()),
-        "noiversion" | "silent" | "loud" | "acl" | "noacl" | "nofail" => {}
+        "iversion" => superblock(options, "iversion", ""),
+        "noiversion" => options.superblock.retain(|w| *w != "iversion"),
+        "silent" | "loud" | "acl" | "noacl" | "nofail" => {}
         _ => return false,
     }
     true
@@ -170,6 +171,8 @@ mod tests {
         assert_eq!(options(&["rw", "ro"]).attr, MountAttr { set: RDONLY, ..MountAttr::default() });
         assert_eq!(options(&["noatime", "relatime"]).attr.set, 0);
         assert_eq!(options(&["sync", "async"]).superblock, ["async"]);
+        assert_eq!(options(&["iversion"]).superblock, ["iversion"]);
+        assert!(options(&["iversion", "noiversion"]).superblock.is_empty());
     }
 
     #[test]

@@ -37,24 +37,42 @@ pub fn bind(procfs: &Procfs, source: BorrowedFd<'_>, target: BorrowedFd<'_>, rec
 
 /// Mounts a new file system.
 pub fn filesystem(procfs: &Procfs, new: &New, target: BorrowedFd<'_>) -> Result<()> {
-    let mut flags = to_flags(new.attr);
-    for word in &new.superblock {
-        match *word {
-            "sync" => flags |= MsFlags::MS_SYNCHRONOUS,
-            "dirsync" => flags |= MsFlags::MS_DIRSYNC,
-            "mand" => flags |= MsFlags::MS_MANDLOCK,
-            "lazytime" => flags |= MsFlags::MS_LAZYTIME,
-            "ro" => flags |= MsFlags::MS_RDONLY,
-            // What is so when nothing is said.
-            "async" | "nomand" | "nolazytime" => {}
-            other => return Err(Error::new(format!("mount option {other:?} is not known to mount(2)"))),
-        }
-    }
-    let words: Vec<_> = new.data.iter().map(|word| security::quoted(word)).collect();
-    let data = words.join(",");
-    let data = Some(data.as_str()).filter(|d| !d.is_empty());
+    let flags = to_flags(new.attr) | superblock(&new.superblock)?;
+    let data = joined(&new.data);
     let source = new.source.as_deref();
-    within(procfs, || mount(source, name(target).as_str(), Some(new.fstype.as_str()), flags, data))
+    within(procfs, || mount(source, name(target).as_str(), Some(new.fstype.as_str()), flags, data.as_deref()))
+}
+
+/// Tells a file system that is mounted other words.
+pub fn reconfigure(procfs: &Procfs, fd: BorrowedFd<'_>, words: &[&str], data: &[String]) -> Result<()> {
+    let now = to_flags(attributes(fstatvfs(fd)?.f_flag));
+    let flags = now | superblock(words)? | MsFlags::MS_REMOUNT;
+    let data = joined(data);
+    within(procfs, || mount(NONE, name(fd).as_str(), NONE, flags, data.as_deref()))
+}
+
+/// Words that are flags of the superblock.
+fn superblock(words: &[&str]) -> Result<MsFlags> {
+    words.iter().try_fold(MsFlags::empty(), |flags, word| {
+        Ok(flags
+            | match *word {
+                "sync" => MsFlags::MS_SYNCHRONOUS,
+                "dirsync" => MsFlags::MS_DIRSYNC,
+                "mand" => MsFlags::MS_MANDLOCK,
+                "lazytime" => MsFlags::MS_LAZYTIME,
+                "iversion" => MsFlags::MS_I_VERSION,
+                "ro" => MsFlags::MS_RDONLY,
+                // What is so when nothing is said.
+                "async" | "nomand" | "nolazytime" => MsFlags::empty(),
+                other => return Err(Error::new(format!("mount option {other:?} is not known to mount(2)"))),
+            })
+    })
+}
+
+/// Words for the file system, as mount(2) takes them; nothing for none.
+fn joined(data: &[String]) -> Option<String> {
+    let words: Vec<_> = data.iter().map(|word| security::quoted(word)).collect();
+    (!words.is_empty()).then(|| words.join(","))
 }
 
 /// Changes flags of a mount; those that are not named stay as they are.

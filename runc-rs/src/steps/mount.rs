@@ -119,11 +119,16 @@ fn filesystem(site: Site<'_>, mount: &Mount, fstype: &str, source: Option<&str>)
     }
 }
 
-/// Other flags for the mount at the destination.
+/// Other flags for the mount at the destination, and other words for its file system.
 fn remount(site: Site<'_>, mount: &Mount) -> Result<()> {
     let fd = site.root.open(&mount.destination, OFlags::PATH).map_err(|e| Error::call("open", e))?;
     checked_place(site, &fd, mount)?;
     let look = look(mount);
+    let (superblock, data) = (&mount.options.superblock, &mount.options.data);
+    // With `bind` it is the mount alone that changes.
+    if mount.options.bind.is_none() && !(superblock.is_empty() && data.is_empty()) {
+        site.reconfigure(&fd, superblock, data)?;
+    }
     site.change(&fd, look)?;
     look.propagation.iter().try_for_each(|p| site.propagate(&fd, *p))
 }

@@ -13,7 +13,7 @@ use rustix::mount::{MoveMountFlags, move_mount};
 use sys::mount::MountAttr;
 
 use super::legacy;
-use super::tree::Tree;
+use super::tree::{self, Tree};
 use crate::error::{Context as _, Error, Result};
 use crate::plan::options::Propagation;
 use crate::procfs::Procfs;
@@ -95,6 +95,14 @@ impl Site<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The words that a file system goes by, wherever it is mounted.
+    pub fn reconfigure(&self, mount: &OwnedFd, superblock: &[&str], data: &[String]) -> Result<()> {
+        if sys::mount::has_descriptor_calls() {
+            return tree::reconfigure(mount, superblock, data);
+        }
+        legacy::reconfigure(self.procfs, mount.as_fd(), superblock, data).context("remount")
     }
 
     /// The propagation of a mount.

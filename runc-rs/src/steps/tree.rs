@@ -8,8 +8,8 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, open_tree,
 };
 
 use crate::error::{Context, Error, Result};
@@ -78,7 +78,9 @@ impl Tree {
 
     /// A new file system.
     pub fn new(new: New) -> Result<Self> {
-        if sys::mount::has_descriptor_calls() {
+        // A flag that mount(2) alone has.
+        let older = new.superblock.contains(&"iversion");
+        if sys::mount::has_descriptor_calls() && !older {
             return make(&new).map(Tree::Detached);
         }
         Ok(Tree::Filesystem(new))
@@ -124,20 +126,34 @@ fn make(new: &New) -> Result<OwnedFd> {
         fsconfig_set_string(&fs, "source", source.as_str())
             .map_err(|e| explain(format!("fsconfig source={source}"), e))?;
     }
-    for word in &new.superblock {
-        fsconfig_set_flag(&fs, *word).map_err(|e| explain(format!("fsconfig {word}"), e))?;
-    }
-    for word in &new.data {
-        match word.split_once('=') {
-            Some((key, value)) => fsconfig_set_string(&fs, key, value),
-            None => fsconfig_set_flag(&fs, word.as_str()),
-        }
-        .map_err(|e| explain(format!("fsconfig {word}"), e))?;
-    }
+    configure(&fs, &new.superblock, &new.data)?;
     fsconfig_create(&fs).map_err(|e| explain(format!("create {fstype}"), e))?;
     // What is given here is a plain set of bits that all fit.
     let attr = MountAttrFlags::from_bits_retain(u32::try_from(new.attr).unwrap_or(0));
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attr).map_err(|e| explain(format!("fsmount {fstype}"), e))
+}
+
+/// Changes what is named of the file system that is mounted there, and nothing else (fspick(2)).
+pub fn reconfigure(mount: &OwnedFd, superblock: &[&str], data: &[String]) -> Result<()> {
+    let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
+    let fs = fspick(mount, "", flags).map_err(|e| Error::call("fspick", e))?;
+    configure(&fs, superblock, data)?;
+    fsconfig_reconfigure(&fs).map_err(|e| explain(&fs, "remount".into(), e))
+}
+
+/// Tells a file system the words that are for it.
+fn configure(fs: &OwnedFd, superblock: &[&str], data: &[String]) -> Result<()> {
+    for word in superblock {
+        fsconfig_set_flag(fs, *word).map_err(|e| explain(fs, format!("fsconfig {word}"), e))?;
+    }
+    for word in data {
+        match word.split_once('=') {
+            Some((key, value)) => fsconfig_set_string(fs, key, value),
+            None => fsconfig_set_flag(fs, word.as_str()),
+        }
+        .map_err(|e| explain(fs, format!("fsconfig {word}"), e))?;
+    }
+    Ok(())
 }
 
 /// The kernel keeps a word of its own about what it did not like.

@@ -41,6 +41,28 @@ fn the_default_mounts() {
 }
 
 #[test]
+fn what_is_mounted_is_mounted_again() {
+    let mut bundle = Bundle::new(&["cat", "/proc/mounts"]);
+    for (point, first, then) in [
+        ("/sized", json!(["size=1m", "nosuid", "noatime"]), json!(["remount", "size=2m", "sync", "noexec"])),
+        ("/bound", json!(["size=1m"]), json!(["bind", "remount", "ro", "size=2m"])),
+        ("/versions", json!(["iversion", "nodev"]), json!(["remount", "ro"])),
+    ] {
+        bundle.mount(json!({"destination": point, "type": "tmpfs", "source": "tmpfs", "options": first}));
+        bundle.mount(json!({"destination": point, "type": "tmpfs", "source": "tmpfs", "options": then}));
+    }
+    let mounts = bundle.run().ok();
+    has(&mounts, "/sized", &["rw", "nosuid", "noatime", "noexec", "size=2048k", "sync"]);
+    has(&mounts, "/bound", &["ro", "size=1024k"]);
+    has(&mounts, "/versions", &["ro", "nodev"]);
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.mount(json!({"destination": "/dev", "type": "tmpfs", "options": ["remount", "size=nonsense"]}));
+    let refused = bundle.run();
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("at \\\"/dev\\\""), "{}", refused.err);
+}
+
+#[test]
 fn devices_and_links() {
     let mut bundle = Bundle::script(
         "for f in null zero full random urandom tty; do stat -c '%n %t:%T %a' /dev/$f; done; \
