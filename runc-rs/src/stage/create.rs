@@ -97,6 +97,7 @@ pub fn create(global: &Global, mut request: Request<'_>) -> Result<Created> {
     };
     let plan = plan::create(request.id, &request.bundle, &loaded.spec, &choices)?;
     checks::check(&plan, request)?;
+    plan.resources.iter().for_each(cgroup::warn_of_kernel_memory);
     let network = Network::begin(&plan.namespaces);
     let slot = seccomp_of(&loaded.spec).map(|_| Slot::new()).transpose()?;
     let dir = Container::reserve(&global.root, request.id)?;
@@ -187,9 +188,10 @@ impl Creation<'_> {
         let born = self.spawn(gate, theirs)?;
         self.pid = born.pid;
         step.next("runc-rs.create.prepare")?;
-        self.prepare(&born)?;
+        let prepared = self.prepare(&born);
         let channel = born.channel;
-        channel.send(&super::channel::Message::Go)?;
+        let gone = prepared.and_then(|()| channel.send(&super::channel::Message::Go));
+        gone.map_err(|e| parent::last_word(&channel, e))?;
         if let (Some(slot), Some(seccomp)) = (self.filter, seccomp_of(self.spec)) {
             slot.fill(seccomp, self.container.dir.parent().unwrap_or(&self.container.dir))?;
         }
@@ -302,7 +304,7 @@ impl Creation<'_> {
             gate,
             preserve_fds: self.request.preserve_fds,
             hooks: InitHooks {
-                create_container: self.hooks(|h| h.create_container()),
+                create_container: self.hooks(|h| h.create_container()).into_iter().map(hooks::bare).collect(),
                 start_container: self.hooks(|h| h.start_container()),
                 state: record::hook_state(&self.container),
             },

@@ -77,8 +77,8 @@ pub fn exec(
     let mut exec = Exec { container, process, filter, pid: born.pid, request };
     let serve = || {
         step.next("runc-rs.exec.begin")?;
-        exec.begin(cgroup, born.in_cgroup)?;
-        born.channel.send(&Message::Go)?;
+        let begun = exec.begin(cgroup, born.in_cgroup).and_then(|()| born.channel.send(&Message::Go));
+        begun.map_err(|e| parent::last_word(&born.channel, e))?;
         if let (Some(slot), Some(seccomp)) = (&slot, filter) {
             slot.fill(seccomp, container.dir.parent().unwrap_or(&container.dir))?;
         }

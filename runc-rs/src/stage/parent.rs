@@ -59,6 +59,14 @@ pub fn serve(channel: &Channel, answers: &mut impl Answers) -> Result<()> {
     }
 }
 
+/// Why a new process could not be prepared: if it has ended meanwhile, what it said last tells more than that it does not answer.
+pub fn last_word(channel: &Channel, e: Error) -> Error {
+    match channel.pending() {
+        Ok(Some(Message::Failed { text, .. })) => Error::new(text),
+        _ => e,
+    }
+}
+
 /// Sets another process's resource limits: before it is let go, and from here, where the rights to raise them are.
 pub fn set_rlimits(pid: i32, limits: &[Rlimit]) -> Result<()> {
     let bound = |n: u64| (n != u64::MAX).then_some(n);

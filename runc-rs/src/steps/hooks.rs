@@ -91,13 +91,23 @@ fn run(hook: &Hook, state: &str) -> Result<()> {
     Err(Error::new(format!("{}, stdout: {}, stderr: {}", describe(status), said[0], said[1])))
 }
 
+/// A hook that is run where this program's environment is not to be: without one of its own it has none.
+pub fn bare(mut hook: Hook) -> Hook {
+    if hook.env().is_none() {
+        hook.set_env(Some(Vec::new()));
+    }
+    hook
+}
+
 fn spawn(hook: &Hook) -> Result<Child> {
     let mut command = Command::new(hook.path());
     if let Some((name, args)) = hook.args().as_ref().and_then(|args| args.split_first()) {
         command.arg0(name).args(args);
     }
-    command.env_clear();
-    command.envs(hook.env().iter().flatten().filter_map(|pair| pair.split_once('=')));
+    // One without an environment of its own has this program's: the habit of runc and crun, by which hooks find their PATH.
+    if let Some(env) = hook.env() {
+        command.env_clear().envs(env.iter().filter_map(|pair| pair.split_once('=')));
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().map_err(|e| Error::new(format!("fork/exec {}: {}", hook.path().display(), io_text(&e))))
 }

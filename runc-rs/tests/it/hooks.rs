@@ -90,6 +90,42 @@ fn each_in_its_network_namespace() {
 }
 
 #[test]
+fn without_an_environment_of_its_own_it_has_the_runtime_s() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.config["root"]["readonly"] = json!(false);
+    let log = bundle.dir.path().join("log");
+    let look = |word: &str, env: Value| {
+        let script = format!("echo {word} ${{MARK-none}} >> {}", log.display());
+        let mut hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+        hook["env"] = env;
+        hook
+    };
+    bundle.config["hooks"] = json!({
+        "prestart": [look("prestart", json!(null)), look("empty", json!([])), look("own", json!(["MARK=its"]))],
+        "createRuntime": [look("createRuntime", json!(null))],
+        "createContainer": [look("createContainer", json!(null))],
+        "startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo ${MARK-none} > /mark"]}],
+        "poststart": [look("poststart", json!(null))],
+        "poststop": [look("poststop", json!(null))]
+    });
+    let mut command = bundle.command(&["run"]);
+    let output = command.arg(&bundle.id).env("MARK", "runtime").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = fs::read_to_string(&log).unwrap();
+    let expected = [
+        "prestart runtime",
+        "empty none",
+        "own its",
+        "createRuntime runtime",
+        "createContainer none",
+        "poststart runtime",
+        "poststop runtime",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(fs::read_to_string(bundle.rootfs().join("mark")).unwrap(), "none\n");
+}
+
+#[test]
 fn a_failing_hook_fails_the_creation() {
     for kind in ["prestart", "createRuntime", "createContainer"] {
         let mut bundle = Bundle::new(&["true"]);

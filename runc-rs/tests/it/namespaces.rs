@@ -53,6 +53,15 @@ fn joined_by_path() {
 }
 
 #[test]
+fn one_that_cannot_be_joined_is_named() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.namespace("network", Some("/proc/self/ns/uts"));
+    let said = bundle.run();
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("failed to setns into net namespace: invalid argument"), "{}", said.err);
+}
+
+#[test]
 fn names_and_loopback() {
     let mut bundle = Bundle::script("hostname; cat /proc/sys/kernel/domainname; cat /sys/class/net/lo/flags");
     bundle.config["domainname"] = json!("example");
