@@ -221,6 +221,15 @@ pub fn join_beside(other: i32, pid: i32) -> Result<()> {
     tree::join(&mount.mountpoint.join(mounts::clean(below)), pid)
 }
 
+/// Says that limits of kernel memory are not kept: kernels have dropped them, and runc does not set them any more.
+#[allow(deprecated, reason = "the field is read only to say that it is ignored")]
+pub fn warn_of_kernel_memory(resources: &LinuxResources) {
+    let asked = resources.memory().is_some_and(|m| m.kernel().is_some() || m.kernel_tcp().is_some());
+    if asked {
+        crate::log::warn("Kernel memory settings are ignored and will be removed");
+    }
+}
+
 /// [`Manager::update`], all of it or nothing: if a limit is refused, those that were set before it are taken back.
 pub fn update(manager: &dyn Manager, resources: &LinuxResources) -> Result<()> {
     let before = snapshot::Snapshot::of(manager);

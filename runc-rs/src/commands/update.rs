@@ -11,7 +11,7 @@ use crate::cgroup;
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Context, Error, Result};
 use crate::state::{Container, Status};
-use crate::{log, resctrl, spec};
+use crate::{resctrl, spec};
 
 const INPUT_LIMIT: u64 = 16 << 20;
 
@@ -123,7 +123,7 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
         None => from_flags(|name| matches.value(name))?,
     };
     update_resctrl(&container, matches)?;
-    warn_of_kernel_memory(&resources);
+    cgroup::warn_of_kernel_memory(&resources);
     let _lock = container.lock()?;
     if container.status()? == Status::Stopped {
         return Err(Error::NotRunning);
@@ -215,14 +215,6 @@ fn update_resctrl(container: &Container, matches: &Matches) -> Result<()> {
     match lines.as_slice() {
         [] => Ok(()),
         lines => resctrl::update(Path::new(&container.state.intel_rdt_path), lines),
-    }
-}
-
-#[allow(deprecated, reason = "the field is read only to say that it is ignored")]
-fn warn_of_kernel_memory(resources: &LinuxResources) {
-    let asked = resources.memory().is_some_and(|m| m.kernel().is_some() || m.kernel_tcp().is_some());
-    if asked {
-        log::warn("Kernel memory settings are ignored and will be removed");
     }
 }
 

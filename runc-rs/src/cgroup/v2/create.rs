@@ -64,6 +64,8 @@ pub fn nothing_asked(resources: &LinuxResources) -> Result<()> {
         ("pids", resources.pids().is_some()),
         ("blockIO", resources.block_io().is_some()),
         ("hugepageLimits", resources.hugepage_limits().as_ref().is_some_and(|l| !l.is_empty())),
+        ("network", resources.network().is_some()),
+        ("rdma", resources.rdma().as_ref().is_some_and(|r| !r.is_empty())),
         ("unified", resources.unified().as_ref().is_some_and(|u| !u.is_empty())),
     ];
     match asked.iter().find(|(_, asked)| *asked) {

@@ -8,7 +8,8 @@ use super::write_limit;
 use crate::cgroup::stats::BlkioEntry;
 use crate::cgroup::{Error, Result, Stats, file};
 
-const BFQ: &str = "io.bfq.weight";
+/// Where weights by device go.
+pub const BFQ: &str = "io.bfq.weight";
 
 /// Applies config.json's `blockIO`. Leaf weights do not exist on version 2.
 pub fn set(dir: &Path, resources: &LinuxResources) -> Result<()> {

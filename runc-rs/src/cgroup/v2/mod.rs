@@ -10,6 +10,7 @@ mod hugetlb;
 mod io;
 mod memory;
 mod oom;
+mod passed_over;
 mod psi;
 mod unified;
 
@@ -28,6 +29,7 @@ use super::mounts::Hierarchies;
 use super::{
     Error, Leniency, Manager, OomWatch, Result, SIGKILL, Stats, file, pids, rdma, signal_each, tree,
 };
+use crate::log;
 
 /// A container's cgroup on version 2.
 #[derive(Debug)]
@@ -99,6 +101,10 @@ impl Manager for V2 {
 
     fn update(&self, resources: &LinuxResources) -> Result<()> {
         let dir = &self.dir;
+        passed_over::refuse(resources)?;
+        for name in passed_over::names(dir, resources) {
+            log::warn(format!("linux.resources.{name} is ignored: cgroup v2 has no such limit"));
+        }
         set_pids(dir, resources)?;
         memory::set(dir, resources)?;
         io::set(dir, resources)?;

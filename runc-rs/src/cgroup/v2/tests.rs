@@ -160,6 +160,13 @@ fn counters_are_read() {
     assert!(stats.memory.psi.is_none());
 }
 
+#[test]
+fn an_empty_value_is_written() {
+    let (_root, v2) = fake(&[("cpuset.cpus", "0")]);
+    v2.update(&resources(r#"{"unified":{"cpuset.cpus":""}}"#)).unwrap();
+    assert_eq!(content(&v2, "cpuset.cpus"), "\n");
+}
+
 /// A cgroup of the unified hierarchy that a version 1 host has besides, and a shell in it that runs what it is told.
 struct Real {
     v2: V2,

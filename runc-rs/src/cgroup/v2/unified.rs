@@ -14,7 +14,9 @@ pub fn set(dir: &Path, resources: &LinuxResources) -> Result<()> {
     files.sort();
     for (name, value) in files {
         check(name)?;
-        for line in value.lines() {
+        // Nothing is a value, too (of a list, for one), and is written as an empty line.
+        let lines = if value.is_empty() { vec!["\n"] } else { value.lines().collect() };
+        for line in lines {
             file::write(dir, name, line).map_err(|e| explain(dir, name, e))?;
         }
     }
