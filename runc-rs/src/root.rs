@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use walk::Make;
 
 /// How often a resolution that raced with a rename is tried again, as openat2(2) advises.
 const RETRIES: usize = 64;
@@ -55,9 +56,7 @@ impl Root {
             Err(Errno::NOENT) => {}
             other => return other.map_err(|e| Error::call(format_args!("open {}", path.display()), e)),
         }
-        let (parent, name) = self.parent(path)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
-        let made = rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o755));
+        let made = walk::make(&self.fd, path, Make::File);
         made.map_err(|e| Error::call(format_args!("create {}", path.display()), e))
     }
 
@@ -103,18 +102,9 @@ impl Root {
 
     fn dir(&self, path: &Path, mode: u32) -> std::result::Result<OwnedFd, Errno> {
         match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => {}
-            other => return other,
+            Err(Errno::NOENT) => walk::make(&self.fd, path, Make::Directory(mode)),
+            other => other,
         }
-        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::NOENT) };
-        let parent = self.dir(above, mode)?;
-        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode)) {
-            // Another made it first; or it is a link to nothing, which NOFOLLOW refuses below.
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(e),
-        }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&parent, name, flags, Mode::empty())
     }
 
     fn open_with(
@@ -178,9 +168,8 @@ mod tests {
     fn links_stay_inside() {
         let (dir, root) = root();
         symlink("/etc", dir.path().join("out")).unwrap();
-        root.make_dir(Path::new("/out/a/b"), 0o755).unwrap_err();
-        std::fs::create_dir(dir.path().join("etc")).unwrap();
         root.make_dir(Path::new("/out/a/b"), 0o755).unwrap();
+        assert!(!Path::new("/etc/a").exists());
         assert!(dir.path().join("etc/a/b").is_dir());
         symlink("../../../../..", dir.path().join("up")).unwrap();
         root.make_file(Path::new("/up/file")).unwrap();
@@ -188,12 +177,22 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_nothing_is_not_followed() {
+    fn a_link_to_nothing_is_followed_inside() {
         let (dir, root) = root();
-        symlink("/nowhere", dir.path().join("link")).unwrap();
-        assert!(root.make_dir(Path::new("/link/x"), 0o755).is_err());
-        assert!(root.make_file(Path::new("/link")).is_err());
-        assert!(!dir.path().join("nowhere").exists());
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        symlink("/nowhere/yet", dir.path().join("link")).unwrap();
+        symlink("../../../../run/./stub/resolv.conf", dir.path().join("etc/resolv.conf")).unwrap();
+        symlink("/etc/round", dir.path().join("etc/round")).unwrap();
+        root.make_dir(Path::new("/link/x"), 0o750).unwrap();
+        assert!(dir.path().join("nowhere/yet/x").is_dir());
+        root.make_file(Path::new("/etc/resolv.conf")).unwrap();
+        assert!(dir.path().join("run/stub/resolv.conf").is_file());
+        root.make_file(Path::new("/link/other/file")).unwrap();
+        assert!(dir.path().join("nowhere/yet/other/file").is_file());
+        for path in ["/etc/round", "/etc/round/x", "/etc/resolv.conf/x"] {
+            assert!(root.make_dir(Path::new(path), 0o755).is_err(), "{path}");
+            assert!(path == "/etc/resolv.conf" || root.make_file(Path::new(path)).is_err(), "{path}");
+        }
     }
 
     #[test]

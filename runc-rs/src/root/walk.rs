@@ -3,6 +3,8 @@
 //! Every directory on the way stays open, and `..` goes back to the one before instead of asking the file system: however
 //! directories and links are exchanged meanwhile, no step leads above the root. Links are read and followed by hand, so
 //! the magic ones of /proc, which lead anywhere, do nothing.
+//!
+//! On any kernel this is also how that is made which is not there yet, since openat2(2) stops where a link leads to nothing.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, fstatfs, openat, readlinkat};
+use rustix::fs::{FileType, Mode, OFlags, fstat, fstatfs, mkdirat, openat, readlinkat};
 use rustix::io::Errno;
 
 /// As many links as the kernel follows.
@@ -19,9 +21,23 @@ const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
 /// Opens what `path` leads to, from the directory `root` on and never above it.
 pub fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let mut walk = Walk { root: root.as_fd(), above: Vec::new(), left: VecDeque::new(), links: 0 };
-    walk.left.extend(parts(path));
-    walk.go(flags)
+    Walk::new(root, path).go(flags)
+}
+
+/// What is made where there is nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Make {
+    /// A directory with these permissions, as are those on the way.
+    Directory(u32),
+    /// An empty file.
+    File,
+}
+
+/// The same, as a path, and made if need be along with the directories on the way. A link to nothing is followed, as runc and crun
+/// follow it: images have a resolv.conf that leads to where their service manager would put one.
+pub fn make(root: &OwnedFd, path: &Path, what: Make) -> Result<OwnedFd, Errno> {
+    let directory = if what == Make::File { OFlags::empty() } else { OFlags::DIRECTORY };
+    Walk { make: Some(what), ..Walk::new(root, path) }.go(OFlags::PATH | directory)
 }
 
 enum Part {
@@ -45,9 +61,15 @@ struct Walk<'a> {
     /// What is left of the path.
     left: VecDeque<Part>,
     links: usize,
+    make: Option<Make>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(root: &'a OwnedFd, path: &Path) -> Self {
+        let left = parts(path).into();
+        Walk { root: root.as_fd(), above: Vec::new(), left, links: 0, make: None }
+    }
+
     fn here(&self) -> BorrowedFd<'_> {
         self.above.last().map_or(self.root, AsFd::as_fd)
     }
@@ -59,8 +81,12 @@ impl Walk<'_> {
                 continue;
             };
             let last = self.left.is_empty();
-            let found =
-                openat(self.here(), &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let flags_of_part = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let found = match (openat(self.here(), &name, flags_of_part, Mode::empty()), self.make) {
+                (Err(Errno::NOENT), Some(Make::File)) if last => return self.make_file(&name),
+                (Err(Errno::NOENT), Some(what)) => self.make_directory(&name, what)?,
+                (other, _) => other?,
+            };
             match FileType::from_raw_mode(fstat(&found)?.st_mode) {
                 FileType::Symlink if last && flags.contains(OFlags::NOFOLLOW) => {
                     return if flags.contains(OFlags::PATH | OFlags::DIRECTORY) {
@@ -78,6 +104,22 @@ impl Walk<'_> {
             }
         }
         openat(self.here(), ".", flags | OFlags::CLOEXEC, Mode::empty())
+    }
+
+    /// Makes a directory here. What another makes of the name meanwhile is taken if it is a directory, too.
+    fn make_directory(&self, name: &OsStr, what: Make) -> Result<OwnedFd, Errno> {
+        let mode = if let Make::Directory(mode) = what { mode } else { 0o755 };
+        match mkdirat(self.here(), name, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e),
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(self.here(), name, flags, Mode::empty())
+    }
+
+    fn make_file(&self, name: &OsStr) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+        openat(self.here(), name, flags, Mode::from_raw_mode(0o755))
     }
 
     /// Puts what a link says in front of what is left.

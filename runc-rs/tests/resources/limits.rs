@@ -17,6 +17,18 @@ fn the_memory_limit_is_seen_inside() {
 }
 
 #[test]
+fn what_the_kernel_has_no_more_is_not_passed_over_in_silence() {
+    let Some(mut b) = Bundle::new(&["sh", "-c", ":"]) else { return };
+    b.config["linux"]["resources"]["memory"] = json!({ "kernel": 48 << 20 });
+    let (_, err, code) = b.run();
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("level=warning msg=\"Kernel memory settings are ignored"), "{err}");
+    b.config["linux"]["resources"]["memory"] = json!({ "disableOOMKiller": false });
+    let (_, err, code) = b.run();
+    assert_eq!((err.as_str(), code), ("", 0));
+}
+
+#[test]
 fn no_more_processes_than_allowed() {
     let script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 30 & done; echo all";
     let Some(mut b) = Bundle::new(&["sh", "-c", script]) else { return };
