@@ -253,9 +253,13 @@ impl Creation<'_> {
         };
         let mut new = self.plan.namespaces.new.clone();
         let mut network = None;
-        if let Some(made) = self.network.take() {
-            new.retain(|kind| *kind != Kind::Net);
-            network = Some(made.wait()?);
+        match self.network.take().map(Network::wait) {
+            Some(Ok(made)) => {
+                new.retain(|kind| *kind != Kind::Net);
+                network = Some(made);
+            }
+            Some(Err(e)) => crate::log::debug(e.to_string()),
+            None => {}
         }
         Ok(Birth {
             new,

@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result};
@@ -21,9 +21,9 @@ pub struct Network(JoinHandle<Result<OwnedFd>>);
 
 impl Network {
     /// Begins to make one where that is the same as to be born in a new one; `None` where it is not, or cannot be done. Within a new user
-    /// namespace it would belong to the wrong one.
+    /// namespace it would belong to the wrong one; and from within a user namespace nobody comes back to the host's.
     pub fn begin(namespaces: &Namespaces) -> Option<Network> {
-        if !namespaces.is_new(Kind::Net) || namespaces.has(Kind::User) || !nix::unistd::geteuid().is_root() {
+        if !namespaces.is_new(Kind::Net) || namespaces.has(Kind::User) || !can_come_back() {
             return None;
         }
         // What the new process takes of its own beforehand is one heap.
@@ -35,6 +35,11 @@ impl Network {
     pub fn wait(self) -> Result<OwnedFd> {
         self.0.join().map_err(|_| Error::new("the thread that makes the network namespace panicked"))?
     }
+}
+
+/// To enter the namespace where one is takes the right over it (setns(2)).
+fn can_come_back() -> bool {
+    own().is_ok_and(|own| setns(own, CloneFlags::CLONE_NEWNET).is_ok())
 }
 
 /// Only of the thread that calls it.

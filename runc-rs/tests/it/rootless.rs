@@ -208,6 +208,24 @@ fn inside_a_user_namespace() {
     assert!(said.err.contains("invalid --rootless value"), "{}", said.err);
 }
 
+/// The host's network is not theirs to come back to.
+#[test]
+fn a_network_of_its_own_inside_a_user_namespace() {
+    let mut bundle = Bundle::script("readlink /proc/self/ns/net; grep -c : /proc/net/dev");
+    unprivileged_mounts(&mut bundle.config);
+    bundle.config["linux"].as_object_mut().unwrap().remove("resources");
+    drop(bundle.command(&[]));
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", env!("CARGO_BIN_EXE_runc-rs"), "--root", "state"]);
+    command.args(["run", &bundle.id]).current_dir(bundle.dir.path()).stdin(Stdio::null());
+    let said = Said::of(&command.output().unwrap());
+    assert_eq!(said.code, 0, "{}", said.err);
+    let host = fs::read_link("/proc/self/ns/net").unwrap().display().to_string();
+    let (own, devices) = said.out.split_once('\n').unwrap();
+    assert_ne!(own, host);
+    assert_eq!(devices, "1\n");
+}
+
 /// A user namespace in a user namespace, whose root does not own the mounts that it sees.
 #[test]
 fn a_user_namespace_of_its_own_inside_one() {
