@@ -4,6 +4,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 pub use libc::{
     CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS,
@@ -87,6 +88,15 @@ fn legacy(flags: libc::c_int) -> io::Result<Forked> {
 fn owned(fd: libc::c_int) -> Option<OwnedFd> {
     // SAFETY: the kernel has just made this descriptor for us and nobody else knows of it.
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Waits until the kernel, too, is done with threads that have been joined, but no longer than `limit`: whoever joins one is told a moment
+/// before it is gone.
+pub fn outlast_threads(limit: Duration) {
+    let begun = Instant::now();
+    while single_threaded().is_err() && begun.elapsed() < limit {
+        std::thread::yield_now();
+    }
 }
 
 /// A directory's link count is two and one for each directory in it: here, one for each thread.

@@ -3,6 +3,7 @@
 
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{Mode, OFlags};
@@ -12,6 +13,8 @@ use crate::plan::namespaces::{Kind, Namespaces};
 
 /// What the thread needs of stack.
 const STACK: usize = 64 << 10;
+/// How long the kernel may take to be done with it.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The namespace of the thread that opens it (proc(5)).
 const OWN: &str = "/proc/thread-self/ns/net";
 
@@ -33,7 +36,10 @@ impl Network {
 
     /// Waits until it is made. Afterwards this process has one thread again, and can be cloned.
     pub fn wait(self) -> Result<OwnedFd> {
-        self.0.join().map_err(|_| Error::new("the thread that makes the network namespace panicked"))?
+        let made =
+            self.0.join().map_err(|_| Error::new("the thread that makes the network namespace panicked"))?;
+        sys::clone::outlast_threads(PATIENCE);
+        made
     }
 }
 
