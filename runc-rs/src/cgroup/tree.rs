@@ -11,6 +11,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{Error, Result, file};
 
+/// How long a directory may be in the way that is being removed.
+const MAKE_WITHIN: Duration = Duration::from_secs(2);
 /// How long removal waits for processes that are about to be gone.
 const REMOVE_WITHIN: Duration = Duration::from_secs(2);
 /// How deep a tree of cgroups is followed: more than the kernel's `cgroup.max.depth` in any sane setting.
@@ -18,18 +20,13 @@ const MAX_DEPTH: usize = 64;
 
 /// Makes `dir` and its missing parents, with mode 0755.
 pub fn make(dir: &Path) -> Result<()> {
-    // Somebody may remove an empty parent in the moment before something is in it. While the kernel is at that, the name is
-    // there, and nothing can be made below it; nobody is told when it is gone.
-    const TRIES: u32 = 100;
+    // Somebody may remove an empty parent in the moment before something is in it, and somebody else the one after. While the kernel is at
+    // that, the name is there, and nothing can be made below it; nobody is told when it is gone.
+    let begun = Instant::now();
     let mut made = fs::create_dir_all(dir);
-    for _ in 1..TRIES {
-        match &made {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                std::thread::sleep(Duration::from_millis(1));
-                made = fs::create_dir_all(dir);
-            }
-            _ => break,
-        }
+    while made.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) && begun.elapsed() < MAKE_WITHIN {
+        std::thread::sleep(Duration::from_millis(1));
+        made = fs::create_dir_all(dir);
     }
     made.map_err(|e| Error::io("mkdir", dir, e))
 }

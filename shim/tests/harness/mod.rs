@@ -34,6 +34,8 @@ pub const NAMESPACE: &str = "shim-tests";
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The cgroup above all of these tests'.
 const PARENT: &str = "runtimed-shim-tests";
+/// How many shims have or will have one below it.
+static LIVE: std::sync::Mutex<usize> = std::sync::Mutex::new(0);
 
 /// A daemon's directories and its ttrpc socket.
 pub struct Daemon {
@@ -197,6 +199,7 @@ impl Daemon {
         let request = ConnectRequest { id: id.to_owned(), ..ConnectRequest::default() };
         let pid = task.connect(quick(), &request).await.unwrap().shim_pid;
         let root = self.dir.path().join("runc");
+        *LIVE.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += 1;
         Shim { id: id.to_owned(), bundle, socket, task, root, cgroup: cgroup(self, id), pid }
     }
 
@@ -298,10 +301,15 @@ impl Drop for Shim {
         delete.arg("--root").arg(self.root.join(NAMESPACE)).args(["delete", "--force", &self.id]);
         let _ = delete.stdout(Stdio::null()).stderr(Stdio::null()).status();
         let _ = rustix::mount::unmount(self.bundle.join("rootfs"), rustix::mount::UnmountFlags::DETACH);
+        // Not while another makes one beside it: runc fails when what is above goes in that moment.
+        let mut live = LIVE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *live -= 1;
         let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
         for hierarchy in hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]) {
             let _ = fs::remove_dir(hierarchy.join(self.cgroup.trim_start_matches('/')));
-            let _ = fs::remove_dir(hierarchy.join(PARENT));
+            if *live == 0 {
+                let _ = fs::remove_dir(hierarchy.join(PARENT));
+            }
         }
     }
 }
