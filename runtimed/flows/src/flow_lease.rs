@@ -82,7 +82,7 @@ impl Drop for FlowLease {
 async fn delete(leases: &lease::Leases, namespace: &Namespace, id: &str) -> bool {
     match leases.delete(namespace, id).await {
         Err(error) if !error.is_not_found() => {
-            tracing::warn!(lease = id, error = %error.chain(), "a flow's lease stays for now");
+            tracing::warn!(lease = id, error = %error.chain(), "a flow's lease could not be ended, and is tried again");
             false
         }
         _ => true,

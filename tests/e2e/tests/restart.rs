@@ -120,14 +120,20 @@ fn execs_of_an_earlier_daemon_are_cleared_away() -> Result<()> {
     scene.finish()
 }
 
-/// The daemon dies when the shim knows of an exec, and before that is started: nobody will ever start it, nor wait for it.
-#[test]
-fn an_exec_that_was_never_started_is_cleared_away() -> Result<()> {
+/// A scene whose programs look for faults.
+fn faulty() -> Result<(Scene, Faults)> {
     let mut scene = Scene::with_programs(&harness::programs::folder()?)?;
     let faults = Faults::new()?;
     scene.set_environment(faults::VARIABLE, faults.folder());
     scene.start_daemon()?;
     e2e::load(&scene)?;
+    Ok((scene, faults))
+}
+
+/// The daemon dies when the shim knows of an exec, and before that is started: nobody will ever start it, nor wait for it.
+#[test]
+fn an_exec_that_was_never_started_is_cleared_away() -> Result<()> {
+    let (mut scene, faults) = faulty()?;
     scene.ok(&["run", "-d", "--name", "ticker", "busybox", "sleep", "1000"])?;
     scene.ok(&["exec", "ticker", "true"])?;
     let [shim] = e2e::shims(&scene)?[..] else { anyhow::bail!("there is one shim") };
@@ -166,11 +172,7 @@ fn an_end_that_came_before_its_start_was_noted_stays_noted() -> Result<()> {
 /// The daemon dies when it has noted how a container ended, and before it has cleared its task away.
 #[test]
 fn times_that_were_noted_stay_as_they_are() -> Result<()> {
-    let mut scene = Scene::with_programs(&harness::programs::folder()?)?;
-    let faults = Faults::new()?;
-    scene.set_environment(faults::VARIABLE, faults.folder());
-    scene.start_daemon()?;
-    e2e::load(&scene)?;
+    let (mut scene, faults) = faulty()?;
     scene.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"])?;
     let started = inspect_of(&scene, "box", "/0/State/StartedAt")?;
     faults.arm_line("flows.exit.noted kill")?;
@@ -201,11 +203,7 @@ fn times_that_were_noted_stay_as_they_are() -> Result<()> {
 /// tries again, or by the next one.
 #[test]
 fn an_end_that_could_not_be_noted_is_not_lost() -> Result<()> {
-    let mut scene = Scene::with_programs(&harness::programs::folder()?)?;
-    let faults = Faults::new()?;
-    scene.set_environment(faults::VARIABLE, faults.folder());
-    scene.start_daemon()?;
-    e2e::load(&scene)?;
+    let (mut scene, faults) = faulty()?;
     for by_the_next in [false, true] {
         scene.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"])?;
         faults.arm_line("metadata.commit.apply eio")?;

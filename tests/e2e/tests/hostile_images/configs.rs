@@ -113,7 +113,7 @@ fn roots_that_lead_out_lead_nowhere() -> Result<()> {
     let away = outside.display().to_string();
     let places = ["proc", "sys", "dev", "etc", "run", "work", "data"];
     for (number, place) in places.into_iter().enumerate() {
-        let config = json!({ "Cmd": ["/x"], "WorkingDir": "/work/new", "Volumes": { "/data/new": {} } });
+        let config = json!({ "Cmd": ["/x"], "WorkingDir": "/srv/new", "Volumes": { "/data/new": {} } });
         for to in [away.clone(), format!("{}{away}", "../".repeat(12))] {
             let image = Image { config: config.clone(), ..one(vec![Entry::thing(place, b'2', &to)]) };
             let name = format!("out:{number}");
