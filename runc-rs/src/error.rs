@@ -51,6 +51,15 @@ impl Error {
         Error::Usage(text.into())
     }
 
+    /// Whether the container has no processes (any more), whatever was being done.
+    pub fn is_not_running(&self) -> bool {
+        match self {
+            Error::NotRunning => true,
+            Error::Context { source, .. } => source.is_not_running(),
+            _ => false,
+        }
+    }
+
     /// A system call's failure: the call with its arguments, then the kernel's answer.
     pub fn call(call: impl fmt::Display, cause: impl Into<io::Error>) -> Self {
         Error::Message(format!("{call}: {}", io_text(&cause.into())))

@@ -163,6 +163,10 @@ impl Rule {
     pub fn from_spec(index: usize, rule: &LinuxDeviceCgroup) -> Result<Self> {
         let field = |name: &str| format!("linux.resources.devices[{index}].{name}");
         let access = rule.access().as_deref().unwrap_or_default();
+        if access.is_empty() {
+            let reason = format!("device access at {index} field cannot be empty");
+            return Err(Error::invalid(field("access"), reason));
+        }
         let access = parse_access(access)
             .ok_or_else(|| Error::invalid(field("access"), format!("{access:?} is not of r, w and m")))?;
         let kind = match rule.typ().unwrap_or_default() {
@@ -170,7 +174,8 @@ impl Rule {
             LinuxDeviceType::B => Kind::Block,
             LinuxDeviceType::C => Kind::Char,
             other => {
-                return Err(Error::invalid(field("type"), format!("{:?} is not a, b or c", other.as_str())));
+                let reason = format!("invalid cgroup device type {:?}", other.as_str());
+                return Err(Error::invalid(field("type"), reason));
             }
         };
         let number = |name: &str, number: Option<i64>| match number {
@@ -297,9 +302,12 @@ mod tests {
     #[test]
     fn bad_rules_are_named() {
         for (json, want) in [
-            (r#"[{"allow":true,"type":"c"}]"#, "devices[0].access"),
+            (r#"[{"allow":true,"type":"c"}]"#, "devices[0].access: device access at 0 field cannot be empty"),
             (r#"[{"allow":true,"type":"c","access":"rx"}]"#, "\"rx\" is not of r, w and m"),
-            (r#"[{"allow":true,"type":"p","access":"r"}]"#, "devices[0].type"),
+            (
+                r#"[{"allow":true,"type":"p","access":"r"}]"#,
+                "devices[0].type: invalid cgroup device type \"p\"",
+            ),
             (r#"[{"allow":true,"type":"c","major":-2,"access":"r"}]"#, "-2 is not a device number"),
         ] {
             let text = policy(json).unwrap_err().to_string();

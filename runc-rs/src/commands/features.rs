@@ -26,7 +26,6 @@ const HOOKS: &[&str] =
 
 /// Words of mount options, in order of the alphabet. Others go to the file system as they are.
 const MOUNT_OPTIONS: &[&str] = &[
-    "acl",
     "async",
     "atime",
     "bind",
@@ -40,7 +39,6 @@ const MOUNT_OPTIONS: &[&str] = &[
     "lazytime",
     "loud",
     "mand",
-    "noacl",
     "noatime",
     "nodev",
     "nodiratime",

@@ -5,17 +5,17 @@ use std::str::FromStr;
 use nix::sys::signal::Signal;
 
 use crate::cli::{Arity, Flag, Global, Matches, Verb};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::log;
-use crate::process::Handle;
-use crate::state::{Container, Status};
+use crate::process::{Handle, in_user_namespace};
+use crate::state::Container;
 
 /// The verb.
 pub const VERB: Verb = Verb {
     name: "kill",
     args: "<container-id> [signal]",
     about: "kill sends the specified signal (default: SIGTERM) to the container's init process",
-    // Obsolete in runc, and sent all the same.
+    // Obsolete in runc, and sent all the same: it forgives a container that does not run, and changes nothing else.
     flags: &[Flag::switch("all", Some("a"), "")],
     arity: Arity::Range(1, 2),
     flags_stop: false,
@@ -36,22 +36,31 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
 }
 
 fn send(container: &Container, signal: i32, all: bool) -> Result<()> {
-    let stopped = container.status()? == Status::Stopped;
     let own_pids = container.state.config.namespaces.iter().any(|n| n.kind == "NEWPID" && n.path.is_empty());
-    // Without a pid namespace of its own, the others do not end with init.
-    if all || (signal == Signal::SIGKILL as i32 && !own_pids) {
-        match container.cgroup()?.kill_all(signal) {
-            // Without a cgroup nobody knows the others: init is told at least.
-            Err(e) if e.is_not_found() && !stopped => {
-                log::warn(format!("no cgroup, so that the signal is for init alone: {e}"));
-            }
-            Err(e) if !e.is_not_found() => return Err(e.into()),
-            _ => return if stopped && !all { Err(Error::NotRunning) } else { Ok(()) },
+    // In a pid namespace of its own, the others end with init; elsewhere they are told as well, though init may have ended.
+    let sent = match signal == Signal::SIGKILL as i32 && !own_pids {
+        true => kill_everybody(container),
+        false => signal_init(container, signal),
+    };
+    match sent {
+        Err(e) if all && e.is_not_running() => Ok(()),
+        sent => sent,
+    }
+}
+
+fn kill_everybody(container: &Container) -> Result<()> {
+    match container.cgroup().and_then(|cgroup| Ok(cgroup.kill_all(Signal::SIGKILL as i32)?)) {
+        Err(e) if container.state.rootless || in_user_namespace() => {
+            log::warn(format!("failed to kill all processes, possibly due to lack of cgroup: {e}"));
+            signal_init(container, Signal::SIGKILL as i32)
         }
+        Err(_) if !container.alive() && !container.cgroup()?.exists() => Err(Error::NotRunning),
+        sent => sent,
     }
-    if stopped {
-        return Err(Error::NotRunning);
-    }
+    .context("unable to kill all processes")
+}
+
+fn signal_init(container: &Container, signal: i32) -> Result<()> {
     let state = &container.state;
     let init = Handle::of(state.init_process_pid, state.init_process_start).ok_or(Error::NotRunning)?;
     match init.signal(signal) {

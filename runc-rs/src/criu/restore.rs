@@ -18,8 +18,9 @@ use crate::error::{Context, Error, Result};
 use crate::plan::{self, Choices, Plan};
 use crate::procfs::Procfs;
 use crate::stage::create::hook_list;
-use crate::stage::{fds, joined, parent, record};
+use crate::stage::{checks, fds, joined, parent, record};
 use crate::state::{self, Container};
+use crate::steps::console::leave_line_ends;
 use crate::steps::hooks;
 use crate::{log, spec};
 
@@ -65,7 +66,7 @@ pub fn restore(global: &Global, request: &Request<'_>, options: &mut Options) ->
     let mut loaded = spec::load_of(&request.bundle, request.config.as_deref())?;
     joined::fill_in(&mut loaded.spec)?;
     let plan = plan::create(request.id, &request.bundle, &loaded.spec, &Choices::of_this_process())?;
-    check_terminal(&plan, request)?;
+    checks::terminal(plan.process.terminal, request.detach, request.console_socket)?;
     let annotations = loaded.spec.annotations().clone().unwrap_or_default();
     let systemd = global.systemd_cgroup.then_some(&annotations);
     let dir = Container::reserve(&global.root, request.id)?;
@@ -89,16 +90,6 @@ pub fn restore(global: &Global, request: &Request<'_>, options: &mut Options) ->
             Err(e)
         }
     }
-}
-
-fn check_terminal(plan: &Plan, request: &Request<'_>) -> Result<()> {
-    if plan.process.terminal && request.detach && request.console_socket.is_none() {
-        return Err(Error::new("cannot allocate tty if runc will detach without setting console socket"));
-    }
-    if request.console_socket.is_some() && !(plan.process.terminal && request.detach) {
-        return Err(Error::new("cannot use console socket if runc will not detach or allocate tty"));
-    }
-    Ok(())
 }
 
 /// A restoration under way.
@@ -201,6 +192,7 @@ impl Restoration<'_> {
             Some(path) => fds::send(fds::connect(path)?, b"orphan-pts-master", master.as_fd())
                 .context("send the terminal's master"),
             None => {
+                leave_line_ends(&master)?;
                 self.master = Some(master);
                 Ok(())
             }

@@ -57,7 +57,8 @@ pub fn from_spec(spec: &Spec) -> Result<Vec<Device>> {
             LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
             LinuxDeviceType::P => FileType::Fifo,
             LinuxDeviceType::A => {
-                return Err(Error::new(format!("invalid type of device {}", device.path().display())));
+                let path = device.path().display();
+                return Err(Error::new(format!("linux.devices {path}: invalid device type \"a\"")));
             }
         };
         let number = |n: i64| {

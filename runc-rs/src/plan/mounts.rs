@@ -142,6 +142,12 @@ fn mount(m: &SpecMount, bundle: &Path) -> Result<Mount> {
         // It would cover the root, and be out of sight of all that stand in it already.
         return Err(Error::new(format!("mount destination {:?} is the root itself", m.destination())));
     }
+    if matches!(source, Source::Bind { .. }) && !options.data.is_empty() {
+        // The file system is mounted already, and the kernel would not even look at them.
+        let (at, data) = (m.destination().display(), options.data.join(","));
+        let reason = "bind mounts cannot have any filesystem-specific options applied";
+        return Err(Error::new(format!("invalid mount {at} with options {data:?}: {reason}")));
+    }
     let id_maps = id_maps(m, &options, &source, &destination)?;
     let tmpfs = matches!(&source, Source::Filesystem { fstype, .. } if fstype == "tmpfs");
     let late_readonly = options.attr.set & sys::mount::RDONLY != 0
@@ -282,6 +288,12 @@ mod tests {
         let half = r#"{"destination":"/z","source":"/z","uidMappings":[{"containerID":0,"hostID":1,"size":1}],
             "options":["bind"]}"#;
         assert!(parsed(half).unwrap_err().to_string().contains("or neither"));
+        for option in ["size=5m", "acl", "nofail"] {
+            let json = format!(r#"{{"destination":"/z","source":"/z","options":["rbind","{option}"]}}"#);
+            let text = parsed(&json).unwrap_err().to_string();
+            assert!(text.contains("/z") && text.contains(option), "{text}");
+            assert!(text.contains("bind mounts cannot have any filesystem-specific options"), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which namespaces are made, and which are joined (config-linux.md, "Namespaces").
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci::runtime::{LinuxNamespaceType, Spec};
 use serde::Serialize;
@@ -61,6 +61,15 @@ impl Kind {
         }
     }
 
+    /// Its name in config.json.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Net => "network",
+            Kind::Mount => "mount",
+            other => other.file(),
+        }
+    }
+
     /// Its key in state.json.
     pub fn key(self) -> &'static str {
         match self {
@@ -106,7 +115,9 @@ impl Namespaces {
         for namespace in listed.into_iter().flatten() {
             let kind = Kind::from_spec(namespace.typ());
             if all.has(kind) {
-                return Err(Error::new(format!("malformed spec file: duplicated ns {:?}", kind.file())));
+                let path = namespace.path().as_deref().map(Path::display).map(|p| p.to_string());
+                let (word, path) = (kind.word(), path.unwrap_or_default());
+                return Err(Error::new(format!("malformed spec file: duplicated ns {{{word:?} {path:?}}}")));
             }
             match namespace.path().as_ref().filter(|p| !p.as_os_str().is_empty()) {
                 Some(path) if !path.is_absolute() => {

@@ -128,7 +128,8 @@ fn other(options: &mut Options, word: &str) -> bool {
         "nolazytime" => superblock(options, "nolazytime", "lazytime"),
         "iversion" => superblock(options, "iversion", ""),
         "noiversion" => options.superblock.retain(|w| *w != "iversion"),
-        "silent" | "loud" | "acl" | "noacl" | "nofail" => {}
+        // What a mount says in the kernel's log: nothing, by the calls that are used here.
+        "silent" | "loud" => {}
         _ => return false,
     }
     true

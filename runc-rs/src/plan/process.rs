@@ -236,8 +236,10 @@ fn scheduler(s: &SpecScheduler) -> Result<SchedAttr> {
         LinuxSchedulerPolicy::SchedDeadline => 6,
     };
     let nice = s.nice().unwrap_or(0);
-    if !(-20..=19).contains(&nice) {
-        return Err(Error::new(format!("invalid scheduler.nice: {nice}")));
+    // To the other policies it is nothing.
+    if matches!(policy, 0 | 3) && !(-20..=19).contains(&nice) {
+        let policy = s.policy();
+        return Err(Error::new(format!("invalid scheduler.nice: {nice} when scheduler.policy is {policy}")));
     }
     let priority = s.priority().unwrap_or(0);
     let real_time = matches!(policy, 1 | 2);
@@ -285,7 +287,7 @@ fn io_priority(process: &SpecProcess) -> Result<Option<(u16, u16)>> {
     };
     match u16::try_from(io.priority()) {
         Ok(level) if level < 8 => Ok(Some((class, level))),
-        _ => Err(Error::new(format!("invalid ioPriority.priority: {}", io.priority()))),
+        _ => Err(Error::new(format!("invalid ioPriority.Priority: {}", io.priority()))),
     }
 }
 
@@ -351,7 +353,15 @@ mod tests {
         assert!(text(r#"{"user":{"uid":1,"gid":1,"additionalGids":[4294967295]}}"#).contains("in range"));
         process(r#"{"user":{"uid":2147483647,"gid":2147483647}}"#).unwrap();
         assert!(text(r#"{"oomScoreAdj":2000}"#).contains("2000"));
-        assert!(text(r#"{"scheduler":{"policy":"SCHED_OTHER","nice":40}}"#).contains("40"));
+        assert_eq!(
+            text(r#"{"scheduler":{"policy":"SCHED_BATCH","nice":40}}"#),
+            "invalid scheduler.nice: 40 when scheduler.policy is SCHED_BATCH"
+        );
+        process(r#"{"scheduler":{"policy":"SCHED_FIFO","priority":1,"nice":40}}"#).unwrap();
+        assert_eq!(
+            text(r#"{"ioPriority":{"class":"IOPRIO_CLASS_BE","priority":8}}"#),
+            "invalid ioPriority.Priority: 8"
+        );
         assert!(
             text(r#"{"rlimits":[{"type":"RLIMIT_CPU","soft":1,"hard":1},{"type":"RLIMIT_CPU","soft":1,"hard":1}]}"#)
                 .contains("RLIMIT_CPU")

@@ -72,8 +72,28 @@ pub fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<Step> {
         MemoryPolicyFlagType::MpolFNumaBalancing => 1 << 13,
     };
     let flags = policy.flags().iter().flatten().map(flag).fold(0, |all: i32, f| all | f);
-    let nodes = number_list(policy.nodes().as_deref().unwrap_or_default())?;
+    let list = policy.nodes().as_deref().unwrap_or_default();
+    let nodes = number_list(list)
+        .map_err(|e| Error::new(format!("linux.memoryPolicy: invalid memory policy nodes {list:?}: {e}")))?;
+    check_nodes(policy.mode(), nodes.len())?;
     Ok(Step::MemoryPolicy { mode: mode | flags, nodes })
+}
+
+/// The kernel's answer would not say what is wrong.
+fn check_nodes(mode: MemoryPolicyModeType, count: usize) -> Result<()> {
+    use MemoryPolicyModeType as Mode;
+    let reason = match mode {
+        Mode::MpolDefault | Mode::MpolLocal if count != 0 => {
+            format!("memory policy mode requires 0 nodes but got {count}")
+        }
+        Mode::MpolBind | Mode::MpolInterleave | Mode::MpolPreferredMany | Mode::MpolWeightedInterleave
+            if count == 0 =>
+        {
+            "memory policy mode requires at least one node but got 0".to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(format!("linux.memoryPolicy {mode}: {reason}")))
 }
 
 /// personality(2).

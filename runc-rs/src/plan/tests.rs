@@ -132,7 +132,10 @@ fn the_release_of_the_specification_is_not_looked_at() {
 #[test]
 fn refusals() {
     let push = |c: &mut Value, ns: Value| c["linux"]["namespaces"].as_array_mut().unwrap().push(ns);
-    assert!(refused(|c| push(c, json!({"type": "pid"}))).contains("duplicated ns"));
+    assert_eq!(
+        refused(|c| push(c, json!({"type": "network", "path": "/n"}))),
+        r#"malformed spec file: duplicated ns {"network" "/n"}"#
+    );
     assert!(refused(|c| push(c, json!({"type": "user"}))).contains("no user and/or group mappings"));
     assert!(refused(|c| push(c, json!({"type": "user", "path": "x"}))).contains("not absolute"));
     assert_eq!(refused(|c| c["process"] = Value::Null), "process property must not be empty");
@@ -153,6 +156,35 @@ fn what_is_not_carried_out_is_named() {
     let text =
         refused(|c| c["linux"]["personality"] = json!({"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}));
     assert!(text.contains("linux.personality.flags") || text.contains("flags"), "{text}");
+}
+
+#[test]
+fn memory_policies_have_nodes_or_none() {
+    let with = |policy: Value| plan(|c| c["linux"]["memoryPolicy"] = policy).map(drop);
+    let text = |policy: Value| with(policy).unwrap_err().to_string();
+    for mode in ["MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_PREFERRED_MANY", "MPOL_WEIGHTED_INTERLEAVE"] {
+        let text = text(json!({"mode": mode}));
+        assert!(text.contains(mode) && text.ends_with("requires at least one node but got 0"), "{text}");
+    }
+    for mode in ["MPOL_DEFAULT", "MPOL_LOCAL"] {
+        assert!(text(json!({"mode": mode, "nodes": "0-1"})).ends_with("requires 0 nodes but got 2"));
+        with(json!({"mode": mode, "nodes": ""})).unwrap();
+    }
+    assert!(text(json!({"mode": "MPOL_BIND", "nodes": "x"})).contains("invalid memory policy nodes \"x\""));
+    with(json!({"mode": "MPOL_PREFERRED"})).unwrap();
+}
+
+#[test]
+fn an_empty_profile_is_no_filter() {
+    for text in
+        [r#"{}"#, r#"{"defaultAction": "", "syscalls": []}"#, r#"{"architectures": ["SCMP_ARCH_Z80"]}"#]
+    {
+        let mut document = serde_json::to_value(config(|_| {})).unwrap();
+        document["linux"]["seccomp"] = serde_json::from_str(text).unwrap();
+        let spec = oci::runtime::parse(document.to_string().as_bytes()).unwrap();
+        let plan = create("c1", Path::new("/bundle"), &spec, &Choices::default()).unwrap();
+        assert!(!plan.steps.iter().any(|s| matches!(s, Step::Seccomp)), "{text}");
+    }
 }
 
 #[test]

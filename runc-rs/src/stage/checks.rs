@@ -3,6 +3,7 @@
 use oci::runtime::Spec;
 
 use super::create::Request;
+use super::streams::host_console;
 use crate::error::{Context, Error, Result};
 use crate::plan::Plan;
 use crate::plan::namespaces::{Kind, Namespaces};
@@ -18,15 +19,20 @@ pub fn joins_own_network(spec: &Spec) -> Result<bool> {
     Ok((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino))
 }
 
-/// What would fail late, or unclearly.
-pub fn check(plan: &Plan, request: &Request<'_>) -> Result<()> {
-    let detached = !request.foreground;
-    if plan.process.terminal && detached && request.console_socket.is_none() {
+/// Whether somebody is there to take the terminal: who names a socket, if the command does not stay; else the caller's own terminal.
+pub fn terminal(asked: bool, detached: bool, socket: Option<&str>) -> Result<()> {
+    if asked && detached && socket.is_none() {
         return Err(Error::new("cannot allocate tty if runc will detach without setting console socket"));
     }
-    if request.console_socket.is_some() && !(plan.process.terminal && detached) {
+    if socket.is_some() && !(asked && detached) {
         return Err(Error::new("cannot use console socket if runc will not detach or allocate tty"));
     }
+    if asked && !detached { host_console().map(drop) } else { Ok(()) }
+}
+
+/// What would fail late, or unclearly.
+pub fn check(plan: &Plan, request: &Request<'_>) -> Result<()> {
+    terminal(plan.process.terminal, !request.foreground, request.console_socket)?;
     let meta = std::fs::symlink_metadata(&plan.rootfs)
         .with_context(|| format!("invalid rootfs: stat {}", plan.rootfs.display()))?;
     if !meta.is_dir() {

@@ -305,6 +305,7 @@ impl Creation<'_> {
             cgroup_namespace: self.plan.namespaces.has(Kind::Cgroup),
             trees,
             console,
+            foreground: self.request.foreground,
             gate,
             preserve_fds: self.request.preserve_fds,
             hooks: InitHooks {

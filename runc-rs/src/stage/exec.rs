@@ -8,6 +8,7 @@ use oci::runtime::LinuxSeccomp;
 use rustix::fs::{Mode, OFlags};
 
 use super::channel::{Channel, Message};
+use super::checks;
 use super::fds;
 use super::filter::Slot;
 use super::init::{self, Setting};
@@ -100,12 +101,7 @@ pub fn exec(
 }
 
 fn check(process: &Process, request: &Request<'_>) -> Result<()> {
-    if process.terminal && request.detach && request.console_socket.is_none() {
-        return Err(Error::new("cannot allocate tty if runc will detach without setting console socket"));
-    }
-    if request.console_socket.is_some() && !(process.terminal && request.detach) {
-        return Err(Error::new("cannot use console socket if runc will not detach or allocate tty"));
-    }
+    checks::terminal(process.terminal, request.detach, request.console_socket)?;
     security::check(&process.apparmor, &process.selinux)
 }
 
@@ -152,6 +148,7 @@ fn inside<'a>(
         cgroup_namespace: false,
         trees: Vec::new(),
         console,
+        foreground: !request.detach,
         gate: None,
         preserve_fds: request.preserve_fds,
         hooks: InitHooks::default(),

@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use crate::steps::seccomp::Program;
 
 /// The first bytes of a file; the number changes with its form.
-const MAGIC: &[u8; 8] = b"runcrs\x00\x01";
+const MAGIC: &[u8; 8] = b"runcrs\x00\x02";
 /// What a profile and its filter need at the most.
 const LONGEST: u64 = 4 << 20;
 /// Filters that are kept; more profiles than that are not in use at the same time.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::WaitOptions;
 
 use super::notify::Notify;
-use super::streams::{RawMode, copy_size, read_some, relay};
+use super::streams::{RawMode, host_console, read_some, relay};
 use crate::error::{Error, Result};
 
 /// Signals, taken from the moment of creation on, so that none is lost between then and the program's start.
@@ -46,10 +46,11 @@ impl Foreground {
 
     /// Relays a terminal from here on.
     pub fn attach(&mut self, master: OwnedFd) -> Result<()> {
-        copy_size(&master);
+        let raw = RawMode::enter(host_console()?)?;
+        raw.copy_size(&master);
         let flags = fcntl_getfl(&master).map_err(|e| Error::call("fcntl F_GETFL", e))?;
         fcntl_setfl(&master, flags | OFlags::NONBLOCK).map_err(|e| Error::call("fcntl F_SETFL", e))?;
-        self.raw = RawMode::enter()?;
+        self.raw = Some(raw);
         self.master = Some(master);
         Ok(())
     }
@@ -150,8 +151,8 @@ impl Foreground {
             match Signal::try_from(number) {
                 Ok(Signal::SIGCHLD | Signal::SIGURG | Signal::SIGPIPE) => {}
                 Ok(Signal::SIGWINCH) => {
-                    if let Some(master) = &self.master {
-                        copy_size(master);
+                    if let (Some(raw), Some(master)) = (&self.raw, &self.master) {
+                        raw.copy_size(master);
                     }
                 }
                 // It may be gone, which the next round finds out.

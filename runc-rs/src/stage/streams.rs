@@ -2,43 +2,57 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::io::{Errno, read, write};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, read, write};
+use rustix::termios::{
+    OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 
 use crate::error::{Error, Result};
+
+/// The caller's terminal: the first of standard error, output and input that is one, or else the controlling one. Without any, a
+/// command that is to relay a terminal does not begin, as with runc.
+pub fn host_console() -> Result<OwnedFd> {
+    let streams = [rustix::stdio::stderr(), rustix::stdio::stdout(), rustix::stdio::stdin()];
+    if let Some(console) = streams.into_iter().find(|stream| isatty(stream)) {
+        return fcntl_dupfd_cloexec(console, 3).map_err(|e| Error::call("fcntl F_DUPFD_CLOEXEC", e));
+    }
+    open("/dev/tty", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| Error::call("open /dev/tty", e))
+}
 
 /// The caller's terminal in raw mode; put back when dropped.
 #[derive(Debug)]
 pub struct RawMode {
+    console: OwnedFd,
     saved: Termios,
 }
 
 impl RawMode {
-    /// Raw mode for standard input, if that is a terminal.
-    pub fn enter() -> Result<Option<Self>> {
-        let stdin = rustix::stdio::stdin();
-        if !isatty(stdin) {
-            return Ok(None);
-        }
-        let saved = tcgetattr(stdin).map_err(|e| Error::call("tcgetattr", e))?;
+    /// Raw mode for a terminal, but for its output: the container's does not end lines, so that this one does, and that a pipe in its
+    /// place gets them as they were written.
+    pub fn enter(console: OwnedFd) -> Result<Self> {
+        let saved = tcgetattr(&console).map_err(|e| Error::call("tcgetattr", e))?;
         let mut raw = saved.clone();
         raw.make_raw();
-        tcsetattr(stdin, OptionalActions::Now, &raw).map_err(|e| Error::call("tcsetattr", e))?;
-        Ok(Some(RawMode { saved }))
+        raw.output_modes.insert(OutputModes::OPOST);
+        tcsetattr(&console, OptionalActions::Now, &raw)
+            .map_err(|e| Error::call("failed to set the terminal from the stdin: tcsetattr", e))?;
+        Ok(RawMode { console, saved })
+    }
+
+    /// Gives the container's terminal the size of this one.
+    pub fn copy_size(&self, master: &OwnedFd) {
+        // Not every terminal has a size, which is a nicety.
+        if let Ok(size) = tcgetwinsize(&self.console) {
+            let _ = tcsetwinsize(master, size);
+        }
     }
 }
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.saved);
-    }
-}
-
-/// Gives the container's terminal the size of the caller's.
-pub fn copy_size(master: &OwnedFd) {
-    // Not every caller has a terminal, and a size is a nicety.
-    if let Ok(size) = tcgetwinsize(rustix::stdio::stdin()) {
-        let _ = tcsetwinsize(master, size);
+        let _ = tcsetattr(&self.console, OptionalActions::Now, &self.saved);
     }
 }
 

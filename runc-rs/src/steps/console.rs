@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{FileType, OFlags, fstat, fstatfs, major, minor};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::Context;
 use super::site::{Look, Site};
@@ -18,6 +18,13 @@ use crate::root::Root;
 use crate::stage::fds;
 
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+
+/// Has a terminal pass lines on as the program ends them: the terminal that they are relayed to does the rest.
+pub fn leave_line_ends(terminal: &OwnedFd) -> Result<()> {
+    let mut modes = tcgetattr(terminal).map_err(|e| Error::call("tcgetattr", e))?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    tcsetattr(terminal, OptionalActions::Now, &modes).map_err(|e| Error::call("tcsetattr", e))
+}
 
 /// Makes the terminal and takes it as standard streams and controlling terminal.
 pub fn set_up(context: &mut Context<'_>, mount: bool) -> Result<()> {
@@ -29,6 +36,9 @@ pub fn set_up(context: &mut Context<'_>, mount: bool) -> Result<()> {
     if let Some((rows, columns)) = context.process.console_size {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&slave, size).map_err(|e| Error::call("set the terminal's size", e))?;
+    }
+    if context.foreground {
+        leave_line_ends(&slave)?;
     }
     if mount {
         mount_console(context.site()?, &slave)?;

@@ -70,6 +70,8 @@ pub struct Context<'a> {
     pub trees: Vec<(PathBuf, OwnedFd)>,
     /// Where the terminal's master is sent.
     pub console: Option<OwnedFd>,
+    /// Whether the command stays and relays the terminal.
+    pub foreground: bool,
     /// The pipe that `start` writes to.
     pub gate: Option<start_gate::Gate>,
     /// How many descriptors after the standard ones are the program's.

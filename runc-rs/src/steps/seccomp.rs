@@ -12,7 +12,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use libseccomp::error::SeccompError;
-use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use libseccomp::{
+    ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall, ScmpVersion,
+};
 use nix::errno::Errno;
 use oci::runtime::{
     LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator,
@@ -74,14 +76,10 @@ pub fn compile(seccomp: &LinuxSeccomp) -> Result<Program, Error> {
     let default = action(seccomp.default_action(), seccomp.default_errno_ret())?;
     let mut filter = ScmpFilterContext::new(default).map_err(Error::library("create filter"))?;
     let arches = architectures(seccomp)?;
-    for arch in &arches {
-        if !filter
-            .is_arch_present(*arch)
-            .map_err(Error::library(format!("look for architecture {arch:?}")))?
-        {
-            filter.add_arch(*arch).map_err(Error::library(format!("add architecture {arch:?}")))?;
-        }
+    for (arch, name) in &arches {
+        add_arch(&mut filter, *arch, name)?;
     }
+    let arches: Vec<ScmpArch> = arches.into_iter().map(|(arch, _)| arch).collect();
     let rules = seccomp.syscalls().as_deref().unwrap_or_default();
     if rules.iter().map(|rule| rule.names().len()).sum::<usize>() > TREE_FROM {
         // Only a matter of speed.
@@ -144,9 +142,31 @@ pub fn listener_path(seccomp: &LinuxSeccomp) -> Option<&Path> {
     seccomp.listener_path().as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
-/// The architectures that are named, and the native one.
-fn architectures(seccomp: &LinuxSeccomp) -> Result<Vec<ScmpArch>, Error> {
-    let mut arches = vec![ScmpArch::native()];
+/// Adds an architecture. One filter goes for one order of bytes, and what the library at hand does not know cannot be filtered.
+fn add_arch(filter: &mut ScmpFilterContext, arch: ScmpArch, name: &str) -> Result<(), Error> {
+    let failed = |e: SeccompError| {
+        let version = ScmpVersion::current().map(|v| format!(" {v}")).unwrap_or_default();
+        let reason = match known_to_the_library(arch) {
+            true => format!("cannot be filtered together with this machine's own: {e}"),
+            false => format!("architecture is not supported by libseccomp{version}"),
+        };
+        Error::invalid(format!("linux.seccomp.architectures: {name}: {reason}"))
+    };
+    match filter.is_arch_present(arch) {
+        Ok(true) => Ok(()),
+        Ok(false) => filter.add_arch(arch).map(drop).map_err(failed),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// Whether the library at hand, which may be older than its header, knows an architecture.
+pub fn known_to_the_library(arch: ScmpArch) -> bool {
+    ScmpFilterContext::new(ScmpAction::Allow).and_then(|filter| filter.is_arch_present(arch)).is_ok()
+}
+
+/// The architectures that are named, and the native one; each with its name.
+fn architectures(seccomp: &LinuxSeccomp) -> Result<Vec<(ScmpArch, String)>, Error> {
+    let mut arches = vec![(ScmpArch::native(), "SCMP_ARCH_NATIVE".to_owned())];
     for arch in seccomp.architectures().iter().flatten() {
         let name = arch.to_string();
         if name == "SCMP_ARCH_NATIVE" {
@@ -155,8 +175,8 @@ fn architectures(seccomp: &LinuxSeccomp) -> Result<Vec<ScmpArch>, Error> {
         let arch = ScmpArch::from_str(&name).map_err(|_| {
             Error::invalid(format!("linux.seccomp.architectures: {name} is not known to libseccomp"))
         })?;
-        if !arches.contains(&arch) {
-            arches.push(arch);
+        if !arches.iter().any(|(other, _)| *other == arch) {
+            arches.push((arch, name));
         }
     }
     Ok(arches)
@@ -166,7 +186,8 @@ fn architectures(seccomp: &LinuxSeccomp) -> Result<Vec<ScmpArch>, Error> {
 /// only where some are, and without them the kernel refuses the flag.
 fn flags(seccomp: &LinuxSeccomp) -> u32 {
     let listener = if notifies(seccomp) { FLAG_NEW_LISTENER } else { 0 };
-    let mut flags = listener;
+    // Where none are named, not even an empty list, the one that costs a program nothing; as runc does, which decides.
+    let mut flags = listener | if seccomp.flags().is_none() { FLAG_SPEC_ALLOW } else { 0 };
     for flag in seccomp.flags().iter().flatten() {
         flags |= match flag {
             LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,

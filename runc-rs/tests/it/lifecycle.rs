@@ -170,15 +170,3 @@ fn no_signal_at_all_is_the_usual_one() {
     bundle.verb_with(&["kill"], &[""]).ok();
     bundle.wait("the end", || bundle.status() == "stopped");
 }
-
-#[test]
-fn kill_all_reaches_every_process() {
-    let mut bundle = Bundle::script("sleep 1000 & sleep 1000");
-    bundle.without_namespace("pid");
-    let bundle = bundle.started();
-    bundle
-        .wait("two processes", || bundle.verb_with(&["ps", "-f", "json"], &[]).out.matches(',').count() >= 1);
-    bundle.verb_with(&["kill", "--all"], &["KILL"]).ok();
-    bundle.wait("the end", || bundle.status() == "stopped");
-    bundle.wait("nobody", || bundle.verb(&["delete"]).code == 0);
-}

@@ -12,6 +12,7 @@ mod exec;
 mod fallback;
 mod filesystem;
 mod hooks;
+mod kill;
 mod lifecycle;
 mod memory;
 mod namespaces;

@@ -3,12 +3,13 @@
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
+use nix::pty::openpty;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::json;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Said};
 
 /// What a console socket's owner does.
 fn receive(listener: &UnixListener) -> (String, OwnedFd) {
@@ -34,6 +35,28 @@ fn until(master: &mut std::fs::File, word: &str) -> String {
         text.push_str(&String::from_utf8_lossy(&buffer[..count]));
     }
     text
+}
+
+/// Runs a command whose standard error alone is a terminal, and tells what came out, on the terminal too.
+fn on_a_terminal(mut command: Command) -> Said {
+    let pty = openpty(None, None).unwrap();
+    let child = command.stdout(Stdio::piped()).stderr(pty.slave).spawn().unwrap();
+    drop(command);
+    let output = child.wait_with_output().unwrap();
+    let mut said = Said::of(&output);
+    // It ends with an error, as its other side is closed.
+    let mut text = Vec::new();
+    let _ = std::fs::File::from(pty.master).read_to_end(&mut text);
+    said.err = String::from_utf8(text).unwrap();
+    said
+}
+
+/// A command without any terminal, not even a controlling one.
+fn without_a_terminal(command: &Command) -> Said {
+    let mut apart = Command::new("setsid");
+    apart.arg("--wait").arg(command.get_program()).args(command.get_args());
+    apart.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::null());
+    Said::of(&apart.output().unwrap())
 }
 
 #[test]
@@ -69,18 +92,16 @@ fn exec_with_a_console_socket() {
 fn run_in_the_foreground_relays() {
     let mut bundle = Bundle::script("test -t 0 && test -t 1 && echo a terminal; read x; echo got $x; exit 6");
     bundle.config["process"]["terminal"] = json!(true);
-    let mut child = bundle
-        .command(&["run"])
-        .arg(&bundle.id)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let pty = openpty(None, None).unwrap();
+    let mut command = bundle.command(&["run"]);
+    command.arg(&bundle.id).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(pty.slave);
+    let mut child = command.spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
     let mut out = String::new();
     child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(6));
-    assert!(out.contains("a terminal\r\n") && out.contains("got word\r\n"), "{out}");
+    // Lines end as the program ends them: what they are shown on does the rest.
+    assert!(out.contains("a terminal\n") && out.contains("got word\n"), "{out}");
 }
 
 #[test]
@@ -91,7 +112,9 @@ fn much_typed_and_much_said_at_once() {
     );
     bundle.config["process"]["terminal"] = json!(true);
     let mut command = bundle.command(&["run"]);
-    let mut child = command.arg(&bundle.id).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let pty = openpty(None, None).unwrap();
+    command.arg(&bundle.id).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(pty.slave);
+    let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut first = [0; 2];
@@ -107,9 +130,68 @@ fn much_typed_and_much_said_at_once() {
 #[test]
 fn exec_in_the_foreground_relays() {
     let bundle = Bundle::new(&["sleep", "1000"]).started();
-    let out = bundle.verb_with(&["exec", "-t"], &["sh", "-c", "tty; exit 3"]);
+    let mut command = bundle.command(&["exec", "-t"]);
+    command.arg(&bundle.id).args(["sh", "-c", "tty; exit 3"]);
+    let out = on_a_terminal(command);
     assert_eq!(out.code, 3, "{}", out.err);
-    assert!(out.out.contains("/dev/pts/0"), "{}", out.out);
+    assert_eq!(out.out, "/dev/pts/0\n");
+}
+
+/// What runc answers to every combination of a terminal, a console socket and staying or not; nothing is left of any.
+#[test]
+fn terminals_and_sockets_that_do_not_fit() {
+    const NO_SOCKET: &str = "cannot allocate tty if runc will detach without setting console socket";
+    const NO_USE: &str = "cannot use console socket if runc will not detach or allocate tty";
+    const NO_TTY: &str = "open /dev/tty: no such device or address";
+    for (terminal, flags, error) in [
+        (true, "create", NO_SOCKET),
+        (true, "run -d", NO_SOCKET),
+        (true, "run", NO_TTY),
+        (true, "run --console-socket /nowhere", NO_USE),
+        (false, "run --console-socket /nowhere", NO_USE),
+        (false, "run --detach --console-socket /nowhere", NO_USE),
+        (false, "create --console-socket /nowhere", NO_USE),
+        (true, "create --console-socket /nowhere", "/nowhere: no such file or directory"),
+        (true, "run -d --console-socket /nowhere", "/nowhere: no such file or directory"),
+    ] {
+        let mut bundle = Bundle::new(&["true"]);
+        bundle.config["process"]["terminal"] = json!(terminal);
+        let words: Vec<&str> = flags.split(' ').collect();
+        let said = without_a_terminal(bundle.command(&words).arg(&bundle.id));
+        assert_eq!(said.code, 1, "{terminal} {flags}: {}", said.err);
+        let prefix = format!("runc {} failed: ", words[0]);
+        assert!(said.err.contains(&prefix) && said.err.contains(error), "{terminal} {flags}: {}", said.err);
+        assert!(!bundle.state_dir().exists() && bundle.cgroups().is_empty(), "{terminal} {flags}");
+    }
+    let bundle = Bundle::new(&["sleep", "1000"]).started();
+    for (flags, error) in [
+        ("exec -t -d", NO_SOCKET),
+        ("exec -t", NO_TTY),
+        ("exec -t --console-socket /nowhere", NO_USE),
+        ("exec --console-socket /nowhere", NO_USE),
+        ("exec -d --console-socket /nowhere", NO_USE),
+        ("exec -t -d --console-socket /nowhere", "/nowhere: no such file or directory"),
+    ] {
+        let words: Vec<&str> = flags.split(' ').collect();
+        let said = without_a_terminal(bundle.command(&words).args([bundle.id.as_str(), "true"]));
+        assert_eq!(said.code, 255, "{flags}: {}", said.err);
+        assert!(said.err.contains("exec failed: ") && said.err.contains(error), "{flags}: {}", said.err);
+    }
+    assert_eq!(bundle.status(), "running");
+}
+
+/// A process file asks for a terminal by itself, whatever the flags say.
+#[test]
+fn a_process_file_asks_for_a_terminal() {
+    let bundle = Bundle::new(&["sleep", "1000"]).started();
+    let path = bundle.dir.path().join("process.json");
+    let process = json!({"terminal": true, "cwd": "/", "args": ["tty"], "env": ["PATH=/bin"]});
+    std::fs::write(&path, process.to_string()).unwrap();
+    let mut command = bundle.command(&["exec", "--process", path.to_str().unwrap(), &bundle.id]);
+    let said = without_a_terminal(&command);
+    assert!(said.code == 255 && said.err.contains("open /dev/tty"), "{}", said.err);
+    command.stdin(Stdio::null());
+    assert_eq!(on_a_terminal(command).ok(), "/dev/pts/0\n");
 }
 
 #[test]
@@ -131,12 +213,15 @@ fn a_terminal_in_a_user_namespace() {
     let mut bundle = Bundle::script("tty; ls -l /dev/console | wc -l; echo $(id -u) done");
     crate::namespaces::mapped(&mut bundle);
     bundle.config["process"]["terminal"] = json!(true);
-    let said = bundle.run();
-    assert!(said.out.contains("/dev/pts/0\r\n1\r\n0 done"), "{} {}", said.out, said.err);
+    let mut command = bundle.command(&["run"]);
+    command.arg(&bundle.id);
+    let said = on_a_terminal(command);
+    assert!(said.out.contains("/dev/pts/0\n1\n0 done"), "{} {}", said.out, said.err);
     let mut bundle = Bundle::new(&["sleep", "1000"]);
     crate::namespaces::mapped(&mut bundle);
     let bundle = bundle.started();
-    let said =
-        bundle.verb_with(&["exec", "--tty", "--user", "1000:1000"], &["sh", "-c", "tty; echo x > /dev/tty"]);
-    assert!(said.out.contains("/dev/pts/0\r\nx"), "{} {}", said.out, said.err);
+    let mut command = bundle.command(&["exec", "--tty", "--user", "1000:1000"]);
+    command.arg(&bundle.id).args(["sh", "-c", "tty; echo x > /dev/tty"]);
+    let said = on_a_terminal(command);
+    assert!(said.out.contains("/dev/pts/0\nx"), "{} {}", said.out, said.err);
 }

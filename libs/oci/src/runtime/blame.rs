@@ -90,14 +90,38 @@ fn narrow(name: String, part: &Value, check: Check, error: &JsonError) -> Error 
         };
         if right {
             let dot = if name.is_empty() { "" } else { "." };
-            return Error::new(format!("{name}{dot}{member}"), error.to_string());
+            return Error::new(format!("{name}{dot}{member}"), plain(error));
         }
     }
-    Error::new(name, error.to_string())
+    Error::new(name, plain(error))
+}
+
+/// What is there and what should be, without the names that the types have here.
+fn plain(error: &JsonError) -> String {
+    let text = error.to_string();
+    let met = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
+    match met.and_then(|rest| rest.split_once(", expected ")) {
+        Some((met, expected)) => format!("{} is not {}", met.replace('`', ""), kind(expected)),
+        None => text,
+    }
+}
+
+fn kind(expected: &str) -> &str {
+    match expected {
+        "i64" | "i32" => "an integer",
+        "u64" | "usize" => "an integer from 0 on",
+        "u32" => "an integer from 0 to 4294967295",
+        "u16" => "an integer from 0 to 65535",
+        "a sequence" => "an array",
+        "path string" | "string or map" => "a string",
+        "a boolean" => "true or false",
+        other if other == "a map" || other.starts_with("struct ") => "an object",
+        other => other,
+    }
 }
 
 /// The parts of `document` that `path` names, each with its own name.
-fn select<'a>(document: &'a Value, path: &str) -> Vec<(String, &'a Value)> {
+pub fn select<'a>(document: &'a Value, path: &str) -> Vec<(String, &'a Value)> {
     let mut found = vec![(String::new(), document)];
     for step in path.split('.') {
         let key = step.trim_end_matches("[]");
@@ -134,7 +158,7 @@ mod tests {
                 r#"{"process":{"cwd":"/","rlimits":[{"type":"RLIMIT_X","hard":1,"soft":1}]}}"#,
                 "process.rlimits[0].type",
             ),
-            (r#"{"mounts":[{"destination":"/a"},{"source":"x"}]}"#, "mounts[1]"),
+            (r#"{"mounts":[{"destination":"/a"},{"destination":7}]}"#, "mounts[1]"),
             (r#"{"linux":{"resources":{"memory":{"limit":"1g"}}}}"#, "linux.resources.memory.limit"),
             (r#"{"linux":{"namespaces":[{"type":"pid"},{"type":"disk"}]}}"#, "linux.namespaces[1]"),
             (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_NOPE"}}}"#, "linux.seccomp"),
@@ -145,6 +169,29 @@ mod tests {
         ] {
             let error = parse(text.as_bytes()).unwrap_err();
             assert!(error.field().starts_with(field), "{text}: {error}");
+        }
+    }
+    #[test]
+    fn what_is_there_is_told_in_plain_words() {
+        for (text, want) in [
+            (r#"{"process":{"cwd":5}}"#, "process.cwd: integer 5 is not a string"),
+            (
+                r#"{"linux":{"resources":{"memory":{"limit":"1g"}}}}"#,
+                r#"linux.resources.memory.limit: string "1g" is not an integer"#,
+            ),
+            (r#"{"process":{"args":"sh"}}"#, r#"process.args: string "sh" is not an array"#),
+            (r#"{"process":{"terminal":1}}"#, "process.terminal: integer 1 is not true or false"),
+            (r#"{"root":"x"}"#, r#"root: string "x" is not an object"#),
+            (
+                r#"{"process":{"user":{"uid":-1}}}"#,
+                "process.user.uid: integer -1 is not an integer from 0 to 4294967295",
+            ),
+            (
+                r#"{"linux":{"seccomp":{"defaultAction":5}}}"#,
+                "linux.seccomp.defaultAction: integer 5 is not a string",
+            ),
+        ] {
+            assert_eq!(parse(text.as_bytes()).unwrap_err().to_string(), want);
         }
     }
 }

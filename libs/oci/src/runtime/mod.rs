@@ -6,6 +6,8 @@
 mod blame;
 mod default;
 mod parse;
+mod words;
+mod zeros;
 
 pub use default::{default_spec, default_spec_json, rootless_spec_json};
 pub use oci_spec::runtime::*;

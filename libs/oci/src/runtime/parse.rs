@@ -1,8 +1,8 @@
 //! Reading and writing config.json.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Spec, blame};
+use super::{Spec, blame, words, zeros};
 use crate::{Error, capability};
 
 /// More than any real config.json.
@@ -38,12 +38,22 @@ pub fn parse_with_warnings(text: &[u8]) -> Result<Parsed, Error> {
         _ => return Err(Error::new("", "not a JSON object")),
     }
     drop_nulls(&mut value);
-    add_zero_values(&mut value);
+    zeros::add(&mut value);
     let warnings = drop_unknown_capabilities(&mut value);
-    match serde_json::from_value(value.clone()) {
-        Ok(spec) => Ok(Parsed { spec, warnings }),
-        Err(e) => Err(blame::find(&value, &e)),
+    let spec = match serde_json::from_value(value.clone()) {
+        Ok(spec) => spec,
+        Err(_) => filled(value)?,
+    };
+    Ok(Parsed { spec, warnings })
+}
+
+/// A document that does not fit the types as it stands: with zero values where nothing is, or with the error that it has even then.
+fn filled(mut value: Value) -> Result<Spec, Error> {
+    zeros::fill(&mut value);
+    if let Some(error) = words::find(&value) {
+        return Err(error);
     }
+    serde_json::from_value(value.clone()).map_err(|e| blame::find(&value, &e))
 }
 
 /// Writes a spec so that the same spec gives the same bytes: the sets of capabilities are sorted.
@@ -64,14 +74,6 @@ fn drop_nulls(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         _ => {}
-    }
-}
-
-/// Fields that the types require and Go's decoder gives a zero value: an absent user is root.
-fn add_zero_values(value: &mut Value) {
-    if let Some(process) = value.get_mut("process").and_then(Value::as_object_mut) {
-        process.entry("user").or_insert_with(|| Value::Object(Map::new()));
-        process.entry("cwd").or_insert_with(|| "".into());
     }
 }
 
