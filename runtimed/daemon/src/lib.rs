@@ -13,6 +13,7 @@ mod publish;
 mod rest;
 mod serve;
 mod tracing_layer;
+mod underway;
 mod upkeep;
 mod wiring;
 

@@ -12,6 +12,7 @@ use crate::greeting::greeted;
 use crate::listen::{bind, ttrpc_path};
 use crate::notify::notify;
 use crate::tracing_layer::TraceLayer;
+use crate::underway::{Underway, tell_when_asked};
 use crate::wiring::{self, House};
 use crate::{cgroups, guests, rest};
 
@@ -78,6 +79,8 @@ async fn serve_grpc(
     let mut routes = tonic::service::Routes::builder();
     api::add_services(&mut routes, &house.rooms, server(config, house));
     let traces = traces(config)?;
+    let underway = Underway::default();
+    tokio::spawn(tell_when_asked(underway.clone(), house.flows.clone())?);
     engine::add(&mut routes, house.flows.clone(), about(config, house), traces.clone());
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
@@ -95,6 +98,7 @@ async fn serve_grpc(
         .initial_stream_window_size(STREAM)
         .initial_connection_window_size(CONNECTION)
         .layer(TraceLayer(traces))
+        .layer(underway.clone())
         .add_routes(routes.routes())
         .serve_with_incoming_shutdown(greeted(guests, patience), async move {
             stop.await;

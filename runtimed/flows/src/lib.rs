@@ -136,6 +136,11 @@ impl Flows {
         })
     }
 
+    /// A line for each container that a flow keeps others out of: which flow, and since when.
+    pub fn held(&self) -> Vec<String> {
+        self.live().held()
+    }
+
     /// Waits until no flow is under way, for a daemon that is to stop. What goes on longer than the caller waits is taken up by the next
     /// daemon.
     pub async fn settled(&self) {

@@ -1,7 +1,9 @@
 //! What the flows know of containers beyond their records: who works on one, and who waits for its end.
 
 use std::collections::HashMap;
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use errors::{Error, Result};
 use ids::{ContainerId, Namespace};
@@ -66,6 +68,8 @@ pub struct Live {
 #[derive(Default)]
 struct Entry {
     work: Arc<tokio::sync::Mutex<()>>,
+    /// Which place in the source had that last, and since when.
+    holder: Option<(&'static Location<'static>, Instant)>,
     progress: Option<watch::Sender<Progress>>,
     /// How many want it to outlive its end, though it was to go with that.
     kept: usize,
@@ -92,9 +96,36 @@ impl Live {
     }
 
     /// Waits until nobody else starts, stops or removes the container, and keeps others out until the guard is dropped.
-    pub async fn lock(&self, namespace: &Namespace, id: &ContainerId) -> OwnedMutexGuard<()> {
-        let work = self.entries().entry(key(namespace, id)).or_default().work.clone();
-        work.lock_owned().await
+    #[track_caller]
+    pub fn lock(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+    ) -> impl Future<Output = OwnedMutexGuard<()>> + Send + use<'_> {
+        let (key, place) = (key(namespace, id), Location::caller());
+        async move {
+            let work = self.entries().entry(key.clone()).or_default().work.clone();
+            let guard = work.clone().lock_owned().await;
+            if let Some(entry) = self.entries().get_mut(&key)
+                && Arc::ptr_eq(&entry.work, &work)
+            {
+                entry.holder = Some((place, Instant::now()));
+            }
+            guard
+        }
+    }
+
+    /// A line for each container that somebody keeps others out of: who, since when, and how many know of it.
+    pub fn held(&self) -> Vec<String> {
+        let entries = self.entries();
+        let held = entries.iter().filter(|(_, entry)| entry.work.try_lock().is_err());
+        let line = |((namespace, id), entry): (&Key, &Entry)| {
+            let (known, others) = (entry.holder, Arc::strong_count(&entry.work).saturating_sub(2));
+            let holder = known
+                .map_or_else(String::new, |(place, since)| format!("{place}, for {:?}", since.elapsed()));
+            format!("{namespace}/{id} is kept by {holder}; {others} wait")
+        };
+        held.map(line).collect()
     }
 
     /// The container was started: a run of it, which those who wait follow even when the entry is gone by then.
@@ -157,4 +188,27 @@ pub async fn until(
 
 fn key(namespace: &Namespace, id: &ContainerId) -> Key {
     (namespace.to_string(), id.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_known_who_keeps_others_out() {
+        let (live, namespace) = (Live::default(), Namespace::parse("n").unwrap());
+        let (one, other) = (ContainerId::parse("one").unwrap(), ContainerId::parse("other").unwrap());
+        drop(live.lock(&namespace, &other).await);
+        assert!(live.held().is_empty(), "{:?}", live.held());
+        let guard = live.lock(&namespace, &one).await;
+        let mut second = std::pin::pin!(live.lock(&namespace, &one));
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut second).await.is_err());
+        let held = live.held();
+        assert_eq!(held.len(), 1, "{held:?}");
+        assert!(held[0].starts_with(&format!("n/one is kept by {}:", file!())), "{held:?}");
+        assert!(held[0].ends_with("; 1 wait"), "{held:?}");
+        drop(guard);
+        drop(second.await);
+        assert!(live.held().is_empty(), "{:?}", live.held());
+    }
 }

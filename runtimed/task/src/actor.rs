@@ -17,6 +17,7 @@ mod calls;
 mod delete;
 mod loss;
 mod report;
+mod tell;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,8 @@ pub(crate) enum Request {
     Look { reply: Reply<Process> },
     /// End the shim without asking it.
     EndShim { reply: Reply<()> },
+    /// Say what the actor is at.
+    Tell { reply: Reply<String> },
     /// The shim has sent an event.
     Told(Told),
 }
@@ -76,7 +79,7 @@ pub(crate) enum Told {
 /// What a job ends with.
 enum Done {
     /// A call.
-    Answered(Box<(Call, Result<Answer>, Reply<Answer>)>),
+    Answered(Box<(u64, Call, Result<Answer>, Reply<Answer>)>),
     /// Who the restored shim is, and how init is.
     Identified(Result<(Seen, u32)>),
     /// The pid of a new shim.
@@ -124,7 +127,7 @@ pub(crate) struct Actor {
     procs: BTreeMap<String, Proc>,
     jobs: JoinSet<Done>,
     /// Calls under way, of the jobs.
-    calls: usize,
+    calls: tell::Calls,
     /// A shim that hangs is being asked how init is, for as long as it takes.
     asking: bool,
     deletes: Vec<Reply<Exit>>,
@@ -163,7 +166,7 @@ impl Actor {
             retries: 0,
             procs: BTreeMap::from([(String::new(), init)]),
             jobs: JoinSet::new(),
-            calls: 0,
+            calls: tell::Calls::default(),
             asking: false,
             deletes: Vec::new(),
             delete_trace: None,
@@ -263,6 +266,9 @@ impl Actor {
                 let _ = reply.send(self.describe("").map(|known| self.doubted(known)));
             }
             Request::EndShim { reply } => self.on_end_shim(reply),
+            Request::Tell { reply } => {
+                let _ = reply.send(Ok(self.tell()));
+            }
             Request::Told(told) => self.on_told(told),
         }
         ControlFlow::Continue(())
@@ -271,7 +277,8 @@ impl Actor {
     fn on_done(&mut self, done: Done) -> ControlFlow<()> {
         match done {
             Done::Answered(answered) => {
-                let (call, result, reply) = *answered;
+                let (number, call, result, reply) = *answered;
+                self.calls.end(number);
                 self.on_answer(&call, result, reply);
             }
             Done::Identified(result) => self.on_identified(result),

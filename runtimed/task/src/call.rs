@@ -58,6 +58,25 @@ pub(crate) enum Answer {
 }
 
 impl Call {
+    /// What it is called.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Call::Start { .. } => "start",
+            Call::DeleteProcess { .. } => "delete process",
+            Call::State { .. } => "state",
+            Call::Kill { .. } => "kill",
+            Call::Exec(_) => "exec",
+            Call::Resize { .. } => "resize",
+            Call::CloseIo { .. } => "close io",
+            Call::Pause => "pause",
+            Call::Resume => "resume",
+            Call::Pids => "pids",
+            Call::Checkpoint { .. } => "checkpoint",
+            Call::Update { .. } => "update",
+            Call::Stats => "stats",
+        }
+    }
+
     /// The process that the call is about; empty for init and for the container as a whole.
     pub(crate) fn exec_id(&self) -> &str {
         match self {

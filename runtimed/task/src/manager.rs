@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use errors::{Error, Result};
 use events::{Bus, Envelope};
@@ -47,6 +48,21 @@ impl Tasks {
     /// Ends the shim that stands by for the next container. Shims that have one live on.
     pub async fn close(&self) {
         self.table.shared.spares.close().await;
+    }
+
+    /// What each task's actor is at; one that does not say so within `patience` does not answer.
+    pub async fn tell(&self, patience: Duration) -> Vec<(Namespace, ContainerId, String)> {
+        let mut told = Vec::new();
+        for ((namespace, id), handle) in self.table.all() {
+            let asked = handle.ask(&id, |reply| Request::Tell { reply });
+            let says = match tokio::time::timeout(patience, asked).await {
+                Ok(Ok(says)) => says,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "does not answer".to_owned(),
+            };
+            told.push((namespace, id, says));
+        }
+        told
     }
 
     /// For a task that ran when an earlier daemon died, and whose bundle was not found by [`open`](Tasks::open): ends what is left of it, and

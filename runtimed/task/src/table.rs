@@ -186,6 +186,16 @@ impl Table {
         ready.collect()
     }
 
+    /// The actors of all namespaces.
+    pub(crate) fn all(&self) -> Vec<(Key, Handle)> {
+        let entries = self.lock();
+        let ready = entries.iter().filter_map(|(key, entry)| match entry {
+            Entry::Ready(handle) => Some((key.clone(), handle.clone())),
+            Entry::Reserved(_) | Entry::Leaving(..) => None,
+        });
+        ready.collect()
+    }
+
     /// Does no other task use the shim at `address`? A pod's containers share one.
     pub(crate) fn is_alone(&self, key: &Key, address: &str) -> bool {
         !self.lock().iter().any(|(other, entry)| match entry {

@@ -1,7 +1,10 @@
-//! `rctl --trace`: where the time of a command went, over all four programs.
+//! `rctl --trace`: where the time of a command went, over all four programs. And SIGUSR1: what the daemon is at.
+
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene;
+use e2e::{scene, shims, until};
+use harness::sh;
 
 #[test]
 fn one_picture_of_all_programs() -> Result<()> {
@@ -50,5 +53,28 @@ fn a_trace_is_fetched_once_and_gone_with_the_daemon() -> Result<()> {
     scene.kill_daemon()?;
     scene.start_daemon()?;
     ensure!(count()? == 0, "a stale trace is left");
+    scene.finish()
+}
+
+#[test]
+fn what_a_request_waits_for_is_told_when_asked() -> Result<()> {
+    let scene = scene()?;
+    scene.ok(&["run", "-d", "--name", "slow", "busybox", "sleep", "1000"])?;
+    let shim = *shims(&scene)?.first().context("a shim")?;
+    let signal = |name: &str, pid: u32| sh::run(Command::new("kill").args(["-s", name, &pid.to_string()]));
+    signal("STOP", shim)?;
+    let mut client = scene.rctl_command(&["exec", "slow", "true"]).spawn()?;
+    let daemon = scene.pid().context("a daemon")?;
+    let asked = until("the daemon says what it waits for", &scene, || {
+        signal("USR1", daemon)?;
+        let log = scene.log();
+        let Some((told, _)) = log.rsplit_once("that is all that is under way") else { return Ok(false) };
+        Ok(told.contains("Containers/Exec, for ") && told.contains("state for "))
+    });
+    signal("CONT", shim)?;
+    let ended = client.wait()?;
+    asked?;
+    ensure!(ended.success(), "{ended}");
+    scene.ok(&["rm", "--force", "slow"])?;
     scene.finish()
 }

@@ -20,13 +20,13 @@ impl Actor {
         }
         let conn = self.conn.clone();
         let id = self.key.1.clone();
-        self.calls += 1;
+        let number = self.calls.begin(call.name());
         self.jobs.spawn(marks::carry(async move {
             let result = match conn {
                 Some(conn) => conn.call(&call).await,
                 None => Err(Error::unavailable(format!("shim of task {id} does not answer: ttrpc: closed"))),
             };
-            Done::Answered(Box::new((call, result, reply)))
+            Done::Answered(Box::new((number, call, result, reply)))
         }));
     }
 
@@ -47,7 +47,7 @@ impl Actor {
             _ if self.asking && self.conn.as_ref().is_some_and(|conn| conn.hangs()) => {
                 Some(self.answer_hung(call))
             }
-            _ if self.calls >= CALLS => {
+            _ if self.calls.count() >= CALLS => {
                 let id = &self.key.1;
                 let text = format!("shim of task {id}: {CALLS} calls are unanswered");
                 Some(Err(Error::unavailable(text)))
@@ -69,7 +69,6 @@ impl Actor {
     }
 
     pub(super) fn on_answer(&mut self, call: &Call, result: Result<Answer>, reply: Reply<Answer>) {
-        self.calls = self.calls.saturating_sub(1);
         self.ask_on();
         let exec_id = call.exec_id();
         let result = match (result, call) {

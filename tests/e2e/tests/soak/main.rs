@@ -5,10 +5,12 @@
 //! and, to have the same again, RUNTIMED_SOAK_SEED set.
 
 mod dice;
+mod evidence;
 mod hunt;
 mod images;
 mod keeper;
 mod model;
+mod patience;
 mod worker;
 mod world;
 

@@ -1,12 +1,13 @@
 //! The daemon under test, which may be killed at any moment, and commands that know whether it was.
 
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use harness::{Outcome, Scene, picture};
+
+use crate::{evidence, patience};
 
 /// How long anything may take that must come about.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -20,18 +21,8 @@ pub struct World {
     over: AtomicBool,
     /// The first that went wrong.
     broken: Mutex<Option<String>>,
-}
-
-/// What timeout(1) ends with when it was too long.
-const TOO_LONG: i32 = 124;
-
-/// The same command, ended after [`PATIENCE`].
-fn bounded(command: &Command) -> Command {
-    let mut bounded = Command::new("timeout");
-    bounded.arg(PATIENCE.as_secs().to_string()).arg(command.get_program()).args(command.get_args());
-    bounded.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    bounded.stdin(Stdio::null());
-    bounded
+    /// Something does not end, and evidence is gathered.
+    stuck: AtomicBool,
 }
 
 /// What is said where a shim does not answer in time. Some are stopped, and the machine may have much else to do: one that never answers again is met
@@ -58,6 +49,7 @@ impl World {
             epoch: AtomicU64::new(0),
             over: AtomicBool::new(false),
             broken: Mutex::default(),
+            stuck: AtomicBool::new(false),
         }
     }
 
@@ -88,11 +80,8 @@ impl World {
     /// Runs rctl while there is a daemon.
     pub fn rctl(&self, args: &[&str]) -> Result<Call> {
         let epoch = self.up()?;
-        let rctl = self.scene().rctl_command(args);
-        let outcome = Outcome::of(&mut bounded(&rctl), b"")?;
-        if outcome.code == TOO_LONG {
-            bail!("rctl {} does not end\n{}", args.join(" "), picture::of_scene(&self.scene()));
-        }
+        let mut rctl = self.scene().rctl_command(args);
+        let outcome = patience::of(&mut rctl, PATIENCE, |pid| self.stuck(Some(pid), &format!("{args:?}")))?;
         let late = is_late(&outcome.stderr);
         Ok(Call { outcome, cut: late || self.epoch.load(Ordering::SeqCst) != epoch })
     }
@@ -105,8 +94,22 @@ impl World {
             if !call.cut {
                 return Ok(call.outcome);
             }
-            ensure!(begun.elapsed() < PATIENCE * 2, "there is no answer: {:?}", call.outcome);
+            if begun.elapsed() > PATIENCE * 2 {
+                self.stuck(None, &format!("an answer, and not {:?}", call.outcome))?;
+            }
         }
+    }
+
+    /// `what` does not come about, which `client` waits for: fails, and says where it is written what there is to know. Only the first to fail is
+    /// worth that.
+    fn stuck(&self, client: Option<u32>, what: &str) -> Result<()> {
+        if self.stuck.swap(true, Ordering::SeqCst) {
+            bail!("{what}: does not come about either");
+        }
+        let scene = self.scene();
+        let picture = picture::of_scene(&scene);
+        let folder = evidence::gather(&scene, client, what)?;
+        bail!("{what}: does not come about; see {}\n{picture}", folder.display());
     }
 
     /// Which daemon there is; an odd number while there is none.
@@ -122,7 +125,9 @@ impl World {
             if epoch.is_multiple_of(2) {
                 return Ok(epoch);
             }
-            ensure!(begun.elapsed() < PATIENCE, "no daemon comes up");
+            if begun.elapsed() > PATIENCE * 2 {
+                self.stuck(None, "a daemon")?;
+            }
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -160,7 +165,9 @@ impl World {
     pub fn until(&self, what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
         let begun = Instant::now();
         while !done()? {
-            ensure!(begun.elapsed() < PATIENCE, "{what} does not come about");
+            if begun.elapsed() > PATIENCE {
+                self.stuck(None, what)?;
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
