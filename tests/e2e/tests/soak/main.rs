@@ -124,7 +124,8 @@ fn soak(world: &World, sources: &Sources, seed: u64, round: Duration) -> Result<
         let used = settled(world, &before, if kills { BREATH } else { REST })?;
         let (shim, done) = (crew.keeper.rested()?, crew.done());
         println!(
-            "round {number}: {done} verbs so far, the daemon killed {killed} times; with nothing but the keeper, it has {used}, and the keeper's shim {shim}"
+            "round {number}: {done} verbs so far, the daemon killed {killed} times; with nothing but the keeper, it has {used}, and the keeper's shim {shim}; slowest was {}",
+            world.slowest()
         );
         flat("the keeper's shim", *keeper.get_or_insert(shim), shim, 256)?;
         // Each of them begins small.

@@ -11,8 +11,14 @@ use harness::Outcome;
 /// How often to look whether it has ended: nothing that is waited for with a limit tells of it.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Runs it to its end. When that does not come within `limit`, `late` is told its pid, and what that fails with is the outcome; by then it is killed.
-pub fn of(command: &mut Command, limit: Duration, late: impl FnOnce(u32) -> Result<()>) -> Result<Outcome> {
+/// Runs it to its end. When that does not come within the first of `limits`, `slow` is told its pid, and goes on; when it does not come within
+/// the second, so is `late`, and what that fails with is the outcome; by then it is killed.
+pub fn of(
+    command: &mut Command,
+    limits: [Duration; 2],
+    slow: impl FnOnce(u32),
+    late: impl FnOnce(u32) -> Result<()>,
+) -> Result<Outcome> {
     let what = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::null())
@@ -22,7 +28,13 @@ pub fn of(command: &mut Command, limit: Duration, late: impl FnOnce(u32) -> Resu
         .with_context(|| format!("run {what}"))?;
     let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
     let read = |reader: JoinHandle<String>| reader.join().unwrap_or_default();
-    if !ends(&mut child, limit)? {
+    let begun = Instant::now();
+    let mut ended = ends(&mut child, begun, limits[0])?;
+    if !ended {
+        slow(child.id());
+        ended = ends(&mut child, begun, limits[1])?;
+    }
+    if !ended {
         let said = late(child.id());
         child.kill()?;
         child.wait()?;
@@ -33,8 +45,7 @@ pub fn of(command: &mut Command, limit: Duration, late: impl FnOnce(u32) -> Resu
     Ok(Outcome { what, code, stdout: read(stdout), stderr: read(stderr) })
 }
 
-fn ends(child: &mut Child, limit: Duration) -> Result<bool> {
-    let begun = Instant::now();
+fn ends(child: &mut Child, begun: Instant, limit: Duration) -> Result<bool> {
     while child.try_wait()?.is_none() {
         if begun.elapsed() > limit {
             return Ok(false);

@@ -1,6 +1,6 @@
 //! The daemon under test, which may be killed at any moment, and commands that know whether it was.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,10 @@ use crate::{evidence, patience};
 
 /// How long anything may take that must come about.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What takes longer is looked at while it does, though it is no failure; so often at most.
+const SLOW: Duration = Duration::from_secs(30);
+const LOOKS: u32 = 3;
 
 /// A daemon, and who works with it.
 pub struct World {
@@ -23,6 +27,10 @@ pub struct World {
     broken: Mutex<Option<String>>,
     /// Something does not end, and evidence is gathered.
     stuck: AtomicBool,
+    /// How many slow commands were looked at.
+    looks: AtomicU32,
+    /// What took longest since that was asked, and how long.
+    slowest: Mutex<(Duration, String)>,
 }
 
 /// What is said where a shim does not answer in time. Some are stopped, and the machine may have much else to do: one that never answers again is met
@@ -50,6 +58,8 @@ impl World {
             over: AtomicBool::new(false),
             broken: Mutex::default(),
             stuck: AtomicBool::new(false),
+            looks: AtomicU32::new(0),
+            slowest: Mutex::default(),
         }
     }
 
@@ -81,7 +91,10 @@ impl World {
     pub fn rctl(&self, args: &[&str]) -> Result<Call> {
         let epoch = self.up()?;
         let mut rctl = self.scene().rctl_command(args);
-        let outcome = patience::of(&mut rctl, PATIENCE, |pid| self.stuck(Some(pid), &format!("{args:?}")))?;
+        let (what, begun) = (format!("{args:?}"), Instant::now());
+        let slow = |pid| self.slow(pid, &what);
+        let outcome = patience::of(&mut rctl, [SLOW, PATIENCE], slow, |pid| self.stuck(Some(pid), &what))?;
+        self.took(begun.elapsed(), what);
         let late = is_late(&outcome.stderr);
         Ok(Call { outcome, cut: late || self.epoch.load(Ordering::SeqCst) != epoch })
     }
@@ -98,6 +111,30 @@ impl World {
                 self.stuck(None, &format!("an answer, and not {:?}", call.outcome))?;
             }
         }
+    }
+
+    /// The command `what` takes long.
+    fn slow(&self, client: u32, what: &str) {
+        if self.looks.fetch_add(1, Ordering::SeqCst) >= LOOKS {
+            return;
+        }
+        match evidence::gather(&self.scene(), Some(client), what) {
+            Ok(folder) => eprintln!("slow: {what}; see {}", folder.display()),
+            Err(error) => eprintln!("slow: {what}; {error:#}"),
+        }
+    }
+
+    fn took(&self, time: Duration, what: String) {
+        let mut slowest = self.slowest.lock().unwrap_or_else(PoisonError::into_inner);
+        if time > slowest.0 {
+            *slowest = (time, what);
+        }
+    }
+
+    /// What took longest since this was asked.
+    pub fn slowest(&self) -> String {
+        let (time, what) = std::mem::take(&mut *self.slowest.lock().unwrap_or_else(PoisonError::into_inner));
+        format!("{what} with {time:.1?}")
     }
 
     /// `what` does not come about, which `client` waits for: fails, and says where it is written what there is to know. Only the first to fail is
