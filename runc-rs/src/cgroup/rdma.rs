@@ -9,9 +9,12 @@ use super::{Error, Result, file};
 /// Applies `rdma`.
 pub fn set(dir: Option<&Path>, resources: &LinuxResources) -> Result<()> {
     for (device, limit) in resources.rdma().iter().flatten() {
-        let dir =
-            dir.ok_or_else(|| Error::NoController { controller: "rdma".into(), what: "rdma".into() })?;
-        file::write(dir, "rdma.max", &line(device, limit))?;
+        let missing = || Error::NoController { controller: "rdma".into(), what: format!("rdma {device}") };
+        let dir = dir.ok_or_else(missing)?;
+        match file::write(dir, "rdma.max", &line(device, limit)) {
+            Err(e) if e.is_not_found() => return Err(missing()),
+            done => done?,
+        }
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! `features`: what is carried out, in the form of runtime-spec, features.md.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
+use libseccomp::ScmpArch;
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::PrettyFormatter;
@@ -9,6 +11,7 @@ use serde_json::ser::PrettyFormatter;
 use crate::cli::{Arity, Global, Matches, Verb};
 use crate::error::{Error, Result};
 use crate::out;
+use crate::steps::seccomp::known_to_the_library;
 
 /// The verb.
 pub const VERB: Verb = Verb {
@@ -114,21 +117,28 @@ const OPERATORS: &[&str] = &[
     "SCMP_CMP_NE",
 ];
 
+/// Every architecture that config.json may name (config-linux.md, "Seccomp"); those that the library at hand knows are told.
 const ARCHES: &[&str] = &[
     "SCMP_ARCH_AARCH64",
     "SCMP_ARCH_ARM",
+    "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",
     "SCMP_ARCH_MIPS",
     "SCMP_ARCH_MIPS64",
     "SCMP_ARCH_MIPS64N32",
     "SCMP_ARCH_MIPSEL",
     "SCMP_ARCH_MIPSEL64",
     "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PARISC",
+    "SCMP_ARCH_PARISC64",
     "SCMP_ARCH_PPC",
     "SCMP_ARCH_PPC64",
     "SCMP_ARCH_PPC64LE",
     "SCMP_ARCH_RISCV64",
     "SCMP_ARCH_S390",
     "SCMP_ARCH_S390X",
+    "SCMP_ARCH_SH",
+    "SCMP_ARCH_SHEB",
     "SCMP_ARCH_X32",
     "SCMP_ARCH_X86",
     "SCMP_ARCH_X86_64",
@@ -154,6 +164,9 @@ const POLICY_MODES: &[&str] = &[
 ];
 
 const POLICY_FLAGS: &[&str] = &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
+
+/// The release of runc whose behaviour this program's is compared with. Others than runc may name one (types/features of runc).
+const RUNC_VERSION: &str = "1.5.2";
 
 /// Annotations of config.json that change what happens on the host: the bundle's, which
 /// `state` shows, properties of the systemd driver's unit, and a file that criu reads.
@@ -202,7 +215,7 @@ struct Seccomp {
     enabled: bool,
     actions: &'static [&'static str],
     operators: &'static [&'static str],
-    archs: &'static [&'static str],
+    archs: Vec<&'static str>,
     known_flags: Vec<&'static str>,
     supported_flags: Vec<&'static str>,
 }
@@ -240,6 +253,7 @@ fn features() -> Features {
     let annotations = [
         ("io.github.seccomp.libseccomp.version", seccomp),
         ("org.opencontainers.runc.checkpoint.enabled", Some("true".to_owned())),
+        ("org.opencontainers.runc.version", Some(RUNC_VERSION.to_owned())),
     ];
     Features {
         oci_version_min: "1.0.0",
@@ -273,10 +287,14 @@ fn seccomp() -> Seccomp {
         enabled: true,
         actions: ACTIONS,
         operators: OPERATORS,
-        archs: ARCHES,
+        archs: ARCHES.iter().copied().filter(|name| is_known(name)).collect(),
         known_flags: SECCOMP_FLAGS.iter().map(|(name, _)| *name).collect(),
         supported_flags: supported.map(|(name, _)| *name).collect(),
     }
+}
+
+fn is_known(arch: &str) -> bool {
+    ScmpArch::from_str(arch).is_ok_and(known_to_the_library)
 }
 
 /// JSON indented by four spaces, as runc prints it.
@@ -291,13 +309,27 @@ fn four_spaces(value: &impl Serialize) -> Result<String> {
 mod tests {
     use super::*;
 
+    /// The table of config.md, "Linux mount options", runtime-spec 1.3.
+    const TABLE: &str = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev \
+        nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev \
+        rdiratime relatime remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro \
+        rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave \
+        strictatime suid symfollow sync tmpcopyup unbindable idmap ridmap";
+
     #[test]
-    fn every_word_of_the_mount_options_is_understood() {
+    fn the_mount_options_are_those_that_are_understood() {
+        let understood = |word: &str| crate::plan::options::parse(&[word.to_owned()]).data.is_empty();
         for word in MOUNT_OPTIONS {
-            let data = crate::plan::options::parse(&[(*word).to_owned()]).data;
-            assert!(data.is_empty(), "{word}");
+            assert!(understood(word), "{word}");
         }
         assert!(MOUNT_OPTIONS.is_sorted());
+        for word in TABLE.split_whitespace() {
+            assert!(MOUNT_OPTIONS.contains(&word), "{word}");
+        }
+        // Not one of them is understood in another sense, or in secret.
+        for word in ["acl", "noacl", "nofail", "user", "auto", "mode=755", "rnodev ", "rrbind", "rbind,ro"] {
+            assert!(!understood(word), "{word}");
+        }
     }
 
     fn compiles(document: &str) -> bool {
@@ -330,14 +362,86 @@ mod tests {
     }
 
     #[test]
-    fn architectures_are_known_to_the_library() {
-        use std::str::FromStr;
+    fn architectures_are_those_of_config_json_that_the_library_knows() {
+        let told = seccomp().archs;
+        assert!(ARCHES.is_sorted() && told.is_sorted());
         for arch in ARCHES {
-            assert!(libseccomp::ScmpArch::from_str(arch).is_ok(), "{arch}");
+            let document = format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","architectures":["{arch}"]}}"#);
+            let spec = format!(r#"{{"linux":{{"seccomp":{document}}}}}"#);
+            oci::runtime::parse(spec.as_bytes()).unwrap();
+            let error = crate::steps::seccomp::compile(&serde_json::from_str(&document).unwrap());
+            let text = error.map_or_else(|e| e.to_string(), |_| String::new());
+            match told.contains(arch) {
+                // Others than this machine's may have another order of bytes.
+                true => assert!(text.is_empty() || text.contains("cannot be filtered together"), "{text}"),
+                false => {
+                    assert!(text.contains(arch) && text.contains("not supported by libseccomp"), "{text}")
+                }
+            }
         }
-        let native =
-            r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86","SCMP_ARCH_X32"]}"#;
-        assert!(compiles(native));
+        for sure in ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64", "SCMP_ARCH_PARISC64", "SCMP_ARCH_RISCV64"] {
+            assert!(told.contains(&sure), "{sure}");
+        }
+    }
+
+    #[test]
+    fn words_are_those_of_config_json() {
+        let takes = |text: String| assert!(oci::runtime::parse(text.as_bytes()).is_ok(), "{text}");
+        for kind in NAMESPACES {
+            takes(format!(r#"{{"linux":{{"namespaces":[{{"type":"{kind}"}}]}}}}"#));
+        }
+        for mode in POLICY_MODES {
+            takes(format!(r#"{{"linux":{{"memoryPolicy":{{"mode":"{mode}"}}}}}}"#));
+        }
+        for flag in POLICY_FLAGS {
+            takes(format!(r#"{{"linux":{{"memoryPolicy":{{"mode":"MPOL_BIND","flags":["{flag}"]}}}}}}"#));
+        }
+        for hook in HOOKS {
+            let spec = format!(r#"{{"hooks":{{"{hook}":[{{"path":"/x"}}]}}}}"#);
+            let spec = oci::runtime::parse(spec.as_bytes()).unwrap();
+            let known = serde_json::to_value(spec.hooks()).unwrap();
+            assert_eq!(known[hook][0]["path"], "/x", "{hook}");
+        }
+        for name in oci::capability::ALL {
+            let spec = format!(r#"{{"process":{{"capabilities":{{"bounding":["{name}"]}}}}}}"#);
+            assert!(
+                oci::runtime::parse_with_warnings(spec.as_bytes()).unwrap().warnings.is_empty(),
+                "{name}"
+            );
+        }
+    }
+
+    /// Beside the peers' own lists, which have grown in step with the specification.
+    #[test]
+    fn nothing_that_runc_tells_is_missing() {
+        let Ok(output) = std::process::Command::new("runc").arg("features").output() else {
+            eprintln!("no runc: skipped");
+            return;
+        };
+        let theirs: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let ours = serde_json::to_value(features()).unwrap();
+        fn compare(path: &str, theirs: &serde_json::Value, ours: &serde_json::Value) {
+            match theirs {
+                serde_json::Value::Object(map) => {
+                    // Not every library is of the same release.
+                    for (key, value) in map.iter().filter(|(key, _)| !key.contains('.')) {
+                        compare(&format!("{path}/{key}"), value, &ours[key]);
+                    }
+                }
+                serde_json::Value::Array(items) => {
+                    let known = ours.as_array().unwrap();
+                    // Up to 1.1 it took two words for flags that the kernel does not take from anybody.
+                    let gone = |item: &&serde_json::Value| **item == "acl" || **item == "noacl";
+                    items
+                        .iter()
+                        .filter(|item| !gone(item))
+                        .for_each(|item| assert!(known.contains(item), "{path}: {item}"));
+                }
+                value if path.starts_with("/ociVersion") => assert!(ours.is_string() && value.is_string()),
+                value => assert_eq!(ours, value, "{path}"),
+            }
+        }
+        compare("", &theirs, &ours);
     }
 
     #[test]

@@ -146,21 +146,15 @@ fn read(source: &str) -> Result<Vec<u8>> {
 
 /// A document of the form of `linux.resources`; null is the same as nothing.
 pub(crate) fn from_document(text: &[u8]) -> Result<LinuxResources> {
-    let failed = |e: serde_json::Error| Error::new(format!("parse resources: {e}"));
+    let failed = |e: &dyn std::fmt::Display| Error::new(format!("parse resources: {e}"));
     // What follows the first value is not looked at: Go's decoder does not either.
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<Value>();
-    let mut value = values.next().unwrap_or(Ok(Value::Null)).map_err(failed)?;
-    drop_nulls(&mut value);
-    match value {
-        Value::Null => Err(Error::new("parse resources: EOF")),
-        value => serde_json::from_value(value).map_err(failed),
-    }
-}
-
-fn drop_nulls(value: &mut Value) {
-    if let Value::Object(map) = value {
-        map.retain(|_, value| !value.is_null());
-        map.values_mut().for_each(drop_nulls);
+    match values.next() {
+        None => Err(failed(&"EOF")),
+        Some(value) => {
+            let value = value.map_err(|e| failed(&e))?;
+            oci::runtime::parse_resources(value).map_err(|e| failed(&e))
+        }
     }
 }
 
@@ -173,13 +167,12 @@ fn from_flags<'a>(given: impl Fn(&str) -> Option<&'a str>) -> Result<LinuxResour
             part[*member] = value;
         }
     }
-    // Nought is what these flags are when they are not given.
-    for (part, member) in [("pids", "limit"), ("blockIO", "weight")] {
-        if document.get(part).is_some_and(|values| values[member] == 0) {
-            document.remove(part);
-        }
+    // Nought is what this flag is when it is not given.
+    if document.get("blockIO").is_some_and(|values| values["weight"] == 0) {
+        document.remove("blockIO");
     }
-    serde_json::from_value(Value::Object(document)).map_err(|e| Error::new(format!("invalid resources: {e}")))
+    oci::runtime::parse_resources(Value::Object(document))
+        .map_err(|e| Error::new(format!("invalid resources: {e}")))
 }
 
 impl Kind {
@@ -255,7 +248,9 @@ mod tests {
         assert_eq!((cpu.quota(), cpu.shares(), cpu.cpus().as_deref()), (Some(-1), Some(512), Some("0-1")));
         assert_eq!(got.pids().unwrap().limit(), -1);
         assert_eq!(got.block_io().clone().unwrap().weight(), Some(100));
-        assert_eq!(flags(&[("pids-limit", "0")]).unwrap(), LinuxResources::default());
+        // It is a limit of the specification since 1.3.
+        assert_eq!(flags(&[("pids-limit", "0")]).unwrap().pids().unwrap().limit(), 0);
+        assert_eq!(flags(&[("blkio-weight", "0")]).unwrap(), LinuxResources::default());
     }
 
     #[test]
@@ -275,6 +270,9 @@ mod tests {
         let got = from_document(br#"{"memory":{"limit":5,"swap":null},"cpu":null} trailing"#).unwrap();
         assert_eq!(got.memory().unwrap().limit(), Some(5));
         assert!(from_document(b"").is_err() && from_document(b"{").is_err());
-        assert!(from_document(br#"{"memory":{"limit":"5"}}"#).is_err());
+        let text = from_document(br#"{"memory":{"limit":"5"}}"#).unwrap_err().to_string();
+        assert_eq!(text, "parse resources: linux.resources.memory.limit: string \"5\" is not an integer");
+        assert_eq!(from_document(br#"{"pids":{}}"#).unwrap(), LinuxResources::default());
+        assert_eq!(from_document(b"null").unwrap(), LinuxResources::default());
     }
 }

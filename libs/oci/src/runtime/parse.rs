@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Spec, blame, words, zeros};
+use super::{LinuxResources, Spec, blame, words, zeros};
 use crate::{Error, capability};
 
 /// More than any real config.json.
@@ -54,6 +54,16 @@ fn filled(mut value: Value) -> Result<Spec, Error> {
         return Err(error);
     }
     serde_json::from_value(value.clone()).map_err(|e| blame::find(&value, &e))
+}
+
+/// Reads what stands alone and has the form of `linux.resources`: what limits of a running container are changed to.
+///
+/// # Errors
+/// Those of [`parse`].
+pub fn parse_resources(resources: Value) -> Result<LinuxResources, Error> {
+    let document = serde_json::json!({"linux": {"resources": resources}});
+    let spec = parse(document.to_string().as_bytes())?;
+    Ok(spec.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default())
 }
 
 /// Writes a spec so that the same spec gives the same bytes: the sets of capabilities are sorted.

@@ -43,11 +43,15 @@ pub fn add(document: &mut Value) {
             io.entry("class").or_insert_with(|| "".into());
         }
     }
-    let linux = document.get_mut("linux").and_then(Value::as_object_mut);
-    if let Some(linux) = linux
-        && linux.get("seccomp").is_some_and(says_nothing)
-    {
+    let Some(linux) = document.get_mut("linux").and_then(Value::as_object_mut) else { return };
+    if linux.get("seccomp").is_some_and(says_nothing) {
         linux.remove("seccomp");
+    }
+    // Nought is a limit, and none at all is not (runtime-spec 1.3, config-linux.md, "PIDs").
+    if let Some(resources) = linux.get_mut("resources").and_then(Value::as_object_mut)
+        && resources.get("pids").and_then(Value::as_object).is_some_and(|pids| !pids.contains_key("limit"))
+    {
+        resources.remove("pids");
     }
 }
 
@@ -133,6 +137,19 @@ mod tests {
         for text in ["5", "[]", r#"{"syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}"#] {
             parse(format!(r#"{{"linux":{{"seccomp":{text}}}}}"#).as_bytes()).unwrap_err();
         }
+    }
+
+    #[test]
+    fn a_limit_of_nought_is_one_and_none_is_not() {
+        let limit = |text: &str| {
+            let spec = parse(format!(r#"{{"linux":{{"resources":{{"pids":{text}}}}}}}"#).as_bytes()).unwrap();
+            let resources = spec.linux().as_ref().unwrap().resources().clone().unwrap();
+            resources.pids().map(|pids| pids.limit())
+        };
+        assert_eq!(limit("{}"), None);
+        assert_eq!(limit(r#"{"limit":null}"#), None);
+        assert_eq!(limit(r#"{"limit":0}"#), Some(0));
+        assert_eq!(limit(r#"{"limit":-1}"#), Some(-1));
     }
 
     #[test]

@@ -21,7 +21,10 @@ use oci::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
 
 use super::mounts::Hierarchies;
-use super::{Entrance, Error, Leniency, Manager, OomWatch, Result, SIGKILL, Stats, rdma, signal_each, tree};
+use super::{
+    Entrance, Error, Leniency, Manager, OomWatch, Result, SIGKILL, Stats, file, rdma, signal_each, tree,
+};
+use crate::log;
 
 /// Controllers in the order in which they are joined. `name=systemd` only counts processes, and `""` is the unified
 /// hierarchy of a hybrid host.
@@ -149,6 +152,9 @@ impl Manager for V1 {
             return Err(Error::invalid("linux.resources.unified", "cannot use unified on cgroup v1"));
         }
         let dir = |controller: &str| self.dir(controller);
+        for name in passed_over(resources, dir("cpu").as_deref(), dir("memory").as_deref()) {
+            log::warn(format!("linux.resources.{name} is ignored: this kernel has no such limit"));
+        }
         cpuset::set(dir("cpuset").as_deref(), resources)?;
         memory::set(dir("memory").as_deref(), resources)?;
         cpu::set(dir("cpu").as_deref(), resources)?;
@@ -236,6 +242,20 @@ impl Manager for V1 {
             None => Err(Error::NoController { controller: "memory".into(), what: "oom notice".into() }),
         }
     }
+}
+
+/// Limits that the kernel has none of, and that runc passes over in silence: a burst before Linux 5.14, and a cgroup for itself after
+/// Linux 5.10, where every one is part of those above it.
+fn passed_over(resources: &LinuxResources, cpu: Option<&Path>, memory: Option<&Path>) -> Vec<&'static str> {
+    let burst = resources.cpu().as_ref().is_some_and(|cpu| cpu.burst().is_some());
+    let alone = resources.memory().as_ref().is_some_and(|memory| memory.use_hierarchy() == Some(false));
+    let hierarchical = memory
+        .is_some_and(|dir| file::read(dir, "memory.use_hierarchy").is_ok_and(|text| text.trim() != "0"));
+    let all = [
+        ("cpu.burst", burst && cpu.is_some_and(|dir| !dir.join("cpu.cfs_burst_us").exists())),
+        ("memory.useHierarchy", alone && hierarchical),
+    ];
+    all.into_iter().filter_map(|(name, asked)| asked.then_some(name)).collect()
 }
 
 /// The directory of a controller, or an error that names it and the limit that needs it.

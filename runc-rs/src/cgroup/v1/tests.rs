@@ -101,6 +101,58 @@ fn a_missing_controller_matters_only_when_it_is_needed() {
     }
 }
 
+/// Field by field, where the controller is there and the kernel lacks the file: an error that names the file, as with runc.
+#[test]
+fn limits_without_a_file_are_errors_or_warned_of() {
+    let there = |controller| (controller, "cgroup.procs", "");
+    let all =
+        ["cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", "net_cls", "net_prio", "rdma"].map(there);
+    let (_root, v1) = fake(&all);
+    for (json, file) in [
+        (r#"{"memory":{"limit":1}}"#, "memory.limit_in_bytes"),
+        (r#"{"memory":{"swap":1}}"#, "memory.memsw.limit_in_bytes"),
+        (r#"{"memory":{"reservation":1}}"#, "memory.soft_limit_in_bytes"),
+        (r#"{"memory":{"swappiness":1}}"#, "memory.swappiness"),
+        (r#"{"memory":{"disableOOMKiller":true}}"#, "memory.oom_control"),
+        (r#"{"cpu":{"shares":5}}"#, "cpu.shares"),
+        (r#"{"cpu":{"quota":5}}"#, "cpu.cfs_quota_us"),
+        (r#"{"cpu":{"period":5}}"#, "cpu.cfs_period_us"),
+        (r#"{"cpu":{"idle":1}}"#, "cpu.idle"),
+        (r#"{"cpu":{"realtimeRuntime":5}}"#, "cpu.rt_runtime_us"),
+        (r#"{"cpu":{"realtimePeriod":5}}"#, "cpu.rt_period_us"),
+        (r#"{"cpu":{"cpus":"0"}}"#, "cpuset.cpus"),
+        (r#"{"cpu":{"mems":"0"}}"#, "cpuset.mems"),
+        (r#"{"pids":{"limit":1}}"#, "pids.max"),
+        (r#"{"blockIO":{"weight":10}}"#, "blkio.bfq.weight"),
+        (r#"{"blockIO":{"leafWeight":10}}"#, "blkio.leaf_weight"),
+        (r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":20}]}}"#, "blkio.bfq.weight_device"),
+        (
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"leafWeight":20}]}}"#,
+            "blkio.leaf_weight_device",
+        ),
+        (
+            r#"{"blockIO":{"throttleWriteBpsDevice":[{"major":8,"minor":0,"rate":7}]}}"#,
+            "blkio.throttle.write_bps_device",
+        ),
+        (r#"{"hugepageLimits":[{"pageSize":"2MB","limit":1}]}"#, "hugetlb.2MB.limit_in_bytes"),
+        (r#"{"network":{"classID":1}}"#, "net_cls.classid"),
+        (r#"{"network":{"priorities":[{"name":"lo","priority":1}]}}"#, "net_prio.ifpriomap"),
+        (r#"{"rdma":{"mlx5_0":{"hcaHandles":1}}}"#, "cannot set rdma limit"),
+    ] {
+        let text = v1.update(&resources(json)).unwrap_err().to_string();
+        assert!(text.contains(file), "{json}: {text}");
+    }
+    let asked = resources(r#"{"cpu":{"burst":5},"memory":{"useHierarchy":false}}"#);
+    v1.update(&asked).unwrap();
+    let (cpu, memory) = (v1.dir("cpu").unwrap(), v1.dir("memory").unwrap());
+    fs::write(memory.join("memory.use_hierarchy"), "1\n").unwrap();
+    let named = || passed_over(&asked, Some(&cpu), Some(&memory));
+    assert_eq!(named(), ["cpu.burst", "memory.useHierarchy"]);
+    fs::write(memory.join("memory.use_hierarchy"), "0\n").unwrap();
+    fs::write(cpu.join("cpu.cfs_burst_us"), "0\n").unwrap();
+    assert_eq!(named(), Vec::<&str>::new());
+}
+
 #[test]
 fn unified_and_silly_values_are_refused() {
     let (_root, v1) = fake(&[("memory", "memory.swappiness", ""), ("hugetlb", "x", "")]);

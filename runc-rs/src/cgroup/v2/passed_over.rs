@@ -29,6 +29,7 @@ pub fn names(dir: &Path, resources: &LinuxResources) -> Vec<&'static str> {
     let leaves = io.as_ref().is_some_and(|io| leaf(io.leaf_weight()));
     [
         ("memory.swappiness", memory.is_some_and(|m| m.swappiness().is_some())),
+        ("memory.useHierarchy", memory.is_some_and(|m| m.use_hierarchy() == Some(false))),
         ("memory.disableOOMKiller", memory.is_some_and(|m| m.disable_oom_killer() == Some(true))),
         ("cpu.realtimePeriod", cpu.as_ref().is_some_and(|c| set(c.realtime_period()))),
         ("cpu.realtimeRuntime", cpu.as_ref().is_some_and(|c| c.realtime_runtime().is_some_and(|r| r != 0))),
@@ -64,12 +65,13 @@ mod tests {
     fn what_is_passed_over_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let asked = resources(
-            r#"{"memory":{"swappiness":0,"disableOOMKiller":true},
+            r#"{"memory":{"swappiness":0,"useHierarchy":false,"disableOOMKiller":true},
                 "cpu":{"realtimePeriod":5,"realtimeRuntime":4,"shares":2},
                 "blockIO":{"leafWeight":10,"weightDevice":[{"major":8,"minor":0,"weight":20}]}}"#,
         );
         let all = [
             "memory.swappiness",
+            "memory.useHierarchy",
             "memory.disableOOMKiller",
             "cpu.realtimePeriod",
             "cpu.realtimeRuntime",
@@ -78,9 +80,9 @@ mod tests {
         ];
         assert_eq!(names(dir.path(), &asked), all);
         std::fs::write(dir.path().join(BFQ), "").unwrap();
-        assert_eq!(names(dir.path(), &asked), all[..5]);
+        assert_eq!(names(dir.path(), &asked), all[..6]);
         let usual = resources(
-            r#"{"memory":{"limit":5,"disableOOMKiller":false},"cpu":{"realtimePeriod":0,"realtimeRuntime":0},
+            r#"{"memory":{"limit":5,"disableOOMKiller":false,"useHierarchy":true},"cpu":{"realtimePeriod":0,"realtimeRuntime":0},
                 "blockIO":{"weight":10,"leafWeight":0}}"#,
         );
         assert_eq!(names(dir.path(), &usual), Vec::<&str>::new());

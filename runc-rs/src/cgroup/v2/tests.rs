@@ -99,6 +99,56 @@ fn a_missing_controller_is_named() {
     v2.update(&resources(r#"{"memory":{"limit":0,"swap":-1}}"#)).unwrap();
 }
 
+/// Field by field, where the kernel or the cgroup lacks the file: an error that names it where runc has one, too; named in a warning
+/// where runc passes it over.
+#[test]
+fn limits_without_a_file_are_errors_or_warned_of() {
+    let (_root, v2) = fake(&[]);
+    for (json, controller, field) in [
+        (r#"{"pids":{"limit":0}}"#, "pids", "pids.limit"),
+        (r#"{"memory":{"limit":-1,"swap":-1}}"#, "memory", "memory.limit"),
+        (r#"{"memory":{"reservation":1}}"#, "memory", "memory.reservation"),
+        (r#"{"memory":{"limit":5,"swap":9}}"#, "memory", "memory.swap"),
+        (r#"{"cpu":{"shares":5}}"#, "cpu", "cpu.shares"),
+        (r#"{"cpu":{"quota":5}}"#, "cpu", "cpu.quota"),
+        (r#"{"cpu":{"period":5}}"#, "cpu", "cpu.quota"),
+        (r#"{"cpu":{"burst":5}}"#, "cpu", "cpu.burst"),
+        (r#"{"cpu":{"idle":0}}"#, "cpu", "cpu.idle"),
+        (r#"{"cpu":{"cpus":"0"}}"#, "cpuset", "cpu.cpus"),
+        (r#"{"cpu":{"mems":"0"}}"#, "cpuset", "cpu.mems"),
+        (r#"{"blockIO":{"weight":10}}"#, "io", "blockIO.weight"),
+        (
+            r#"{"blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":7}]}}"#,
+            "io",
+            "blockIO.throttleReadBpsDevice",
+        ),
+        (
+            r#"{"blockIO":{"throttleWriteIOPSDevice":[{"major":8,"minor":0,"rate":7}]}}"#,
+            "io",
+            "blockIO.throttleWriteIOPSDevice",
+        ),
+        (r#"{"hugepageLimits":[{"pageSize":"2MB","limit":1}]}"#, "hugetlb", "hugepageLimits 2MB"),
+        (r#"{"rdma":{"mlx5_0":{"hcaHandles":1}}}"#, "rdma", "rdma mlx5_0"),
+    ] {
+        let want =
+            format!("cannot set {controller} limit: container could not join or create cgroup ({field})");
+        assert_eq!(v2.update(&resources(json)).unwrap_err().to_string(), want);
+    }
+    for (json, name) in [
+        (r#"{"memory":{"swappiness":10}}"#, "memory.swappiness"),
+        (r#"{"memory":{"disableOOMKiller":true}}"#, "memory.disableOOMKiller"),
+        (r#"{"memory":{"useHierarchy":false}}"#, "memory.useHierarchy"),
+        (r#"{"cpu":{"realtimeRuntime":5}}"#, "cpu.realtimeRuntime"),
+        (r#"{"cpu":{"realtimePeriod":5}}"#, "cpu.realtimePeriod"),
+        (r#"{"blockIO":{"leafWeight":10}}"#, "blockIO.leafWeight"),
+        (r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":20}]}}"#, "blockIO.weightDevice"),
+    ] {
+        let asked = resources(json);
+        v2.update(&asked).unwrap();
+        assert_eq!(passed_over::names(&v2.dir, &asked), [name]);
+    }
+}
+
 #[test]
 fn a_limit_below_what_is_used_is_refused_when_asked_to_check() {
     let (_root, v2) = fake(&[("memory.current", "5000\n"), ("memory.max", "old")]);
