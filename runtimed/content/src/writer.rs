@@ -1,6 +1,6 @@
 //! An open ingest: write, and commit into a blob.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, FileTimes, Permissions};
 use std::io::{Seek as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -150,8 +150,11 @@ fn append(ingest: &mut Ingest, truncate: bool, bytes: &[u8]) -> Result<()> {
     ingest.hasher.update(bytes);
     ingest.status.offset += bytes.len() as u64;
     ingest.writeback.grown(ingest.data.as_fd(), ingest.status.offset);
-    ingest.status.updated_at = SystemTime::now();
-    Ok(())
+    let now = SystemTime::now();
+    ingest.status.updated_at = now;
+    // The file's time is what a later resume takes for it, and the kernel's own is up to a tick behind.
+    let times = FileTimes::new().set_modified(now);
+    ingest.data.set_times(times).context(|| format!("set the time of the ingest {reference}"))
 }
 
 /// Checks size and digest, and brings the file to disk.

@@ -14,6 +14,7 @@ async fn resumes_where_it_stopped() {
     let mut writer = fixture.content.writer(&ns, "layer-1", 11, None).await.unwrap();
     let status = writer.status();
     assert_eq!((status.offset, status.total, status.started_at), (6, 11, before.started_at));
+    assert_eq!(status.updated_at, before.updated_at, "it is as old as when its writer went");
     assert_eq!(writer.digest().await.unwrap(), digest("hello "));
     writer.write(6, "world".into()).await.unwrap();
     let info = writer.commit(11, Some(&digest("hello world")), labels(&[("a", "b")])).await.unwrap();
