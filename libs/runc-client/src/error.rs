@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitStatus;
 
 /// The result of a verb.
@@ -53,13 +54,16 @@ impl Error {
         &self.message
     }
 
-    pub(crate) fn spawn(command: String, source: io::Error) -> Error {
-        Error {
-            kind: Kind::Spawn,
-            command,
-            message: "cannot start the executor".into(),
-            source: Some(source),
-        }
+    /// The program is named in quotes and its absence told in the words of shims in Go, which callers know.
+    pub(crate) fn spawn(program: &Path, command: String, source: io::Error) -> Error {
+        let bare = program.components().count() == 1;
+        let reason = match source.kind() {
+            io::ErrorKind::NotFound if bare => "executable file not found in $PATH",
+            io::ErrorKind::NotFound => "no such file or directory",
+            _ => "cannot start the executor",
+        };
+        let message = format!("exec: \"{}\": {reason}", program.display());
+        Error { kind: Kind::Spawn, command, message, source: Some(source) }
     }
 
     pub(crate) fn io(command: String, message: impl Into<String>, source: io::Error) -> Error {

@@ -206,7 +206,8 @@ impl Runc {
             }
             None => {
                 stdio.apply(&mut command);
-                self.start_process(command).map_err(|error| Error::spawn(line.clone(), error))?
+                self.start_process(command)
+                    .map_err(|error| Error::spawn(&self.binary, line.clone(), error))?
             }
         };
         drop(inherited);
@@ -219,7 +220,9 @@ impl Runc {
 
     async fn wait(&self, command: Command, line: &str, input: Option<Vec<u8>>) -> Result<Outcome> {
         let mark = self.log.as_deref().map(log::mark);
-        let running = self.start_process(command).map_err(|error| Error::spawn(line.to_owned(), error))?;
+        let running = self
+            .start_process(command)
+            .map_err(|error| Error::spawn(&self.binary, line.to_owned(), error))?;
         self.outcome(running, line, input, mark).await
     }
 
@@ -337,6 +340,9 @@ mod tests {
         let error = Runc::new("/nonexistent/runc").run(["state", "c"]).await.unwrap_err();
         assert_eq!(error.kind(), crate::Kind::Spawn);
         assert!(error.to_string().starts_with("/nonexistent/runc state c: "), "{error}");
+        assert_eq!(error.message(), "exec: \"/nonexistent/runc\": no such file or directory");
+        let error = Runc::new("no-such-runc").run(["state", "c"]).await.unwrap_err();
+        assert_eq!(error.message(), "exec: \"no-such-runc\": executable file not found in $PATH");
     }
 
     #[tokio::test]
