@@ -121,6 +121,11 @@ impl Process {
         self.set_exited(Exit { pid: self.pid(), status: NOT_STARTED, at: SystemTime::now() });
     }
 
+    /// An added process could not be started: whoever waits is let go, but it stays created, as in containerd's shim.
+    pub(crate) fn set_refused(&self) {
+        self.exited.send_replace(Some(Exit { pid: self.pid(), status: NOT_STARTED, at: SystemTime::now() }));
+    }
+
     /// How it ended, if it has.
     pub(crate) fn exit(&self) -> Option<Exit> {
         *self.exited.borrow()

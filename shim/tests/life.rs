@@ -187,6 +187,8 @@ async fn added_processes_run_and_their_ends_come_first() {
     let (_, message) = code(shim.run("missing").await);
     assert!(message.contains("OCI runtime exec failed") && message.contains("/nonexistent"), "{message}");
     assert_eq!(shim.wait("missing").await, 255);
+    assert_eq!(shim.state("missing").await.status, Status::CREATED.into());
+    assert_eq!(code(shim.run("missing").await).0, Code::FAILED_PRECONDITION);
     shim.delete("missing").await.unwrap();
 
     shim.exec("e2", &["sleep", "1000"], "").await.unwrap();

@@ -7,6 +7,7 @@ use errors::{Error, Result};
 use ids::ContainerId;
 use tokio::sync::oneshot;
 
+use crate::shim_delete::UNKNOWN_STATUS;
 use crate::types::{Exit, Io, Process, Status};
 
 /// Where an answer goes.
@@ -33,6 +34,8 @@ pub(crate) struct Proc {
     pub(crate) watched: bool,
     /// A Start call to the shim was made.
     pub(crate) starting: bool,
+    /// When the shim refused to start it: it stays created, as with containerd, and nobody waits for it any more.
+    refused: Option<SystemTime>,
     waiting: Vec<Reply<Exit>>,
 }
 
@@ -43,6 +46,7 @@ impl Proc {
             seen: Seen { pid, status, io, exit: None },
             watched: false,
             starting: false,
+            refused: None,
             waiting: Vec::new(),
         }
     }
@@ -102,9 +106,24 @@ impl Proc {
         exit
     }
 
-    /// Answers `reply` when the process ends; at once when it has.
+    /// It could not be started: whoever waits is let go, with a status that tells nothing.
+    pub(crate) fn refuse(&mut self) {
+        let at = SystemTime::now();
+        self.refused = Some(at);
+        for reply in self.waiting.drain(..) {
+            // Whoever waited may be gone.
+            let _ = reply.send(Ok(refusal(at)));
+        }
+    }
+
+    /// It was started after all.
+    pub(crate) fn accept(&mut self) {
+        self.refused = None;
+    }
+
+    /// Answers `reply` when the process ends; at once when it has, or when it could not be started.
     pub(crate) fn wait(&mut self, reply: Reply<Exit>) {
-        if let Some(exit) = self.exit() {
+        if let Some(exit) = self.exit().or_else(|| self.refused.map(refusal)) {
             let _ = reply.send(Ok(exit));
             return;
         }
@@ -134,6 +153,10 @@ impl Proc {
     }
 }
 
+fn refusal(at: SystemTime) -> Exit {
+    Exit { pid: 0, status: UNKNOWN_STATUS, at }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -156,6 +179,19 @@ mod tests {
         let exit = Exit { pid: 7, status: 3, at: at(1) };
         assert_eq!(answer_before.await.unwrap().unwrap(), exit);
         assert_eq!(answer_after.await.unwrap().unwrap(), exit);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_what_could_not_be_started() {
+        let mut process = Proc::new(0, Status::Created, Io::default());
+        let (before, answer_before) = oneshot::channel();
+        process.wait(before);
+        process.refuse();
+        let (after, answer_after) = oneshot::channel();
+        process.wait(after);
+        assert_eq!(answer_before.await.unwrap().unwrap().status, 255);
+        assert_eq!(answer_after.await.unwrap().unwrap().status, 255);
+        assert_eq!((process.status(), process.exit()), (Status::Created, None));
     }
 
     #[test]

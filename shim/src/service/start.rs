@@ -33,6 +33,10 @@ impl Service {
         if process.is_init() {
             self.start_init(&container, &process).await?;
         } else {
+            // One that could not be started once has nothing left to be started with.
+            if process.exit().is_some() {
+                return Err(Error::precondition("cannot start a stopped process"));
+            }
             if container.init_has_ended() {
                 let refusal = format!("container {} init process is not running", container.id);
                 return Err(Error::precondition(refusal));
@@ -70,7 +74,7 @@ impl Service {
         let pending = match self.run_exec(container, process).await {
             Ok(pending) => pending,
             Err(error) => {
-                process.set_failed();
+                process.set_refused();
                 return Err(error);
             }
         };

@@ -82,6 +82,14 @@ impl Actor {
             }
             (Err(error), _) => {
                 let status = self.procs.get(exec_id).map_or(Status::Unknown, Proc::status);
+                let unheard = [Kind::Unavailable, Kind::DeadlineExceeded].contains(&error.kind());
+                if matches!(call, Call::Start { .. })
+                    && !exec_id.is_empty()
+                    && !unheard
+                    && status == Status::Created
+                {
+                    self.procs.entry(exec_id.to_owned()).and_modify(Proc::refuse);
+                }
                 Err(state::refine(error, call, status, !exec_id.is_empty()))
             }
         };
@@ -126,6 +134,7 @@ impl Actor {
                 let restored = exec_id.is_empty() && process.pid() == 0;
                 process.set_pid(*pid);
                 process.set_status(Status::Running);
+                process.accept();
                 self.watch(exec_id);
                 if restored {
                     self.drop_checkpoint();
