@@ -5,19 +5,27 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use errors::{Context, Error};
+use errors::{Context, Error, Kind, WithKind};
 use filters::{Fields, Filters};
+use flows::Rooms;
+use prost_types::Any;
 use proto_containerd::services::introspection as wire;
 use proto_containerd::services::introspection::introspection_server::Introspection;
-use proto_containerd::types::Platform;
+use proto_containerd::types::{Platform, RuntimeRequest};
+use proto_containerd::unpack;
+use task::Tasks;
 use tonic::{Request, Response, Status};
 
 use crate::Server;
 use crate::status::refuse;
 
+/// The part that runs shims: it alone has more to tell than its entry.
+const RUNTIME: (&str, &str) = ("io.containerd.runtime.v2", "task");
+
 pub(crate) struct IntrospectionService {
     server: Arc<Server>,
     plugins: Vec<wire::Plugin>,
+    tasks: Tasks,
 }
 
 /// What a filter can ask of a plugin.
@@ -34,11 +42,32 @@ impl Fields for Filtered<'_> {
 }
 
 impl IntrospectionService {
-    /// Lists what there is; `snapshotters` are the names of those that work here.
-    pub(crate) fn new(server: Arc<Server>, snapshotters: &[String]) -> IntrospectionService {
-        let plugins = plugins(&server, snapshotters);
-        IntrospectionService { server, plugins }
+    /// Lists what there is.
+    pub(crate) fn new(server: Arc<Server>, rooms: &Rooms) -> IntrospectionService {
+        let plugins = plugins(&server, &rooms.snapshotters.names());
+        IntrospectionService { server, plugins, tasks: rooms.tasks.clone() }
     }
+
+    /// What there is to tell of a part beyond its entry.
+    async fn extra(&self, kind: &str, id: &str, options: &Any) -> errors::Result<Any> {
+        let asked = || format!("decode {:?}", options.type_url);
+        let request: Option<RuntimeRequest> = unpack(options).kind(Kind::InvalidArgument, asked)?;
+        match request {
+            Some(request) if (kind, id) == RUNTIME => {
+                self.tasks.runtime_info(&request.runtime_path, request.options.as_ref()).await
+            }
+            _ => Err(Error::unimplemented(format!(
+                "plugin {kind}.{id} has no further information for options of type {:?}",
+                options.type_url
+            ))),
+        }
+    }
+}
+
+/// The parts that filters let through.
+fn selected(plugins: &[wire::Plugin], filters: &[String]) -> errors::Result<Vec<wire::Plugin>> {
+    let filters = Filters::parse(filters)?;
+    Ok(plugins.iter().filter(|plugin| filters.matches(&Filtered(plugin))).cloned().collect())
 }
 
 #[tonic::async_trait]
@@ -47,9 +76,7 @@ impl Introspection for IntrospectionService {
         &self,
         request: Request<wire::PluginsRequest>,
     ) -> Result<Response<wire::PluginsResponse>, Status> {
-        let filters = Filters::parse(&request.into_inner().filters).map_err(refuse)?;
-        let plugins =
-            self.plugins.iter().filter(|plugin| filters.matches(&Filtered(plugin))).cloned().collect();
+        let plugins = selected(&self.plugins, &request.into_inner().filters).map_err(refuse)?;
         Ok(Response::new(wire::PluginsResponse { plugins }))
     }
 
@@ -72,14 +99,11 @@ impl Introspection for IntrospectionService {
         let plugin = self.plugins.iter().find(|plugin| plugin.r#type == kind && plugin.id == id);
         let plugin = plugin
             .ok_or_else(|| refuse(Error::not_found(format!("plugin {kind}.{id} not found: not found"))))?;
-        if let Some(options) = options {
-            let message = format!(
-                "plugin {kind}.{id} has no further information for options of type {:?}",
-                options.type_url
-            );
-            return Err(refuse(Error::unimplemented(message)));
-        }
-        Ok(Response::new(wire::PluginInfoResponse { plugin: Some(plugin.clone()), extra: None }))
+        let extra = match options {
+            Some(options) => Some(self.extra(&kind, &id, &options).await.map_err(refuse)?),
+            None => None,
+        };
+        Ok(Response::new(wire::PluginInfoResponse { plugin: Some(plugin.clone()), extra }))
     }
 }
 
@@ -106,6 +130,11 @@ fn plugins(server: &Server, snapshotters: &[String]) -> Vec<wire::Plugin> {
     all.push(part("lease.v1", "manager", &[METADATA]));
     all.push(part("streaming.v1", "manager", &[METADATA]));
     all.push(on_this_machine(part("runtime.v2", "task", &[EVENT, METADATA])));
+    // nerdctl asks for it before it takes `--restart`, and for what it can.
+    all.push(wire::Plugin {
+        capabilities: ["no", "always", "on-failure", "unless-stopped"].map(str::to_owned).to_vec(),
+        ..part("internal.v1", "restart", &[EVENT, SERVICE])
+    });
     all.push(part("transfer.v1", "local", &["io.containerd.lease.v1", METADATA, "io.containerd.differ.v1"]));
     for service in
         ["containers", "content", "diff", "images", "introspection", "namespaces", "snapshots", "tasks"]
@@ -162,41 +191,33 @@ fn this_machine() -> Platform {
 mod tests {
     use super::*;
 
-    fn service() -> IntrospectionService {
+    fn asked(filters: &[&str]) -> Vec<wire::Plugin> {
         let server = Server { root: "/r".into(), uuid: "u".into(), ..Default::default() };
-        IntrospectionService::new(Arc::new(server), &["native".to_owned(), "overlayfs".to_owned()])
+        let all = plugins(&server, &["native".to_owned(), "overlayfs".to_owned()]);
+        let filters: Vec<_> = filters.iter().map(|&text| text.to_owned()).collect();
+        selected(&all, &filters).unwrap()
     }
 
-    async fn asked(filters: &[&str]) -> Vec<wire::Plugin> {
-        let filters = filters.iter().map(|&text| text.to_owned()).collect();
-        service().plugins(Request::new(wire::PluginsRequest { filters })).await.unwrap().into_inner().plugins
-    }
-
-    #[tokio::test]
-    async fn client_that_unpacks_finds_its_snapshotter() {
-        let found = asked(&["type==io.containerd.snapshotter.v1, id==overlayfs"]).await;
+    #[test]
+    fn client_that_unpacks_finds_its_snapshotter() {
+        let found = asked(&["type==io.containerd.snapshotter.v1, id==overlayfs"]);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].exports["root"], "/r/io.containerd.snapshotter.v1.overlayfs");
-        assert!(asked(&["type==io.containerd.snapshotter.v1, id==zfs"]).await.is_empty());
+        assert!(asked(&["type==io.containerd.snapshotter.v1, id==zfs"]).is_empty());
     }
 
-    #[tokio::test]
-    async fn buildkit_finds_a_runtime_with_a_platform() {
-        let found = asked(&["type==io.containerd.runtime.v1", "type==io.containerd.runtime.v2"]).await;
+    #[test]
+    fn buildkit_finds_a_runtime_with_a_platform() {
+        let found = asked(&["type==io.containerd.runtime.v1", "type==io.containerd.runtime.v2"]);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].id, "task");
         assert_eq!(found[0].platforms[0].os, "linux");
     }
 
-    #[tokio::test]
-    async fn restart_is_not_promised() {
-        assert!(asked(&["id==restart"]).await.is_empty());
-    }
-
-    #[tokio::test]
-    async fn unknown_plugin_is_not_found() {
-        let request = wire::PluginInfoRequest { r#type: "t".into(), id: "i".into(), options: None };
-        let status = service().plugin_info(Request::new(request)).await.unwrap_err();
-        assert_eq!(status.code(), tonic::Code::NotFound);
+    #[test]
+    fn nerdctl_finds_the_policies_of_its_restarts() {
+        let found = asked(&["id==restart"]);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].capabilities.iter().any(|policy| policy == "unless-stopped"));
     }
 }

@@ -65,7 +65,7 @@ pub fn routes(rooms: &Rooms, server: Server) -> Routes {
 pub fn add_services(builder: &mut RoutesBuilder, rooms: &Rooms, server: Server) {
     let server = Arc::new(server);
     let streams = streaming::Streams::default();
-    let plugins = introspection::IntrospectionService::new(server.clone(), &rooms.snapshotters.names());
+    let plugins = introspection::IntrospectionService::new(server.clone(), rooms);
     mount!(builder, {
         version::version_server::VersionServer: version::VersionService(server),
         introspection::introspection_server::IntrospectionServer: plugins,

@@ -1,26 +1,45 @@
 //! The room: look up, list, delete.
 
+use std::sync::Arc;
+
 use errors::{Error, Result};
 use events::Bus;
 use filters::Filters;
 use ids::{ContainerId, Namespace};
 use metadata::{Store, Transaction};
 use proto_containerd::events::ContainerDelete;
+use tokio::sync::Notify;
 
 use crate::container::Container;
 use crate::record::TABLE;
+
+/// The label by which a client asks for its container to be kept running, or stopped: containerd's restart monitor.
+pub const RESTART_STATUS: &str = "containerd.io/restart.status";
 
 /// The container records. Publishes /containers/{create,update,delete}.
 #[derive(Clone)]
 pub struct Containers {
     pub(crate) store: Store,
     pub(crate) events: Bus,
+    /// A record with [`RESTART_STATUS`] was written.
+    kept: Arc<Notify>,
 }
 
 impl Containers {
     /// The records in `store`.
     pub fn new(store: Store, events: Bus) -> Containers {
-        Containers { store, events }
+        Containers { store, events, kept: Arc::default() }
+    }
+
+    /// Waits until a record with [`RESTART_STATUS`] is written; at once if one was since the last time. For one who waits.
+    pub async fn to_be_kept(&self) {
+        self.kept.notified().await;
+    }
+
+    pub(crate) fn written(&self, container: &Container) {
+        if container.labels.contains_key(RESTART_STATUS) {
+            self.kept.notify_one();
+        }
     }
 
     /// The record; `NotFound` "container \"ID\" in namespace \"NS\": not found".

@@ -43,6 +43,7 @@ impl Containers {
             }),
         };
         self.events.publish(namespace, "/containers/create", &event);
+        self.written(&container);
         Ok(container)
     }
 }

@@ -13,4 +13,4 @@ mod update;
 mod validate;
 
 pub use container::Container;
-pub use containers::Containers;
+pub use containers::{Containers, RESTART_STATUS};

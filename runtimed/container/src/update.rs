@@ -44,6 +44,7 @@ impl Containers {
             snapshot_key: updated.snapshot_key.clone(),
         };
         self.events.publish(namespace, "/containers/update", &event);
+        self.written(&updated);
         Ok(updated)
     }
 }

@@ -111,6 +111,8 @@ pub struct Container {
     pub log_max_size: u64,
     /// Files.
     pub log_max_files: u32,
+    /// Seconds.
+    pub restart_interval: u64,
 }
 
 /// `[registry]`.
@@ -238,6 +240,7 @@ impl Default for Container {
             seccomp: true,
             log_max_size: 20 << 20,
             log_max_files: 5,
+            restart_interval: 10,
         }
     }
 }
@@ -324,6 +327,9 @@ impl Config {
             return Err(Error::invalid(
                 "container.log_max_size must be at least 4096 bytes and container.log_max_files at least 1",
             ));
+        }
+        if self.container.restart_interval == 0 {
+            return Err(Error::invalid("container.restart_interval must be at least 1 second"));
         }
         self.timeouts.check()?;
         self.registry.check()?;

@@ -37,6 +37,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     let mut events = serve_ttrpc(&house, ttrpc).await?;
     notify("READY=1");
     tokio::spawn(rest::keep_small());
+    tokio::spawn(house.flows.clone().keep_restarting(Duration::from_secs(config.container.restart_interval)));
     tracing::info!(address = %address.display(), version = telemetry::build::VERSION, "serving");
     let stop = async move {
         tokio::select! {

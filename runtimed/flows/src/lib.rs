@@ -24,6 +24,7 @@ mod output;
 mod pause;
 mod recover;
 mod remove;
+mod restart;
 mod rooms;
 mod spec;
 mod start;

@@ -298,6 +298,6 @@ fn knows_volatile() -> bool {
     *KNOWS
 }
 
-fn task_mount(mount: snapshot::Mount) -> task::Mount {
+pub(crate) fn task_mount(mount: snapshot::Mount) -> task::Mount {
     task::Mount { kind: mount.kind, source: mount.source, target: mount.target, options: mount.options }
 }

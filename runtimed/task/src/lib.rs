@@ -23,6 +23,7 @@ mod restore;
 mod shim_conn;
 mod shim_delete;
 mod shim_end;
+mod shim_info;
 mod shim_log;
 mod shim_lookup;
 mod shim_serve;

@@ -16,6 +16,7 @@ use crate::call::{Answer, Call};
 use crate::create;
 use crate::departure::Departure;
 use crate::restore;
+use crate::shim_info;
 use crate::table::{Handle, Key, Table};
 use crate::types::{Config, Create, Exec, Exit, Process, Ran};
 
@@ -89,6 +90,12 @@ impl Tasks {
         let handle = self.table.find(&key)?;
         let leaving = self.table.leave(&key, handle.ledger.clone());
         Ok(Departure { table: self.table.clone(), key, handle, leaving })
+    }
+
+    /// What the shim that stands for `runtime` says of itself and its executor, given these options: a `containerd.types.RuntimeInfo`.
+    /// `NotFound` when there is no such shim.
+    pub async fn runtime_info(&self, runtime: &str, options: Option<&Any>) -> Result<Any> {
+        shim_info::info(&self.table.shared.config, runtime, options).await
     }
 
     /// Nothing is left of a namespace without tasks, so that the next daemon need not look after it.

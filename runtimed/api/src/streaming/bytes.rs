@@ -53,6 +53,24 @@ async fn next_data(stream: &mut Duplex, window: &mut i64) -> Result<Option<Data>
     }
 }
 
+/// Hands on what one stream brings to another, byte for byte, until it ends; then ends the other.
+pub(crate) async fn relay(mut from: Duplex, mut to: Duplex) -> Result<()> {
+    let (mut window, mut allowed) = (0, 0);
+    while let Some(data) = next_data(&mut from, &mut window).await? {
+        let mut rest = data.data;
+        while !rest.is_empty() {
+            while allowed <= 0 {
+                allowed += granted(&mut to).await?;
+            }
+            let most = CHUNK.min(usize::try_from(allowed).unwrap_or(CHUNK)).min(rest.len());
+            allowed -= most as i64;
+            to.outgoing.send(&Data { data: rest.split_to(most) }).await?;
+        }
+    }
+    ended(to).await;
+    Ok(())
+}
+
 /// Sends the client all that `reader` gives, then ends the stream.
 pub(crate) async fn send(mut stream: Duplex, mut reader: impl AsyncRead + Unpin) -> Result<()> {
     let mut window = 0;
@@ -69,11 +87,15 @@ pub(crate) async fn send(mut stream: Duplex, mut reader: impl AsyncRead + Unpin)
         window -= length as i64;
         stream.outgoing.send(&Data { data: buffer[..length].to_vec().into() }).await?;
     }
+    ended(stream).await;
+    Ok(())
+}
+
+/// Ends a stream. The caller answers the client next, who then takes the bytes for complete: they arrive before.
+async fn ended(stream: Duplex) {
     let Duplex { mut incoming, outgoing } = stream;
     drop(outgoing);
-    // The caller answers the client next, who then takes the bytes for complete: let them arrive before.
     let _ = tokio::time::timeout(PATIENCE, incoming.ended()).await;
-    Ok(())
 }
 
 async fn granted(stream: &mut Duplex) -> Result<i64> {

@@ -10,7 +10,7 @@ use proto_containerd::services::streaming::streaming_server::Streaming;
 use proto_containerd::unpack;
 use tonic::{Request, Response, Status};
 
-pub(crate) use bytes::{receive, send};
+pub(crate) use bytes::{receive, relay, send};
 pub(crate) use registry::{Duplex, Outgoing, Streams};
 
 use crate::caller::Caller;

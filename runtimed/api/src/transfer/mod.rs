@@ -1,7 +1,8 @@
 //! `containerd.services.transfer.v1.Transfer`: from a registry or an archive into the image store, out of it into
-//! either, and from one name to another. Other pairs answer `Unimplemented` and say which.
+//! either, from one name to another, and from one stream to another. Other pairs answer `Unimplemented` and say which.
 
 mod auth;
+mod echo;
 mod endpoint;
 mod export;
 mod import;
@@ -72,6 +73,7 @@ impl TransferService {
             (Endpoint::Store(store), Endpoint::Registry(destination)) => job.push(store, destination).await,
             (Endpoint::Import(source), Endpoint::Store(store)) => job.import(source, store).await,
             (Endpoint::Store(store), Endpoint::Export(destination)) => job.export(store, destination).await,
+            (Endpoint::Import(source), Endpoint::Export(destination)) => job.echo(source, destination).await,
             (Endpoint::Store(source), Endpoint::Store(destination)) => job.tag(source, destination).await,
             (source, destination) => Err(Error::unimplemented(format!(
                 "method Transfer not implemented for {} to {}",

@@ -1,15 +1,18 @@
 //! What holds for every service, and the two that only tell.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use proto_containerd::MAX_MESSAGE_SIZE;
 use proto_containerd::services::events::SubscribeRequest;
 use proto_containerd::services::events::events_client::EventsClient;
 use proto_containerd::services::images::images_client::ImagesClient;
 use proto_containerd::services::images::{CreateImageRequest, GetImageRequest, ListImagesRequest};
+use proto_containerd::services::introspection::PluginInfoRequest;
 use proto_containerd::services::introspection::introspection_client::IntrospectionClient;
 use proto_containerd::services::mounts::mounts_client::MountsClient;
 use proto_containerd::services::version::version_client::VersionClient;
+use proto_containerd::types::{RuntimeInfo, RuntimeRequest};
+use proto_containerd::{MAX_MESSAGE_SIZE, pack, unpack};
 use tonic::{Code, Request};
 
 use crate::daemon::{Daemon, asked};
@@ -40,6 +43,29 @@ async fn services_that_are_not_there_are_unimplemented() {
     let mut mounts = MountsClient::new(daemon.channel.clone());
     let status = mounts.info(asked(Default::default())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn a_runtime_says_what_it_is_and_other_parts_have_no_more_to_tell() {
+    let daemon = Daemon::start().await;
+    // Field 1, the name: "some".
+    let shim = daemon.root.path().join("shim");
+    std::fs::write(&shim, "#!/bin/sh\n[ \"$*\" = -info ] && cat > /dev/null && printf '\\012\\004some'\n")
+        .unwrap();
+    std::fs::set_permissions(&shim, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let about = RuntimeRequest { runtime_path: shim.display().to_string(), options: None };
+    let mut introspection = IntrospectionClient::new(daemon.channel.clone());
+    let mut asked = async |kind: &str, id: &str| {
+        let request = PluginInfoRequest { r#type: kind.into(), id: id.into(), options: Some(pack(&about)) };
+        introspection.plugin_info(request).await
+    };
+    let told = asked("io.containerd.runtime.v2", "task").await.unwrap().into_inner();
+    assert_eq!(told.plugin.unwrap().id, "task");
+    let info: RuntimeInfo = unpack(&told.extra.unwrap()).unwrap().unwrap();
+    assert_eq!(info.name, "some");
+    let status = asked("io.containerd.event.v1", "exchange").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    assert_eq!(asked("t", "i").await.unwrap_err().code(), Code::NotFound);
 }
 
 #[tokio::test]

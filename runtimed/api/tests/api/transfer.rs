@@ -202,6 +202,24 @@ async fn archive_goes_in_and_comes_out() {
 }
 
 #[tokio::test]
+async fn stream_goes_back_to_the_client_as_it_came() {
+    let daemon = Daemon::start().await;
+    // More than the window, less than a chunk, and nothing.
+    for length in [600_000, 11, 0] {
+        let bytes: Vec<u8> = (0..length).map(|at: u32| (at % 251) as u8).collect();
+        let going = Opened::open(&daemon, "there").await.unwrap();
+        let coming = Opened::open(&daemon, "back").await.unwrap();
+        let sending = tokio::spawn(going.send(bytes.clone()));
+        let receiving = tokio::spawn(coming.receive());
+        let source = ImageImportStream { stream: "there".into(), ..Default::default() };
+        let destination = ImageExportStream { stream: "back".into(), ..Default::default() };
+        transfer(&daemon, pack(&source), pack(&destination), "").await.unwrap();
+        sending.await.unwrap();
+        assert!(receiving.await.unwrap() == bytes, "{length} bytes came back changed");
+    }
+}
+
+#[tokio::test]
 async fn archive_that_breaks_off_is_refused() {
     let daemon = Daemon::start().await;
     let stream = Opened::open(&daemon, "in").await.unwrap();

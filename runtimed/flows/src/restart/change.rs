@@ -1,0 +1,99 @@
+//! Ends the task of a container that labels ask the daemon to keep, and makes a new one, as its client would.
+
+use std::time::Duration;
+
+use container::Container;
+use errors::{Context, Error, Kind, Result, WithKind};
+use ids::{ContainerId, Labels, Namespace};
+use task::Io;
+
+use super::policy::COUNT;
+use crate::Flows;
+use crate::start::task_mount;
+
+/// Where its output goes, as a URI that shims know.
+const LOG_URI: &str = "containerd.io/restart.loguri";
+/// How long a killed task may take to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Flows {
+    pub(super) async fn stop_kept(&self, namespace: &Namespace, container: Container) -> Result<()> {
+        let (flows, namespace) = (self.clone(), namespace.clone());
+        self.to_the_end(async move { flows.end_kept(&namespace, &container.id).await }).await
+    }
+
+    pub(super) async fn start_kept(
+        &self,
+        namespace: &Namespace,
+        container: Container,
+        count: u64,
+    ) -> Result<()> {
+        let (flows, namespace) = (self.clone(), namespace.clone());
+        self.to_the_end(async move { flows.start_anew(&namespace, container, count).await }).await
+    }
+
+    async fn start_anew(&self, namespace: &Namespace, container: Container, count: u64) -> Result<()> {
+        let (tasks, id) = (&self.rooms().tasks, container.id.clone());
+        let counted =
+            Container { labels: Labels::from([(COUNT.to_owned(), count.to_string())]), ..container.clone() };
+        self.rooms().containers.update(namespace, counted, &[format!("labels.{COUNT}")]).await?;
+        self.end_kept(namespace, &id).await?;
+        tasks.create(namespace, &id, self.task_of_kept(namespace, &container)?).await?;
+        if let Err(error) = tasks.start(namespace, &id, "").await {
+            if let Err(error) = self.end_kept(namespace, &id).await {
+                tracing::warn!(%namespace, container = %id, error = %error.chain(), "clear what did not start");
+            }
+            return Err(error);
+        }
+        tracing::info!(%namespace, container = %id, count, "container started again, as its labels ask");
+        Ok(())
+    }
+
+    /// Ends and deletes the task, if there is one.
+    async fn end_kept(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
+        let tasks = &self.rooms().tasks;
+        let gone = |error: &Error| error.is_not_found();
+        match tasks.kill(namespace, id, "", 9, true).await {
+            // It has ended, or its shim has died this moment: what is left is ended for it.
+            Err(error) if gone(&error) || error.kind() == Kind::Unavailable => {}
+            killed => killed?,
+        }
+        let ended = tokio::time::timeout(PATIENCE, tasks.wait(namespace, id, "")).await;
+        match ended.kind(Kind::DeadlineExceeded, || format!("task {id} was killed and does not end"))? {
+            Err(error) if gone(&error) => return Ok(()),
+            ended => ended.map(drop)?,
+        }
+        match tasks.delete(namespace, id).await {
+            Err(error) if gone(&error) => Ok(()),
+            deleted => deleted.map(drop),
+        }
+    }
+
+    fn task_of_kept(&self, namespace: &Namespace, container: &Container) -> Result<task::Create> {
+        let id = &container.id;
+        let spec = container.spec.as_ref();
+        let spec = spec.ok_or_else(|| Error::precondition(format!("container {id} has no spec")))?;
+        let parsed: serde_json::Value = serde_json::from_slice(&spec.value)
+            .kind(Kind::InvalidArgument, || format!("read the spec of {id}"))?;
+        let mut rootfs = Vec::new();
+        if !container.snapshot_key.is_empty() {
+            let snapshotter = self.rooms().snapshotters.get(&container.snapshotter)?;
+            let mounts = snapshotter.mounts(namespace, &container.snapshot_key);
+            rootfs = mounts.context(|| format!("the root of {id}"))?.into_iter().map(task_mount).collect();
+        }
+        if let Some(label) = parsed["linux"]["mountLabel"].as_str().filter(|label| !label.is_empty()) {
+            rootfs.iter_mut().for_each(|mount| mount.options.push(format!("context={label:?}")));
+        }
+        let terminal = parsed["process"]["terminal"].as_bool().unwrap_or(false);
+        let log = container.labels.get(LOG_URI).cloned().unwrap_or_default();
+        let stderr = if terminal { String::new() } else { log.clone() };
+        Ok(task::Create {
+            runtime: container.runtime.clone(),
+            options: container.runtime_options.clone(),
+            spec: spec.value.clone(),
+            rootfs,
+            io: Io { stdin: String::new(), stdout: log, stderr, terminal },
+            checkpoint: task::Checkpoint::None,
+        })
+    }
+}
