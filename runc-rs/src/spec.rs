@@ -49,8 +49,8 @@ pub fn load_process(path: &Path) -> Result<Process> {
 
 /// The process that `text` describes; `path` is for errors.
 pub fn parse_process(text: &[u8], path: &Path) -> Result<Process> {
-    let process: serde_json::Value =
-        serde_json::from_slice(text).map_err(|e| Error::new(format!("parse {}: {e}", path.display())))?;
+    let failed = |reason: String| Error::new(format!("parse {}: {reason}", path.display()));
+    let process = oci::runtime::first_value(text).map_err(|e| failed(e.to_string()))?;
     let whole = serde_json::json!({"ociVersion": crate::SPEC_VERSION, "process": process});
     let spec = parse(whole.to_string().as_bytes(), path)?;
     spec.process().clone().ok_or_else(|| Error::new(format!("{} describes no process", path.display())))

@@ -45,8 +45,8 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
         }
         // A state that cannot be read says nothing to take back but itself.
         Err(e) if force => {
-            log::warn(e.to_string());
             validate_id(id)?;
+            log::warn(e.to_string());
             state::remove(&global.root.join(id))?;
             return Ok(0);
         }

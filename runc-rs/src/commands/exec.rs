@@ -30,7 +30,8 @@ pub const VERB: Verb = Verb {
         Flag::value("env", Some("e"), "value", "set environment variables"),
         Flag::switch("tty", Some("t"), "allocate a pseudo-TTY"),
         Flag::value("user", Some("u"), "value", "UID (format: <uid>[:<gid>])"),
-        Flag::value("additional-gids", Some("g"), "value", "additional gids"),
+        Flag::value("additional-gids", Some("g"), "value", "additional gids")
+            .that_fits(|text| text.parse::<i64>().is_ok()),
         Flag::value("process", Some("p"), "value", "path to the process.json"),
         Flag::switch("detach", Some("d"), "detach from the container's process"),
         PID_FILE,
@@ -104,7 +105,7 @@ fn process(spec: &Spec, matches: &Matches) -> Result<Process> {
     }
     let args = &matches.args()[1..];
     if args.is_empty() {
-        return Err(Error::new("process args cannot be empty"));
+        return Err(Error::new("exec args cannot be empty"));
     }
     let own = spec.process().clone().ok_or_else(|| Error::new("process property must not be empty"))?;
     let mut process = Process::from_spec(&changed(own, args, matches)?)?;
@@ -179,7 +180,7 @@ fn no_capabilities() -> LinuxCapabilities {
 fn user(process: &mut SpecProcess, matches: &Matches) -> Result<()> {
     let number = |text: &str, what: &str| {
         text.parse::<u32>()
-            .map_err(|_| Error::new(format!("parsing {text} as int for {what} failed: invalid syntax")))
+            .map_err(|_| Error::new(format!("bad {what}: strconv.Atoi: parsing {text:?}: invalid syntax")))
     };
     let mut user = process.user().clone();
     if let Some(text) = matches.value("user").filter(|u| !u.is_empty()) {
@@ -189,8 +190,7 @@ fn user(process: &mut SpecProcess, matches: &Matches) -> Result<()> {
             user.set_gid(number(gid, "gid")?);
         }
     }
-    let more: Vec<u32> =
-        matches.values("additional-gids").map(|g| number(g, "additional gid")).collect::<Result<_>>()?;
+    let more: Vec<u32> = matches.values("additional-gids").map(additional_gid).collect::<Result<_>>()?;
     if !more.is_empty() {
         let mut all = user.additional_gids().clone().unwrap_or_default();
         all.extend(more);
@@ -198,6 +198,37 @@ fn user(process: &mut SpecProcess, matches: &Matches) -> Result<()> {
     }
     process.set_user(user);
     Ok(())
+}
+
+fn additional_gid(text: &str) -> Result<u32> {
+    let wrong = || Error::new(format!("additional-gids must be a positive number {text}"));
+    text.parse().map_err(|_| wrong())
+}
+
+/// What `--cgroup` says: for every controller, or for one by one; the way below the container's own cgroup.
+fn parts<'a>(values: &[&'a str]) -> Result<BTreeMap<&'a str, &'a str>> {
+    let invalid = |reason: String| Err(Error::new(reason));
+    let mut parts = BTreeMap::new();
+    for value in values {
+        let Some((controllers, sub)) = value.split_once(':') else {
+            if values.len() != 1 {
+                return invalid(format!("invalid --cgroup argument: {value} (missing <controller>: prefix)"));
+            }
+            parts.insert("", *value);
+            continue;
+        };
+        for controller in controllers.split(',') {
+            if controller.is_empty() {
+                return invalid(format!("invalid --cgroup argument: {value} (empty <controller> prefix)"));
+            }
+            if parts.insert(controller, sub).is_some() {
+                return invalid(format!(
+                    "invalid --cgroup argument(s): controller {controller} specified multiple times"
+                ));
+            }
+        }
+    }
+    Ok(parts)
 }
 
 /// The way from the container's cgroup to one below it; one out of it is refused.
@@ -222,22 +253,16 @@ fn sub_cgroup(sub: &str) -> Result<PathBuf> {
 /// The container's cgroup, or one below it for the controllers that `--cgroup` names.
 fn cgroup(container: &Container, matches: &Matches) -> Result<Box<dyn cgroup::Manager>> {
     let mut paths: BTreeMap<String, PathBuf> = container.state.cgroup_paths.clone();
-    for value in matches.values("cgroup") {
-        match value.split_once(':') {
-            Some((controllers, sub)) => {
-                let below = sub_cgroup(sub)?;
-                for controller in controllers.split(',') {
-                    let unknown =
-                        || Error::new(format!("unknown controller {controller} in --cgroup {value}"));
-                    let path = paths.get_mut(controller).ok_or_else(unknown)?;
-                    *path = path.join(&below);
-                }
-            }
-            None => {
-                let below = sub_cgroup(value)?;
-                paths.values_mut().for_each(|path| *path = path.join(&below));
-            }
+    for (controller, sub) in parts(&matches.values("cgroup").collect::<Vec<_>>())? {
+        let below = sub_cgroup(sub)?;
+        if controller.is_empty() {
+            paths.values_mut().for_each(|path| *path = path.join(&below));
+            continue;
         }
+        let unknown =
+            || Error::new(format!("unknown controller {controller} in --cgroup {controller}:{sub}"));
+        let path = paths.get_mut(controller).ok_or_else(unknown)?;
+        *path = path.join(&below);
     }
     if matches.value("cgroup").is_some()
         && let Some(missing) = paths.values().find(|path| !path.is_dir())
@@ -245,4 +270,25 @@ fn cgroup(container: &Container, matches: &Matches) -> Result<Box<dyn cgroup::Ma
         return Err(Error::new(format!("cgroup {} does not exist", missing.display())));
     }
     Ok(cgroup::load(&paths, &container.state.config.cgroups)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sub_cgroups_by_controller() {
+        assert_eq!(parts(&["a/b"]).unwrap(), BTreeMap::from([("", "a/b")]));
+        assert_eq!(
+            parts(&["pids,memory:x", "cpu:y"]).unwrap(),
+            BTreeMap::from([("cpu", "y"), ("memory", "x"), ("pids", "x")])
+        );
+        for (values, want) in [
+            (&[":x"][..], "invalid --cgroup argument: :x (empty <controller> prefix)"),
+            (&["a", "b"], "invalid --cgroup argument: a (missing <controller>: prefix)"),
+            (&["a:x", "b,a:y"], "invalid --cgroup argument(s): controller a specified multiple times"),
+        ] {
+            assert_eq!(parts(values).unwrap_err().to_string(), want);
+        }
+    }
 }

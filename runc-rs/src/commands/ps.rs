@@ -6,6 +6,7 @@ use crate::cli::{Arity, Flag, Global, Matches, Verb};
 use crate::error::{Context, Error, Result};
 use crate::out;
 use crate::state::{Container, Status};
+use crate::steps::hooks;
 
 /// The verb.
 pub const VERB: Verb = Verb {
@@ -51,7 +52,8 @@ fn table(pids: &[i32], args: &[String]) -> Result<()> {
     let output = Command::new("ps").args(args).output().context("exec: \"ps\"")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::new(format!("{}: {}", output.status, said.trim_end())));
+        let status = hooks::describe(output.status);
+        return Err(Error::new(format!("{status}: {}", said.trim_end())));
     }
     select(&String::from_utf8_lossy(&output.stdout), pids)?.iter().try_for_each(|line| out::line(line))
 }

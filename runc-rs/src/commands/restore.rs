@@ -81,10 +81,9 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
     }
     let mut foreground = Foreground::new(!matches.flag("no-subreaper"))?;
     let restored = restore(global, &request, &mut options)?;
-    if let Some(master) = restored.master {
-        foreground.attach(master)?;
-    }
-    let waited = foreground.wait(restored.container.state.init_process_pid);
+    let pid = restored.container.state.init_process_pid;
+    let attached = restored.master.map_or(Ok(()), |master| foreground.attach(master));
+    let waited = attached.and_then(|()| foreground.wait(pid));
     delete::destroy(&restored.container)?;
     waited
 }

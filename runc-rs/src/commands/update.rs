@@ -1,6 +1,7 @@
 //! `update`: other limits for a container that runs.
 
 use std::io::Read;
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::Path;
 
 use oci::runtime::LinuxResources;
@@ -146,16 +147,9 @@ fn read(source: &str) -> Result<Vec<u8>> {
 
 /// A document of the form of `linux.resources`; null is the same as nothing.
 pub(crate) fn from_document(text: &[u8]) -> Result<LinuxResources> {
-    let failed = |e: &dyn std::fmt::Display| Error::new(format!("parse resources: {e}"));
-    // What follows the first value is not looked at: Go's decoder does not either.
-    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<Value>();
-    match values.next() {
-        None => Err(failed(&"EOF")),
-        Some(value) => {
-            let value = value.map_err(|e| failed(&e))?;
-            oci::runtime::parse_resources(value).map_err(|e| failed(&e))
-        }
-    }
+    let failed = |e: &oci::Error| Error::new(format!("parse resources: {e}"));
+    let value = oci::runtime::first_value(text);
+    value.and_then(oci::runtime::parse_resources).map_err(|e| failed(&e))
 }
 
 fn from_flags<'a>(given: impl Fn(&str) -> Option<&'a str>) -> Result<LinuxResources> {
@@ -181,15 +175,22 @@ impl Kind {
         Ok(match self {
             Kind::Text => text.into(),
             Kind::Unsigned => {
-                text.parse::<u64>().map_err(|e| invalid(format!("parsing {text:?}: {e}")))?.into()
+                text.parse::<u64>().map_err(|e| invalid(go_words("ParseUint", text, &e)))?.into()
             }
-            Kind::Signed => {
-                text.parse::<i64>().map_err(|e| invalid(format!("parsing {text:?}: {e}")))?.into()
-            }
+            Kind::Signed => text.parse::<i64>().map_err(|e| invalid(go_words("ParseInt", text, &e)))?.into(),
             Kind::Size if text == "-1" => Value::from(-1),
             Kind::Size => units::ram_in_bytes(text).map_err(invalid)?.into(),
         })
     }
+}
+
+/// What Go says of a text that is no number.
+fn go_words(call: &str, text: &str, e: &ParseIntError) -> String {
+    let reason = match e.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.{call}: parsing {text:?}: {reason}")
 }
 
 /// New lines for the container's share of cache and memory bandwidth. One that was created without any has no group.
@@ -257,8 +258,21 @@ mod tests {
     fn bad_values_name_the_flag() {
         for (flag, text, want) in [
             ("memory", "lots", "invalid value for memory: invalid size: 'lots'"),
-            ("cpu-period", "-1", "invalid value for cpu-period: parsing \"-1\""),
-            ("cpu-quota", "x", "invalid value for cpu-quota: parsing \"x\""),
+            (
+                "cpu-period",
+                "-1",
+                "invalid value for cpu-period: strconv.ParseUint: parsing \"-1\": invalid syntax",
+            ),
+            (
+                "cpu-quota",
+                "x",
+                "invalid value for cpu-quota: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
+            (
+                "cpu-quota",
+                "9223372036854775808",
+                "invalid value for cpu-quota: strconv.ParseInt: parsing \"9223372036854775808\": value out of range",
+            ),
         ] {
             let got = flags(&[(flag, text)]).unwrap_err().to_string();
             assert!(got.starts_with(want), "{got}");
@@ -274,5 +288,6 @@ mod tests {
         assert_eq!(text, "parse resources: linux.resources.memory.limit: string \"5\" is not an integer");
         assert_eq!(from_document(br#"{"pids":{}}"#).unwrap(), LinuxResources::default());
         assert_eq!(from_document(b"null").unwrap(), LinuxResources::default());
+        assert!(from_document(b"[]").unwrap_err().to_string().contains("array is not an object"));
     }
 }

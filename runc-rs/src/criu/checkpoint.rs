@@ -67,7 +67,7 @@ pub fn checkpoint(container: &Container, options: &mut Options, place: &Place) -
     match ended? {
         // It waits for further dumps of a series, of which this is all, and does not like to be left.
         status if !status.success() && kind == Kind::Dump => {
-            Err(Error::new(format!("criu failed: {status}")))
+            Err(Error::new(format!("criu failed: {}", crate::steps::hooks::describe(status))))
         }
         _ => Ok(()),
     }

@@ -140,7 +140,7 @@ impl Restoration<'_> {
         asked?;
         match ended? {
             status if status.success() => Ok(()),
-            status => Err(Error::new(format!("criu failed: {status}"))),
+            status => Err(Error::new(format!("criu failed: {}", hooks::describe(status)))),
         }
     }
 

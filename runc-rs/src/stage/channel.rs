@@ -37,8 +37,6 @@ pub enum Message {
     Failed {
         /// Why.
         text: String,
-        /// Whether the text stands for itself, as that of a missing program does.
-        plain: bool,
     },
     /// From the parent: go on.
     Go,
@@ -75,9 +73,9 @@ impl Channel {
     /// Sends a message.
     pub fn send(&self, message: &Message) -> Result<()> {
         let message = match message {
-            Message::Failed { text, plain } if text.len() > MAX_TEXT => {
+            Message::Failed { text } if text.len() > MAX_TEXT => {
                 let text = text.chars().take(MAX_TEXT / 4).collect();
-                &Message::Failed { text, plain: *plain }
+                &Message::Failed { text }
             }
             other => other,
         };
@@ -131,7 +129,7 @@ mod tests {
     fn messages_arrive_whole_and_in_order() {
         let (a, b) = Channel::pair().unwrap();
         a.send(&Message::Listener { fd: 7 }).unwrap();
-        a.send(&Message::Failed { text: "x".repeat(1 << 20), plain: false }).unwrap();
+        a.send(&Message::Failed { text: "x".repeat(1 << 20) }).unwrap();
         assert_eq!(b.receive().unwrap(), Some(Message::Listener { fd: 7 }));
         assert!(matches!(b.receive().unwrap(), Some(Message::Failed { text, .. }) if text.len() <= MAX_TEXT));
         assert!(a.send(&Message::Go).is_ok() && b.expect_go().is_ok());
@@ -143,10 +141,10 @@ mod tests {
     #[test]
     fn the_last_word_of_one_that_does_not_listen_is_heard() {
         let (a, b) = Channel::pair().unwrap();
-        a.send(&Message::Failed { text: "why".into(), plain: false }).unwrap();
+        a.send(&Message::Failed { text: "why".into() }).unwrap();
         b.send(&Message::Go).unwrap();
         drop(a);
-        assert_eq!(b.receive().unwrap(), Some(Message::Failed { text: "why".into(), plain: false }));
+        assert_eq!(b.receive().unwrap(), Some(Message::Failed { text: "why".into() }));
         assert_eq!(b.receive().unwrap(), None);
     }
 }

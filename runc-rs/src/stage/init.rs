@@ -28,7 +28,7 @@ pub fn run<'a>(
     context: impl FnOnce(Channel) -> Result<Context<'a>>,
 ) {
     if let Err(e) = begin(setting, &channel) {
-        return tell(Some(&channel), &e, false);
+        return tell(Some(&channel), &e);
     }
     // A second handle on the channel would keep it open past exec's end of file.
     let mut context = match context(channel) {
@@ -39,8 +39,7 @@ pub fn run<'a>(
     for step in steps {
         crate::log::debug(format!("init: {step}"));
         if let Err(e) = steps::run(step, &mut context) {
-            let plain = matches!(step, Step::FindProgram | Step::Execute);
-            return tell(context.channel.as_ref(), &e, plain);
+            return tell(context.channel.as_ref(), &e);
         }
     }
 }
@@ -69,8 +68,8 @@ fn become_root() -> Result<()> {
     setresuid(uid, uid, uid).context("setuid 0 in the user namespace")
 }
 
-fn tell(channel: Option<&Channel>, e: &Error, plain: bool) {
-    let failed = Message::Failed { text: e.to_string(), plain };
+fn tell(channel: Option<&Channel>, e: &Error) {
+    let failed = Message::Failed { text: e.to_string() };
     if e.to_string().ends_with(PARENT_GONE) {
         // A command that gave up has said why.
         return crate::log::debug(e.to_string());

@@ -49,10 +49,10 @@ pub fn serve(channel: &Channel, answers: &mut impl Answers) -> Result<()> {
                     answers.fate()
                 )));
             }
-            Some(Message::Failed { text, plain: false }) if answers.is_init() => {
+            Some(Message::Failed { text }) if answers.is_init() => {
                 return Err(Error::new(text)).context("error during container init");
             }
-            Some(Message::Failed { text, .. }) => return Err(Error::new(text)),
+            Some(Message::Failed { text }) => return Err(Error::new(text)),
             Some(other) => return Err(Error::new(format!("unexpected message {other:?}"))),
         }
         channel.send(&Message::Go)?;
@@ -62,7 +62,7 @@ pub fn serve(channel: &Channel, answers: &mut impl Answers) -> Result<()> {
 /// Why a new process could not be prepared: if it has ended meanwhile, what it said last tells more than that it does not answer.
 pub fn last_word(channel: &Channel, e: Error) -> Error {
     match channel.pending() {
-        Ok(Some(Message::Failed { text, .. })) => Error::new(text),
+        Ok(Some(Message::Failed { text })) => Error::new(text),
         _ => e,
     }
 }
@@ -202,9 +202,8 @@ mod tests {
     fn failures() {
         let text = |m: &[Message]| talk(m).0.unwrap_err().to_string();
         assert!(text(&[Message::Mounted]).contains("before it was set up"));
-        let failed = |plain| Message::Failed { text: "exec: \"x\": no".into(), plain };
-        assert_eq!(text(&[Message::Ready, failed(true)]), "exec: \"x\": no");
-        assert_eq!(text(&[failed(false)]), "error during container init: exec: \"x\": no");
+        let failed = Message::Failed { text: "exec: \"x\": no".into() };
+        assert_eq!(text(&[Message::Ready, failed]), "error during container init: exec: \"x\": no");
         assert!(text(&[Message::Go]).contains("unexpected"));
     }
 

@@ -205,7 +205,7 @@ fn second(birth: Birth, channel: Channel, mut notice: PipeWriter, child: impl Fn
 }
 
 fn fail(channel: &Channel, e: &Error) {
-    let _ = channel.send(&Message::Failed { text: e.to_string(), plain: false });
+    let _ = channel.send(&Message::Failed { text: e.to_string() });
 }
 
 /// A user namespace gives the right over the others that belong to it, and takes that over those that do not: so join

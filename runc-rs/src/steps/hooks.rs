@@ -205,7 +205,8 @@ impl<'a> Talk<'a> {
     }
 }
 
-fn describe(status: ExitStatus) -> String {
+/// How a program ended, in Go's words.
+pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal: {signal}"),

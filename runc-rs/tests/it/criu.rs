@@ -87,6 +87,31 @@ fn one_that_is_left_running() {
     counts_on(&bundle, numbers(&bundle).len());
 }
 
+/// Whatever it failed at, the same command line may be tried again.
+#[test]
+fn a_restore_that_failed_leaves_nothing() {
+    let bundle = counter();
+    fs::create_dir(bundle.dir.path().join("empty")).unwrap();
+    let streams = bundle.dir.path().join("streams");
+    fs::create_dir(&streams).unwrap();
+    fs::write(streams.join("descriptors.json"), r#"["/dev/null","/dev/null","/dev/null"]"#).unwrap();
+    fs::write(bundle.dir.path().join("file"), "").unwrap();
+    for images in ["nowhere", "file", "empty", "streams", "empty"] {
+        for flags in [vec!["restore", "-d"], vec!["restore"]] {
+            let (code, said) = quietly(&bundle, &[flags, vec!["--image-path", images]].concat());
+            assert_eq!(code, 1, "{images}: {said}");
+            assert!(!said.contains("already exists") && said.contains("level=error"), "{images}: {said}");
+            assert!(!bundle.state_dir().exists(), "{images}");
+            assert_eq!(bundle.cgroups(), Vec::<std::path::PathBuf>::new(), "{images}");
+        }
+    }
+    // Nothing of the name is left either.
+    bundle.create().ok();
+    let (code, said) = quietly(&bundle, &["restore", "--image-path", "empty"]);
+    assert!(code == 1 && said.contains("container with given ID already exists"), "{said}");
+    assert_eq!(bundle.status(), "created");
+}
+
 #[test]
 fn what_cannot_be_is_said_before_criu_is_asked() {
     let bundle = counter();

@@ -17,7 +17,9 @@ fn a_program_that_is_not_there() {
         let bundle = Bundle::new(&[program]);
         let said = bundle.create();
         assert_eq!(said.code, 1);
-        let whole = format!("runc create failed: unable to start container process: {text}");
+        let whole = format!(
+            "runc create failed: unable to start container process: error during container init: {text}"
+        );
         assert!(said.err.contains(&whole.replace('"', "\\\"")), "{}", said.err);
         assert!(!bundle.state_dir().exists());
         assert_eq!(bundle.cgroups().len(), 0);

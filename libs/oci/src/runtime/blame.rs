@@ -59,6 +59,17 @@ fn check<T: DeserializeOwned>(value: Value) -> Result<(), JsonError> {
     serde_json::from_value::<T>(value).map(drop)
 }
 
+/// Refuses arrays in the place of objects, which the types would take: their members in order.
+pub fn check_objects(document: &Value) -> Result<(), Error> {
+    for (path, _) in PARTS.iter().filter(|(path, _)| !path.contains("[]")) {
+        let found = path.split('.').try_fold(document, |value, key| value.get(key));
+        if found.is_some_and(Value::is_array) {
+            return Err(Error::new(*path, "array is not an object"));
+        }
+    }
+    Ok(())
+}
+
 /// The field of `document` that made the whole fail with `error`.
 pub fn find(document: &Value, error: &JsonError) -> Error {
     for (path, check) in PARTS {
@@ -181,6 +192,8 @@ mod tests {
             ),
             (r#"{"process":{"args":"sh"}}"#, r#"process.args: string "sh" is not an array"#),
             (r#"{"process":{"terminal":1}}"#, "process.terminal: integer 1 is not true or false"),
+            (r#"{"root":["/x"]}"#, "root: array is not an object"),
+            (r#"{"linux":{"resources":[]}}"#, "linux.resources: array is not an object"),
             (r#"{"root":"x"}"#, r#"root: string "x" is not an object"#),
             (
                 r#"{"process":{"user":{"uid":-1}}}"#,

@@ -11,7 +11,7 @@ mod zeros;
 
 pub use default::{default_spec, default_spec_json, rootless_spec_json};
 pub use oci_spec::runtime::*;
-pub use parse::{MAX_SIZE, Parsed, parse, parse_resources, parse_with_warnings, to_json};
+pub use parse::{MAX_SIZE, Parsed, first_value, parse, parse_resources, parse_with_warnings, to_json};
 
 /// The release of runtime-spec that is understood.
 pub const SPEC_VERSION: &str = "1.3.0";

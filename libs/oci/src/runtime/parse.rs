@@ -31,13 +31,14 @@ pub fn parse_with_warnings(text: &[u8]) -> Result<Parsed, Error> {
     if text.len() > MAX_SIZE {
         return Err(Error::new("", format!("{} bytes are more than the {MAX_SIZE} allowed", text.len())));
     }
-    let mut value: Value = serde_json::from_slice(text).map_err(|e| Error::new("", e.to_string()))?;
+    let mut value = first_value(text)?;
     match &value {
         Value::Object(_) => {}
         Value::Null => return Err(Error::new("", "config cannot be null")),
         _ => return Err(Error::new("", "not a JSON object")),
     }
     drop_nulls(&mut value);
+    blame::check_objects(&value)?;
     zeros::add(&mut value);
     let warnings = drop_unknown_capabilities(&mut value);
     let spec = match serde_json::from_value(value.clone()) {
@@ -45,6 +46,17 @@ pub fn parse_with_warnings(text: &[u8]) -> Result<Parsed, Error> {
         Err(_) => filled(value)?,
     };
     Ok(Parsed { spec, warnings })
+}
+
+/// The first value of a text. What follows it is not looked at, since Go's decoder does not either.
+///
+/// # Errors
+/// There is none, or it is not JSON.
+pub fn first_value(text: &[u8]) -> Result<Value, Error> {
+    match serde_json::Deserializer::from_slice(text).into_iter().next() {
+        Some(value) => value.map_err(|e| Error::new("", e.to_string())),
+        None => Err(Error::new("", "EOF")),
+    }
 }
 
 /// A document that does not fit the types as it stands: with zero values where nothing is, or with the error that it has even then.
@@ -151,6 +163,7 @@ mod tests {
             let got = parse(text).unwrap_err().to_string();
             assert!(got.contains(want), "{got}");
         }
+        assert_eq!(parse(br#"{"hostname":"a"} and more"#).unwrap().hostname().as_deref(), Some("a"));
         let deep = format!("{}{}", "{\"a\":".repeat(200), "}".repeat(200));
         assert!(parse(deep.as_bytes()).unwrap_err().to_string().contains("recursion limit"));
         assert!(parse(&vec![b' '; MAX_SIZE + 1]).unwrap_err().to_string().contains("more than"));
