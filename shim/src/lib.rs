@@ -56,7 +56,6 @@ const NAME: &str = "containerd-shim-runtimed-v2";
 
 /// The program.
 pub fn main() -> ExitCode {
-    sys::malloc::stay_small();
     marks::init("shim");
     let called = match ready::words() {
         Ok(Some(called)) => called,

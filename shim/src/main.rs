@@ -1,5 +1,8 @@
 //! The shim's program; the library is what does it.
 
+#[global_allocator]
+static HEAP: sys::heap::Heap = sys::heap::Heap;
+
 fn main() -> std::process::ExitCode {
     containerd_shim_runtimed_v2::main()
 }

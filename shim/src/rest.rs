@@ -18,7 +18,7 @@ pub(crate) fn soon() {
     tokio::spawn(async {
         tokio::time::sleep(LATER).await;
         DUE.store(false, Ordering::Relaxed);
-        sys::malloc::trim();
+        sys::heap::trim();
         if let Err(error) = sys::resident::let_go() {
             log::debug!("give memory back: {error}");
         }

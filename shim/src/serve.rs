@@ -91,7 +91,7 @@ async fn serve(
         .register_service(proto_shim::task::v3::create_task(Arc::new(rpc::Rpc::new(service.clone()))));
     server.start().await.kind(Kind::Internal, || "serve")?;
     log::debug!("serving, pid {}", std::process::id());
-    sys::malloc::trim();
+    sys::heap::trim();
     drop(boot);
 
     tokio::select! {

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use harness::sh;
 
-use crate::packages;
 use crate::root::root;
+use crate::{linked, packages};
 
 /// The program that resolves names of users and hosts with the C library's help, and so is linked dynamically.
 const DYNAMIC: &[&str] = &["runtimed"];
@@ -16,12 +16,6 @@ const DYNAMIC: &[&str] = &["runtimed"];
 /// counts most.
 const STATIC: &[(&str, &str)] =
     &[("containerd-shim-runtimed-v2", "small"), ("runc-rs", "small"), ("rctl", "release")];
-/// How they are linked. The table of relocations, which a position independent program reads as a whole when it starts, takes a hundredth of
-/// the place when it is packed (the C library's start-up code reads both forms since glibc 2.36).
-const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
-/// The target of static builds: naming it keeps their flags from build scripts and macros.
-pub const TARGET: &str = concat!(env!("XTASK_ARCH"), "-unknown-linux-gnu");
-
 /// Builds release binaries and gathers them in `target/dist`.
 pub fn release() -> Result<PathBuf> {
     packages::install(packages::BUILD)?;
@@ -40,29 +34,42 @@ pub fn release() -> Result<PathBuf> {
     }
     for (package, profile) in STATIC {
         let mut fixed = cargo(&root);
-        fixed.args(["build", "--profile", profile, "--target", TARGET, "-p", package]);
-        sh::run(fixed.env("RUSTFLAGS", STATIC_FLAGS))?;
-        gather(&target.join(TARGET).join(profile).join(package), &dist)?;
+        fixed.args(["build", "--profile", profile, "-p", package]);
+        linked::prepare(&mut fixed, &target, true)?;
+        sh::run(&mut fixed)?;
+        gather(&target.join(linked::target()).join(profile).join(package), &dist)?;
     }
     Ok(dist)
 }
 
-/// Builds the programs as tests use them; returns their folder.
+/// Builds the programs as tests use them, and gathers them in `target/programs`.
 pub fn debug() -> Result<PathBuf> {
     packages::install(packages::BUILD)?;
     let root = root();
-    let mut command = cargo(&root);
-    command.arg("build");
-    for package in DYNAMIC.iter().chain(STATIC.iter().map(|(package, _)| package)) {
-        command.args(["-p", package]);
+    let target = target_folder(&root);
+    let programs = target.join("programs");
+    std::fs::create_dir_all(&programs).with_context(|| format!("create {}", programs.display()))?;
+    for package in DYNAMIC {
+        gather(&debug_of(package)?, &programs)?;
     }
-    sh::run(&mut command)?;
-    Ok(target_folder(&root).join("debug"))
+    let mut fixed = cargo(&root);
+    fixed.arg("build");
+    for (package, _) in STATIC {
+        fixed.args(["-p", package]);
+    }
+    linked::prepare(&mut fixed, &target, false)?;
+    sh::run(&mut fixed)?;
+    for (package, _) in STATIC {
+        gather(&target.join(linked::target()).join("debug").join(package), &programs)?;
+    }
+    Ok(programs)
 }
 
-/// Builds one more package as tests use it; its program is beside those of [`debug`].
-pub fn debug_of(package: &str) -> Result<()> {
-    sh::run(cargo(&root()).args(["build", "-p", package]))
+/// Builds a package as tests use it; returns its program.
+pub fn debug_of(package: &str) -> Result<PathBuf> {
+    let root = root();
+    sh::run(cargo(&root).args(["build", "-p", package]))?;
+    Ok(target_folder(&root).join("debug").join(package))
 }
 
 /// cargo, in the repository, with the revision for those who ask a program for it.

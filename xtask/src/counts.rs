@@ -27,14 +27,14 @@ type Counts = BTreeMap<String, u64>;
 pub fn counts(update: bool, programs: Option<&Path>) -> Result<()> {
     packages::install(packages::TEST)?;
     packages::install(packages::COUNTS)?;
-    let programs = match programs {
-        Some(folder) => folder.canonicalize().with_context(|| format!("find {}", folder.display()))?,
-        None => {
-            build::debug_of("counts")?;
-            build::debug()?
+    let (counter, programs) = match programs {
+        Some(folder) => {
+            let folder = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
+            (folder.join("counts"), folder)
         }
+        None => (build::debug_of("counts")?, build::debug()?),
     };
-    let mut counts = ways(&programs.join("counts"))?;
+    let mut counts = ways(&counter)?;
     counts.extend(clients(&programs)?);
     let file = root().join("docs/counts.toml");
     let known = read(&file)?;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use harness::sh;
 
 use crate::root::root;
-use crate::{build, packages};
+use crate::{build, linked, packages};
 
 /// What builds the programs with what libFuzzer needs.
 const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.2");
@@ -101,7 +101,7 @@ fn build_programs(root: &Path) -> Result<PathBuf> {
         .args(["fuzz", "build", "--sanitizer", "none", "--target-dir"])
         .arg(&target);
     sh::run(&mut command)?;
-    let built = target.join(build::TARGET).join("release");
+    let built = target.join(linked::GLIBC).join("release");
     let copies = target.join("programs");
     std::fs::create_dir_all(&copies).with_context(|| format!("create {}", copies.display()))?;
     for family in families(root)? {

@@ -7,6 +7,7 @@ mod counts;
 mod demo;
 mod floor;
 mod fuzz;
+mod linked;
 mod packages;
 mod root;
 mod security;

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use crate::root::root;
-use crate::{build, check, counts, packages, tidy, vm};
+use crate::{build, check, counts, linked, packages, tidy, vm};
 
 /// Installs what is needed, checks the sources, builds the programs, runs every test.
 pub fn test(args: &[String]) -> Result<()> {
@@ -41,16 +41,44 @@ fn twice(what: &str, run: impl Fn() -> Result<()>) -> Result<()> {
     })
 }
 
+/// Tests that drive programs of their own package, which are to be linked as they are for people.
+const OF_STATIC: &[&str] = &["runc-rs", "containerd-shim-runtimed-v2"];
+
+/// What those are built on, which has parts for them alone.
+const BENEATH: [&str; 2] = ["-p", "sys"];
+
 /// Runs every test program, and those that failed once more.
 fn tests(programs: &Path, args: &[String]) -> Result<()> {
-    let failed = match cargo_test(programs, &["--workspace".to_owned()], args)? {
+    if !args.is_empty() {
+        return those(&Run { programs, args, fixed: false }, vec!["--workspace".to_owned()]);
+    }
+    let each = |flag: &str| OF_STATIC.iter().flat_map(|name| [flag.to_owned(), (*name).to_owned()]).collect();
+    let others: Vec<String> = each("--exclude");
+    let others =
+        those(&Run { programs, args, fixed: false }, [vec!["--workspace".to_owned()], others].concat());
+    let of_static =
+        those(&Run { programs, args, fixed: true }, [each("-p"), BENEATH.map(str::to_owned).into()].concat());
+    others.and(of_static)
+}
+
+/// How tests are run.
+struct Run<'a> {
+    programs: &'a Path,
+    args: &'a [String],
+    /// Linked as the programs that are one file each.
+    fixed: bool,
+}
+
+/// Runs the test programs of a choice, and those that failed once more.
+fn those(run: &Run<'_>, choice: Vec<String>) -> Result<()> {
+    let failed = match cargo_test(run, &choice)? {
         None => return Ok(()),
         Some(failed) if failed.is_empty() => bail!("cargo test failed"),
         Some(failed) => failed,
     };
     for program in failed {
         println!("RETRY: {} failed and is run once more; it has a race to be mended", program.join(" "));
-        if cargo_test(programs, &program, args)?.is_some() {
+        if cargo_test(run, &program)?.is_some() {
             bail!("failed twice: cargo test {}", program.join(" "));
         }
     }
@@ -58,11 +86,16 @@ fn tests(programs: &Path, args: &[String]) -> Result<()> {
 }
 
 /// Runs some tests; `None` when all passed, else the choices of those test programs that did not, as cargo lists them at the end.
-fn cargo_test(programs: &Path, choice: &[String], args: &[String]) -> Result<Option<Vec<Vec<String>>>> {
-    let mut command = build::cargo(&root());
+fn cargo_test(run: &Run<'_>, choice: &[String]) -> Result<Option<Vec<Vec<String>>>> {
+    let root = root();
+    let mut command = build::cargo(&root);
     // Tests that drive whole daemons compete for the processors: one test program after the other, as cargo runs them.
-    command.arg("test").args(choice).arg("--no-fail-fast").args(args).env("RUNTIMED_BIN_DIR", programs);
-    println!("$ cargo test {} --no-fail-fast {}", choice.join(" "), args.join(" "));
+    command.arg("test").args(choice).arg("--no-fail-fast").env("RUNTIMED_BIN_DIR", run.programs);
+    if run.fixed {
+        linked::prepare(&mut command, &build::target_folder(&root), false)?;
+    }
+    command.args(run.args);
+    println!("$ cargo test {} --no-fail-fast {}", choice.join(" "), run.args.join(" "));
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("start cargo")?;
     let mut failed = Vec::new();
     for line in child.stderr.take().map(BufReader::new).into_iter().flat_map(BufRead::lines) {

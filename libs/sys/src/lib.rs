@@ -7,8 +7,12 @@ pub mod clone;
 pub mod deny;
 pub mod environment;
 pub mod fd;
+#[cfg(target_env = "musl")]
+mod fortify;
+pub mod heap;
 pub mod keyring;
 pub mod kill;
+#[cfg(target_env = "gnu")]
 pub mod malloc;
 pub mod mount;
 pub mod mountinfo;
@@ -20,5 +24,7 @@ pub mod sched_core;
 pub mod seccomp;
 pub mod signal;
 pub mod spawn_fds;
+#[cfg(target_env = "musl")]
+mod words;
 pub mod writeback;
 pub mod xattrat;

@@ -1,20 +1,5 @@
 //! The allocator of glibc, for processes whose resident size counts (mallopt(3), malloc_trim(3)).
 
-/// Keeps the heap small for the rest of the process's life: one arena for all threads, free memory at its top
-/// returned above 64 KiB, and blocks from 64 KiB mapped on their own so that freeing them gives the pages
-/// back.
-pub fn stay_small() {
-    for (option, value) in [
-        (libc::M_ARENA_MAX, 1),
-        (libc::M_TRIM_THRESHOLD, 64 << 10),
-        (libc::M_MMAP_THRESHOLD, 64 << 10),
-        (libc::M_TOP_PAD, 16 << 10),
-    ] {
-        // SAFETY: mallopt takes numbers only; an option it does not know is refused without effect.
-        unsafe { libc::mallopt(option, value) };
-    }
-}
-
 /// Keeps the heap of a process with many threads from growing with their number: two arenas for all, and free memory
 /// returned as soon as it is worth a call.
 pub fn few_arenas() {

@@ -12,15 +12,8 @@ const MADV_POPULATE_WRITE: libc::c_int = 23;
 /// The stack's part above and below the caller. The next calls write to both.
 const STACK: usize = 16 << 10;
 
-unsafe extern "C" {
-    /// Where the program's writable data begins, by the C library's start-up code.
-    safe static data_start: u8;
-    /// Where it ends (end(3)).
-    safe static end: u8;
-}
-
-/// Makes the pages that this process has been given by a fork, and is going to write to, its own: the stack about here, the main
-/// arena's heap, and the program's data. What the kernel cannot copy now (before 5.14: all of it) is copied when it is
+/// Makes the pages that this process has been given by a fork, and is going to write to, its own: the stack about here, the
+/// heap ([`crate::heap`]), and the program's data. What the kernel cannot copy now (before 5.14: all of it) is copied when it is
 /// written to, as ever.
 pub fn own() {
     let here = black_box(0_u8);
@@ -28,23 +21,42 @@ pub fn own() {
     // Apart, for either may reach beyond what is mapped: the stack grows only where it is touched.
     populate(here, here + STACK);
     populate(here - STACK, here);
-    let (first, last) = heap();
-    populate(first, last);
-    populate((&raw const data_start).addr(), (&raw const end).addr());
+    crate::heap::ranges().for_each(|(first, end)| populate(first, end));
+    data().for_each(|(first, end)| populate(first, end));
 }
 
-/// Has all threads to come take their memory from the one heap that [`own`] knows (mallopt(3)).
-pub fn share_heap() {
-    // SAFETY: it changes how later calls of malloc choose, and no memory.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+/// The program's own segments that can be written to, without what was writable only until it had been relocated.
+fn data() -> impl Iterator<Item = (usize, usize)> {
+    let (base, headers) = headers();
+    let range = move |header: &libc::Elf64_Phdr| {
+        let first = base.wrapping_add(header.p_vaddr as usize);
+        (first, first + header.p_memsz as usize)
+    };
+    let of = move |kind| headers.iter().filter(move |header| header.p_type == kind);
+    let fixed = of(libc::PT_GNU_RELRO).map(range).next().unwrap_or_default();
+    of(libc::PT_LOAD).filter(|header| header.p_flags & libc::PF_W != 0).map(range).map(move |(first, end)| {
+        if first <= fixed.0 && fixed.1 <= end { (fixed.1, end) } else { (first, end) }
+    })
 }
 
-fn heap() -> (usize, usize) {
-    // SAFETY: with nought, nothing is changed.
-    let last = unsafe { libc::sbrk(0) }.addr();
-    // SAFETY: it takes and changes nothing.
-    let size = unsafe { libc::mallinfo2() }.arena;
-    (last.saturating_sub(size), last)
+/// Where the program is, and its segments (dl_iterate_phdr(3), which begins with the program itself).
+fn headers() -> (usize, &'static [libc::Elf64_Phdr]) {
+    unsafe extern "C" fn first(
+        info: *mut libc::dl_phdr_info,
+        _: libc::size_t,
+        found: *mut libc::c_void,
+    ) -> libc::c_int {
+        // SAFETY: `found` is the pair below; the segments of the program are there as long as it is.
+        unsafe {
+            let headers = std::slice::from_raw_parts((*info).dlpi_phdr, (*info).dlpi_phnum.into());
+            *found.cast::<(usize, &[libc::Elf64_Phdr])>() = ((*info).dlpi_addr as usize, headers);
+        }
+        1
+    }
+    let mut found: (usize, &'static [libc::Elf64_Phdr]) = (0, &[]);
+    // SAFETY: the function is called within this call alone, with the pair that lives through it.
+    unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut found).cast()) };
+    found
 }
 
 /// A range that is not mapped is refused from there on.

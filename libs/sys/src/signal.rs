@@ -1,6 +1,8 @@
 //! Signal dispositions, as a program that is about to be executed wants them.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::null_mut;
 
 /// The kernel's struct sigaction, all zero: default action, no flags, no mask.
 #[repr(C)]
@@ -23,6 +25,71 @@ pub fn reset_all() -> io::Result<()> {
     Ok(())
 }
 
+/// Signals that wait for this process to read them (signalfd(2)).
+#[derive(Debug)]
+pub struct Signals {
+    fd: OwnedFd,
+    set: u64,
+}
+
+impl Signals {
+    /// Blocks all signals in this thread but `others`, and has them read from here; numbers, those that C libraries keep to themselves
+    /// included.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn block_all_but(others: &[i32]) -> io::Result<Self> {
+        let set = others.iter().fold(!0_u64, |set, signal| set & !(1 << (signal - 1)));
+        block(set)?;
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the kernel's set has 8 bytes, and lives through the call.
+        let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const set, 8, flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made this descriptor for us and nobody else knows of it.
+        Ok(Signals { fd: unsafe { OwnedFd::from_raw_fd(fd as i32) }, set })
+    }
+
+    /// Blocks them once more: when a process makes its first thread, musl lets those go that it keeps to itself.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn block_again(&self) -> io::Result<()> {
+        block(self.set)
+    }
+
+    /// The next one's number; `None` when none is waiting.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn next(&self) -> io::Result<Option<i32>> {
+        let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
+        // SAFETY: the buffer has the length that is told.
+        match unsafe { libc::read(self.fd.as_raw_fd(), info.as_mut_ptr().cast(), info.len()) } {
+            count if count >= 4 => Ok(Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))),
+            _ => match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                e => Err(e),
+            },
+        }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn block(set: u64) -> io::Result<()> {
+    // SAFETY: the kernel's set has 8 bytes, and lives through the call.
+    let done = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const set, null_mut::<u64>(), 8)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// kill(2) with a signal by number, real-time ones included.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: plain numbers.
@@ -33,10 +100,38 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
 }
 
 /// pidfd_send_signal(2) with a signal by number, real-time ones included.
-pub fn pidfd_kill(pidfd: std::os::fd::BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
+pub fn pidfd_kill(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo is allowed and means that of kill(2).
     let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The one that musl keeps to itself is among them, the two of glibc too.
+    #[test]
+    fn every_signal_is_read_and_the_others_are_not() {
+        let this = std::thread::spawn(|| {
+            let signals = Signals::block_all_but(&[libc::SIGUSR2]).unwrap();
+            assert_eq!(signals.next().unwrap(), None);
+            // SAFETY: plain numbers; a signal to a thread that has it blocked.
+            let tell = |number: i32| unsafe {
+                libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::syscall(libc::SYS_gettid), number)
+            };
+            for number in [libc::SIGTERM, 32, 33, 34, 64] {
+                assert_eq!(tell(number), 0);
+                assert_eq!(signals.next().unwrap(), Some(number));
+            }
+            let blocked = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let blocked = blocked.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim();
+            let blocked = u64::from_str_radix(blocked, 16).unwrap();
+            // Nobody can block SIGKILL and SIGSTOP.
+            let free = [libc::SIGUSR2, libc::SIGKILL, libc::SIGSTOP].map(|number| 1 << (number - 1));
+            assert_eq!(!blocked, free.iter().sum::<u64>());
+        });
+        this.join().unwrap();
+    }
 }

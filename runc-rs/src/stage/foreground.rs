@@ -2,12 +2,12 @@
 
 use std::os::fd::OwnedFd;
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::WaitOptions;
+use sys::signal::Signals;
 
 use super::notify::Notify;
 use super::streams::{RawMode, host_console, read_some, relay};
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 
 /// Signals, taken from the moment of creation on, so that none is lost between then and the program's start.
 pub struct Foreground {
-    signals: SignalFd,
+    signals: Signals,
     raw: Option<RawMode>,
     master: Option<OwnedFd>,
     /// Typed, and not yet taken by the terminal.
@@ -33,15 +33,18 @@ impl Foreground {
             rustix::process::set_child_subreaper(Some(this))
                 .map_err(|e| Error::call("prctl PR_SET_CHILD_SUBREAPER", e))?;
         }
-        let mut all = SigSet::all();
         // Those that an error of this program itself raises must not wait.
-        for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT] {
-            all.remove(signal);
-        }
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None).map_err(|e| Error::call("sigprocmask", e))?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let signals = SignalFd::with_flags(&all, flags).map_err(|e| Error::call("signalfd", e))?;
+        let own = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT];
+        let signals = Signals::block_all_but(&own.map(|signal| signal as i32))
+            .map_err(|e| Error::call("watch for signals", e))?;
         Ok(Foreground { signals, raw: None, master: None, typed: Vec::new(), stdin_open: true, notify: None })
+    }
+
+    /// The container is made, and with it this process's first thread: those signals that a C library lets go then are blocked once more.
+    pub fn created(&self) {
+        if let Err(e) = self.signals.block_again() {
+            crate::log::warn(format!("sigprocmask: {e}"));
+        }
     }
 
     /// Relays a terminal from here on.
@@ -146,8 +149,7 @@ impl Foreground {
     }
 
     fn forward(&mut self, pid: i32) -> Result<()> {
-        while let Some(signal) = self.signals.read_signal().map_err(|e| Error::call("read signals", e))? {
-            let number = signal.ssi_signo.cast_signed();
+        while let Some(number) = self.signals.next().map_err(|e| Error::call("read signals", e))? {
             match Signal::try_from(number) {
                 Ok(Signal::SIGCHLD | Signal::SIGURG | Signal::SIGPIPE) => {}
                 Ok(Signal::SIGWINCH) => {

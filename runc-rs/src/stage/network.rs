@@ -29,8 +29,6 @@ impl Network {
         if !namespaces.is_new(Kind::Net) || namespaces.has(Kind::User) || !can_come_back() {
             return None;
         }
-        // What the new process takes of its own beforehand is one heap.
-        sys::populate::share_heap();
         std::thread::Builder::new().stack_size(STACK).spawn(make).ok().map(Network)
     }
 

@@ -212,27 +212,20 @@ pub fn gather(only: &[String]) -> Result<(Vec<Suite>, PathBuf)> {
     let names = || RECIPES.iter().map(|recipe| recipe.name).collect::<Vec<_>>().join(", ");
     ensure!(!recipes.is_empty(), "there is no suite {}; there are: {}", only.join(", "), names());
     let root = root();
-    let mut programs = build::cargo(&root);
-    programs.arg("build");
+    let programs = build::debug()?;
     let mut tests = build::cargo(&root);
     tests.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
     if only.is_empty() {
-        build::debug()?;
         tests.arg("--workspace");
-    } else {
-        for recipe in &recipes {
-            for program in recipe.programs {
-                programs.args(["-p", program]);
-            }
-            tests.args(["-p", recipe.package]);
-        }
-        sh::run(&mut programs)?;
+    }
+    for recipe in recipes.iter().filter(|_| !only.is_empty()) {
+        tests.args(["-p", recipe.package]);
     }
     let text = sh::read(tests.stderr(std::process::Stdio::inherit()))?;
     let built: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let suites: Result<Vec<Suite>> =
         recipes.into_iter().map(|recipe| Suite::of(recipe, &built, &root)).collect();
-    Ok((suites?, build::target_folder(&root).join("debug")))
+    Ok((suites?, programs))
 }
 
 impl Suite {
