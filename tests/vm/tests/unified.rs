@@ -187,3 +187,30 @@ fn what_the_kernel_lacks_is_named() -> Result<()> {
     ensure!(left.filter(|name| *name == bundle.id).count() == 0, "a cgroup is left");
     Ok(())
 }
+
+#[test]
+#[ignore = "cargo xtask vm-test runs it"]
+fn what_only_version_1_has_is_warned_of() -> Result<()> {
+    let mut bundle = Bundle::new(&[], "cat /sys/fs/cgroup/pids.max")?;
+    bundle.limit("memory", json!({"swappiness": 10, "disableOOMKiller": true, "useHierarchy": false}));
+    bundle.limit("cpu", json!({"realtimeRuntime": 1000, "realtimePeriod": 100_000}));
+    bundle.limit("blockIO", json!({"leafWeight": 10}));
+    // No limit at all, where nought would be one.
+    bundle.limit("pids", json!({}));
+    let said = bundle.run()?;
+    ensure!(said.code == 0 && said.out.trim() == "max", "{said:?}");
+    for name in [
+        "memory.swappiness",
+        "memory.disableOOMKiller",
+        "memory.useHierarchy",
+        "cpu.realtimeRuntime",
+        "cpu.realtimePeriod",
+        "blockIO.leafWeight",
+    ] {
+        ensure!(said.err.contains(&format!("linux.resources.{name} is ignored")), "{name}: {said:?}");
+    }
+    bundle.limit("network", json!({"classID": 7}));
+    let said = bundle.run()?;
+    ensure!(said.code == 1 && said.err.contains("network.classID"), "{said:?}");
+    Ok(())
+}
