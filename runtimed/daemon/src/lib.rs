@@ -97,8 +97,15 @@ fn daemon(args: &Args) -> Result<()> {
     runtime()?.block_on(serve::serve(&config))
 }
 
+/// Requests are served by half as many threads as there are processors: each takes microseconds, and to wake a second thread for a part of it
+/// takes longer than that, on a processor that the containers want. What computes or waits for a disk does so in threads of its own.
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context(|| "start the async runtime")
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads((processors / 2).max(1))
+        .enable_all()
+        .build()
+        .context(|| "start the async runtime")
 }
 
 fn print(text: &str) -> Result<()> {
