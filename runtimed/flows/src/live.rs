@@ -105,9 +105,9 @@ impl Live {
         let (key, place) = (key(namespace, id), Location::caller());
         async move {
             let work = self.entries().entry(key.clone()).or_default().work.clone();
-            let guard = work.clone().lock_owned().await;
+            let guard = work.lock_owned().await;
             if let Some(entry) = self.entries().get_mut(&key)
-                && Arc::ptr_eq(&entry.work, &work)
+                && Arc::ptr_eq(&entry.work, OwnedMutexGuard::mutex(&guard))
             {
                 entry.holder = Some((place, Instant::now()));
             }

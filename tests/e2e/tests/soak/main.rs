@@ -2,7 +2,8 @@
 //! model beside it that says what must be true. Beside those, one works on images, and one uses a container that lives as long as the soak does.
 //!
 //! It takes as long as it is told to, so it runs only when it is asked for: `cargo xtask soak --minutes N`, or with RUNTIMED_SOAK_MINUTES
-//! and, to have the same again, RUNTIMED_SOAK_SEED set.
+//! and, to have the same again, RUNTIMED_SOAK_SEED set. With RUNTIMED_SOAK_DAEMON_LIVES=1 the daemon is never killed: what hangs in it would go on when
+//! it died.
 
 mod dice;
 mod evidence;
@@ -117,8 +118,9 @@ fn soak(world: &World, sources: &Sources, seed: u64, round: Duration) -> Result<
     let before = there_is(world)?;
     let mut dice = Dice::new(seed, 1000);
     let (mut first, mut keeper) = (None, None);
+    let lives = number("RUNTIMED_SOAK_DAEMON_LIVES")?.is_some_and(|number| number > 0);
     for number in 0..ROUNDS {
-        let kills = number < ROUNDS * 2 / 3;
+        let kills = !lives && number < ROUNDS * 2 / 3;
         let killed = crew.work(world, &mut dice, round, kills)?;
         crew.clear()?;
         let used = settled(world, &before, if kills { BREATH } else { REST })?;
