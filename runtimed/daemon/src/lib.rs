@@ -94,7 +94,10 @@ fn daemon(args: &Args) -> Result<()> {
     if faults {
         tracing::warn!("fault points are switched on by {}", marks::FAULTS);
     }
-    runtime()?.block_on(serve::serve(&config))
+    // Among the threads that serve: the one that is here would be woken for each connection.
+    runtime()?
+        .block_on(async { tokio::spawn(async move { serve::serve(&config).await }).await })
+        .map_err(|error| Error::internal(format!("serve: {error}")))?
 }
 
 /// Requests are served by half as many threads as there are processors: each takes microseconds, and to wake a second thread for a part of it

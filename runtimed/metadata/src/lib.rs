@@ -29,7 +29,7 @@ mod writer;
 
 pub use reader::Reader;
 pub use salvage::Salvage;
-pub use scope::lazily;
+pub use scope::{carry, lazily};
 pub use store::Store;
 pub use table::Table;
 pub use transaction::Transaction;

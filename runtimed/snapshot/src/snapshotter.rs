@@ -317,11 +317,11 @@ impl Snapshotter {
     }
 }
 
-/// Goes on when the caller goes away: a folder must not lose its number while it is being made.
+/// Goes on when the caller goes away: a folder must not lose its number while it is being made. Its writes are as durable as the caller's.
 pub(crate) async fn to_end<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    finished(tokio::spawn(marks::carry(work)).await)
+    finished(tokio::spawn(marks::carry(metadata::carry(work))).await)
 }
 
 /// Runs `work` on a thread that may block.

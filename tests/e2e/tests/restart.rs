@@ -227,6 +227,18 @@ fn an_end_that_could_not_be_noted_is_not_lost() -> Result<()> {
     scene.finish()
 }
 
+/// A power cut ends a container that goes with its end: nothing of it is worth a wait for the disk.
+#[test]
+fn a_container_that_goes_with_its_end_waits_for_no_disk() -> Result<()> {
+    let (scene, faults) = faulty()?;
+    scene.ok(&["run", "--rm", "busybox", "true"])?;
+    faults.arm_line("metadata.commit.sync eio")?;
+    scene.ok(&["run", "--rm", "busybox", "true"])?;
+    ensure!(faults.fired_at("metadata.commit.sync", "eio").is_none(), "it waited\n{}", scene.log());
+    faults.disarm();
+    scene.finish()
+}
+
 #[test]
 fn a_container_that_is_to_be_removed_can_be_restarted() -> Result<()> {
     let scene = scene()?;
