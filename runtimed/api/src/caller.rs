@@ -47,7 +47,8 @@ impl Caller {
         match &self.lease {
             None => Ok(()),
             Some(lease) => {
-                leases.add(&self.namespace, lease, Resource { kind: kind.into(), id: id.into() }).await
+                let resource = Resource { kind: kind.into(), id: id.into() };
+                leases.hold(&self.namespace, lease, resource).await
             }
         }
     }
@@ -61,7 +62,7 @@ impl Caller {
     ) -> Result<()> {
         let Some(lease) = &self.lease else { return Ok(()) };
         let resource = Resource { kind: kind.into(), id: id.into() };
-        match leases.remove(&self.namespace, lease, resource).await {
+        match leases.release(&self.namespace, lease, resource).await {
             Err(error) if error.is_not_found() => Ok(()),
             other => other,
         }

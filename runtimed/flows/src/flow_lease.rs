@@ -32,7 +32,7 @@ impl Flows {
             let (leases, namespace, id) = (leases.clone(), namespace.clone(), id.clone());
             move |kind, resource| {
                 let (leases, namespace, id) = (leases.clone(), namespace.clone(), id.clone());
-                Box::pin(async move { leases.add(&namespace, &id, Resource { kind, id: resource }).await })
+                Box::pin(async move { leases.hold(&namespace, &id, Resource { kind, id: resource }).await })
             }
         });
         let collector = self.rooms().collector.clone();

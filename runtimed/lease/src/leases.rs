@@ -91,6 +91,16 @@ impl Leases {
         .await
     }
 
+    /// As [`add`](Self::add), for what is made next: the word is brought to disk with the record of that, which comes after it in the log.
+    pub async fn hold(&self, namespace: &Namespace, lease: &str, resource: Resource) -> Result<()> {
+        metadata::lazily(self.add(namespace, lease, resource)).await
+    }
+
+    /// As [`remove`](Self::remove), for what is gone: a lease that says after a power cut that it holds such a thing does no harm.
+    pub async fn release(&self, namespace: &Namespace, lease: &str, resource: Resource) -> Result<()> {
+        metadata::lazily(self.remove(namespace, lease, resource)).await
+    }
+
     /// What the lease holds, in order of sort and id.
     pub fn resources(&self, namespace: &Namespace, lease: &str) -> Result<Vec<Resource>> {
         let reader = self.store.read();

@@ -42,7 +42,8 @@ impl Opened {
         Some(unpack(&message).unwrap().expect(&message.type_url))
     }
 
-    /// Sends all bytes within the window, then ends the stream.
+    /// Sends all bytes within the window, then ends its side, and goes when the daemon has ended the other: who goes before that cuts off
+    /// what is still on its way.
     async fn send(mut self, bytes: Vec<u8>) {
         let mut window = 0;
         for chunk in bytes.chunks(1000) {
@@ -52,6 +53,9 @@ impl Opened {
             window -= chunk.len() as i32;
             self.outgoing.send(pack(&Data { data: chunk.to_vec().into() })).await.unwrap();
         }
+        let Opened { outgoing, mut incoming } = self;
+        drop(outgoing);
+        while let Ok(Some(_)) = incoming.message().await {}
     }
 
     /// Receives until the other side ends the stream, granting little at a time.
