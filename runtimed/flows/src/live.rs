@@ -115,15 +115,15 @@ impl Live {
         }
     }
 
-    /// A line for each container that somebody keeps others out of: who, since when, and how many know of it.
+    /// A line for each container that somebody keeps others out of: who, and since when.
     pub fn held(&self) -> Vec<String> {
         let entries = self.entries();
         let held = entries.iter().filter(|(_, entry)| entry.work.try_lock().is_err());
         let line = |((namespace, id), entry): (&Key, &Entry)| {
-            let (known, others) = (entry.holder, Arc::strong_count(&entry.work).saturating_sub(2));
-            let holder = known
+            let holder = entry
+                .holder
                 .map_or_else(String::new, |(place, since)| format!("{place}, for {:?}", since.elapsed()));
-            format!("{namespace}/{id} is kept by {holder}; {others} wait")
+            format!("{namespace}/{id} is kept by {holder}")
         };
         held.map(line).collect()
     }
@@ -206,7 +206,6 @@ mod tests {
         let held = live.held();
         assert_eq!(held.len(), 1, "{held:?}");
         assert!(held[0].starts_with(&format!("n/one is kept by {}:", file!())), "{held:?}");
-        assert!(held[0].ends_with("; 1 wait"), "{held:?}");
         drop(guard);
         drop(second.await);
         assert!(live.held().is_empty(), "{:?}", live.held());
