@@ -217,11 +217,17 @@ impl Handle {
         id: &ContainerId,
         request: impl FnOnce(oneshot::Sender<Result<T>>) -> Request,
     ) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, mut answer) = oneshot::channel();
         let request = (request(reply), marks::current());
         self.requests.send(request).await.map_err(|_| not_found(id))?;
-        // An actor that leaves drops what it was asked meanwhile: the task is deleted.
-        answer.await.unwrap_or_else(|_| Err(not_found(id)))
+        // An actor that leaves drops what it was asked meanwhile: the task is deleted. But what comes into its queue while that is being dropped
+        // stays there as long as somebody holds the other end, as this one does; so the end of the queue is an answer, too.
+        let gone = |_| Err(not_found(id));
+        tokio::select! {
+            biased;
+            answered = &mut answer => answered.unwrap_or_else(gone),
+            () = self.requests.closed() => answer.try_recv().map_or_else(|_| Err(not_found(id)), |answered| answered),
+        }
     }
 
     /// Makes a call to the shim.
@@ -248,4 +254,27 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(marks::carry_call(work))
         .await
         .unwrap_or_else(|error| Err(Error::with_source(errors::Kind::Internal, "blocking work", error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_an_actor_that_is_leaving_does_not_wait_for_ever() {
+        let (requests, mut queue) = mpsc::channel(1);
+        let handle = Handle { requests, ledger: Ledger::default(), address: "".into() };
+        let id = ContainerId::parse("c").unwrap();
+        let asked = handle.ask(&id, |reply| Request::Look { reply });
+        // The question has come into the queue, which nobody takes it from any more.
+        let left = async {
+            while queue.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            queue.close();
+        };
+        let both = async { tokio::join!(asked, left).0 };
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(30), both).await;
+        assert!(answer.expect("an answer").unwrap_err().is_not_found());
+    }
 }
