@@ -222,11 +222,10 @@ impl Handle {
         self.requests.send(request).await.map_err(|_| not_found(id))?;
         // An actor that leaves drops what it was asked meanwhile: the task is deleted. But what comes into its queue while that is being dropped
         // stays there as long as somebody holds the other end, as this one does; so the end of the queue is an answer, too.
-        let gone = |_| Err(not_found(id));
         tokio::select! {
             biased;
-            answered = &mut answer => answered.unwrap_or_else(gone),
-            () = self.requests.closed() => answer.try_recv().map_or_else(|_| Err(not_found(id)), |answered| answered),
+            answered = &mut answer => answered.unwrap_or_else(|_| Err(not_found(id))),
+            () = self.requests.closed() => answer.try_recv().unwrap_or_else(|_| Err(not_found(id))),
         }
     }
 
