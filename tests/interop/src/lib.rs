@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use harness::{Outcome, Scene};
 
 /// How long to wait for what no program can be asked to wait for.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A daemon and a folder for what a test makes.
 pub struct Stage {
