@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr::null_mut;
 
 /// The kernel's struct sigaction, all zero: default action, no flags, no mask.
 #[repr(C)]
@@ -27,10 +26,7 @@ pub fn reset_all() -> io::Result<()> {
 
 /// Signals that wait for this process to read them (signalfd(2)).
 #[derive(Debug)]
-pub struct Signals {
-    fd: OwnedFd,
-    set: u64,
-}
+pub struct Signals(OwnedFd);
 
 impl Signals {
     /// Blocks all signals in this thread but `others`, and has them read from here; numbers, those that C libraries keep to themselves
@@ -48,15 +44,7 @@ impl Signals {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the kernel has just made this descriptor for us and nobody else knows of it.
-        Ok(Signals { fd: unsafe { OwnedFd::from_raw_fd(fd as i32) }, set })
-    }
-
-    /// Blocks them once more: when a process makes its first thread, musl lets those go that it keeps to itself.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn block_again(&self) -> io::Result<()> {
-        block(self.set)
+        Ok(Signals(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
     }
 
     /// The next one's number; `None` when none is waiting.
@@ -66,7 +54,7 @@ impl Signals {
     pub fn next(&self) -> io::Result<Option<i32>> {
         let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
         // SAFETY: the buffer has the length that is told.
-        match unsafe { libc::read(self.fd.as_raw_fd(), info.as_mut_ptr().cast(), info.len()) } {
+        match unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), info.len()) } {
             count if count >= 4 => Ok(Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))),
             _ => match io::Error::last_os_error() {
                 e if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -78,16 +66,32 @@ impl Signals {
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.as_fd()
     }
 }
 
+/// Does what may make a process's first thread, and has the same signals blocked afterwards: musl lets go of those that it keeps to itself
+/// when it makes one.
+///
+/// # Errors
+/// The kernel's, when it tells or takes no mask.
+pub fn keep_mask<T>(work: impl FnOnce() -> T) -> io::Result<T> {
+    let before = mask(libc::SIG_BLOCK, None)?;
+    let done = work();
+    mask(libc::SIG_SETMASK, Some(before))?;
+    Ok(done)
+}
+
 fn block(set: u64) -> io::Result<()> {
-    // SAFETY: the kernel's set has 8 bytes, and lives through the call.
-    let done = unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const set, null_mut::<u64>(), 8)
-    };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    mask(libc::SIG_BLOCK, Some(set)).map(drop)
+}
+
+/// Changes this thread's mask; returns the one before.
+fn mask(how: libc::c_int, set: Option<u64>) -> io::Result<u64> {
+    let (mut before, set) = (0_u64, set.as_ref().map_or(std::ptr::null(), std::ptr::from_ref));
+    // SAFETY: the kernel's set has 8 bytes, and both live through the call; null leaves the mask as it is.
+    let done = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, set, &raw mut before, 8) };
+    if done == 0 { Ok(before) } else { Err(io::Error::last_os_error()) }
 }
 
 /// kill(2) with a signal by number, real-time ones included.
@@ -128,6 +132,10 @@ mod tests {
             let blocked = std::fs::read_to_string("/proc/thread-self/status").unwrap();
             let blocked = blocked.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim();
             let blocked = u64::from_str_radix(blocked, 16).unwrap();
+            let made = || std::thread::spawn(|| ()).join().unwrap();
+            keep_mask(made).unwrap();
+            assert_eq!(tell(34), 0);
+            assert_eq!(signals.next().unwrap(), Some(34));
             // Nobody can block SIGKILL and SIGSTOP.
             let free = [libc::SIGUSR2, libc::SIGKILL, libc::SIGSTOP].map(|number| 1 << (number - 1));
             assert_eq!(!blocked, free.iter().sum::<u64>());

@@ -61,7 +61,6 @@ fn run(global: &Global, matches: &Matches) -> Result<i32> {
 
 fn stay(mut foreground: Foreground, created: Created, keep: bool) -> Result<i32> {
     let Created { container, spec, master, notify, caller } = created;
-    foreground.created();
     foreground.hear(notify);
     let started = create::started(&container, &spec);
     caller.into_iter().for_each(Caller::tell);

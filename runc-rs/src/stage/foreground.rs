@@ -40,13 +40,6 @@ impl Foreground {
         Ok(Foreground { signals, raw: None, master: None, typed: Vec::new(), stdin_open: true, notify: None })
     }
 
-    /// The container is made, and with it this process's first thread: those signals that a C library lets go then are blocked once more.
-    pub fn created(&self) {
-        if let Err(e) = self.signals.block_again() {
-            crate::log::warn(format!("sigprocmask: {e}"));
-        }
-    }
-
     /// Relays a terminal from here on.
     pub fn attach(&mut self, master: OwnedFd) -> Result<()> {
         let raw = RawMode::enter(host_console()?)?;

@@ -29,7 +29,8 @@ impl Network {
         if !namespaces.is_new(Kind::Net) || namespaces.has(Kind::User) || !can_come_back() {
             return None;
         }
-        std::thread::Builder::new().stack_size(STACK).spawn(make).ok().map(Network)
+        let begun = || std::thread::Builder::new().stack_size(STACK).spawn(make);
+        sys::signal::keep_mask(begun).ok()?.ok().map(Network)
     }
 
     /// Waits until it is made. Afterwards this process has one thread again, and can be cloned.

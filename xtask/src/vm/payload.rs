@@ -281,8 +281,9 @@ pub fn make(suites: &[Suite], programs: &Path, kernel: &Kernel, folder: &Path) -
     fs::write(tree.join("suites"), list(suites))?;
     let scratch = tempfile::tempdir()?;
     fs::copy(image::busybox_archive(scratch.path())?, tree.join("busybox.tar")).context("copy the image")?;
-    // Tests know the programs by the path that they were built at.
-    fs::write(tree.join("built-at"), programs.display().to_string())?;
+    // Tests know the programs of their own package by the path that cargo builds them at for them.
+    let built_at = build::target_folder(&root()).join("debug");
+    fs::write(tree.join("built-at"), built_at.display().to_string())?;
     fs::write(tree.join("run"), RUN)?;
     fs::set_permissions(tree.join("run"), fs::Permissions::from_mode(0o755))?;
     let disk = folder.join("payload.img");
