@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod counts;
 mod demo;
+mod disk;
 mod floor;
 mod fuzz;
 mod linked;

@@ -7,10 +7,11 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use crate::root::root;
-use crate::{build, check, counts, linked, packages, tidy, vm};
+use crate::{build, check, counts, disk, linked, packages, tidy, vm};
 
 /// Installs what is needed, checks the sources, builds the programs, runs every test.
 pub fn test(args: &[String]) -> Result<()> {
+    disk::say(&build::target_folder(&root()));
     packages::install(packages::BUILD)?;
     packages::install(packages::TEST)?;
     check::format()?;
