@@ -140,6 +140,9 @@ pub(crate) struct Actor {
     /// Told once it is known how a restored task is.
     settled: Option<oneshot::Sender<()>>,
     log: Option<ShimLog>,
+    /// Whoever clears the bundle of processes holds this: the command that cleans after a dead shim works there as well, and would be taken
+    /// for what it looks for.
+    clearing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Enters `actor` into the table; it lives once the future is spawned.
@@ -174,6 +177,7 @@ impl Actor {
             known: false,
             settled: None,
             log: None,
+            clearing: Arc::default(),
         }
     }
 

@@ -55,7 +55,10 @@ pub(crate) async fn end(conn: &ShimConn, shim_pid: Option<u32>, alone: bool) {
 /// Kills the shim behind `conn` without asking.
 pub(crate) async fn force(conn: &ShimConn, shim_pid: Option<u32>) {
     let held = hold(conn, shim_pid).await;
-    kill(held.as_ref()).await;
+    // One that has died meanwhile is what was wanted.
+    if held.is_some() || !conn.is_closed() {
+        kill(held.as_ref()).await;
+    }
 }
 
 pub(crate) async fn kill(held: Option<&Held>) {

@@ -270,6 +270,32 @@ async fn a_delete_command_that_hangs_is_ended() {
     stage.world.assert_clean();
 }
 
+#[tokio::test]
+async fn whoever_ends_a_dead_shim_leaves_the_one_that_cleans_after_it_alone() {
+    // Does as it is told once there is a file for that.
+    let waits = ": >../../../../begun; until [ -e ../../../../go ]; do sleep 0.01; done; printf '\\010\\115\\020\\052'";
+    let mut stage = Stage::new(false, waits).await;
+    stage.world.config.timeouts.cleanup = harness::SOON;
+    let tasks = stage.world.open().await;
+    let (ns, id) = (&stage.world.namespace.clone(), &stage.world.id("c"));
+    tasks.create(ns, id, create()).await.unwrap();
+    tasks.start(ns, id, "").await.unwrap();
+    let beside = stage.world.root.path().to_owned();
+    stage.end_server().await;
+    let begun = || async { beside.join("begun").exists().then_some(()) };
+    until(begun, |()| true).await;
+    let ending = tasks.end_shim(ns, id);
+    tokio::pin!(ending);
+    let early = tokio::time::timeout(LIMIT, &mut ending).await;
+    assert!(early.is_err(), "the shim's last command was under way: {early:?}");
+    std::fs::write(beside.join("go"), "").unwrap();
+    let exit = soon(tasks.wait(ns, id, "")).await.unwrap();
+    assert_eq!((exit.status, exit.pid), (42, 77));
+    soon(ending).await.unwrap();
+    soon(tasks.delete(ns, id)).await.unwrap();
+    stage.world.assert_clean();
+}
+
 /// Says to everybody what no ttrpc server says.
 fn babble(socket: &Path, word: Vec<u8>) -> tokio::task::JoinHandle<()> {
     let _ = std::fs::remove_file(socket);

@@ -45,7 +45,7 @@ impl Actor {
         let bootstrap = self.bootstrap.clone();
         let again = self.retries < RETRIES;
         let (pid, known) = (self.describe("").map_or(0, |init| init.pid), self.init_exit());
-        let reported = self.ledger.holds("");
+        let (reported, clearing) = (self.ledger.holds(""), self.clearing.clone());
         self.retries += 1;
         self.jobs.spawn(async move {
             let (namespace, id) = &key;
@@ -56,6 +56,7 @@ impl Actor {
                     return Done::Loss(Loss::Back(conn));
                 }
             }
+            let clearing = clearing.lock().await;
             shim_end::clear_strays(bundle.path(), id).await;
             let exit = match shim_delete::delete(&shared.config, namespace, id, &bundle).await {
                 Ok(exit) => Exit { pid: if exit.pid == 0 { pid } else { exit.pid }, ..exit },
@@ -64,6 +65,7 @@ impl Actor {
                     shim_delete::unknown(pid)
                 }
             };
+            drop(clearing);
             shim_end::remove_socket(&bootstrap.address);
             // Kept before anybody hears of it: the shim cannot be asked again.
             let exit = known.unwrap_or(exit);
@@ -85,11 +87,12 @@ impl Actor {
         let (namespace, id) = &self.key;
         tracing::warn!(%namespace, %id, "the shim is ended");
         let (conn, shim_pid) = (self.conn.clone(), self.shim_pid);
-        let (bundle, id) = (self.bundle.clone(), id.clone());
+        let (bundle, id, clearing) = (self.bundle.clone(), id.clone(), self.clearing.clone());
         self.jobs.spawn(async move {
             if let (Some(conn), Some(pid)) = (conn, shim_pid) {
                 shim_end::force(&conn, Some(pid)).await;
             }
+            let _clearing = clearing.lock().await;
             // One that has never told its pid.
             shim_end::clear_strays(bundle.path(), &id).await;
             let _ = reply.send(Ok(()));
@@ -177,13 +180,14 @@ impl Actor {
         tracing::warn!(%namespace, %id, "the shim has no such task; it is removed");
         let (conn, shim_pid, alone) = (self.conn.clone(), self.shim_pid, self.is_alone());
         let (shared, bundle, bootstrap) = (self.shared.clone(), self.bundle.clone(), self.bootstrap.clone());
-        let exit = self.init_exit();
+        let (exit, clearing) = (self.init_exit(), self.clearing.clone());
         self.jobs.spawn(async move {
             if let Some(conn) = conn {
                 // Should it have come into being this moment.
                 let _ = conn.delete("").await;
                 shim_end::end(&conn, shim_pid, alone).await;
             }
+            let _clearing = clearing.lock().await;
             shim_end::clear_strays(bundle.path(), &id).await;
             let told = shim_delete::delete(&shared.config, &namespace, &id, &bundle).await;
             shim_end::remove_socket(&bootstrap.address);
