@@ -60,11 +60,15 @@ fn a_container_runs_to_its_end() {
         let exit = soon(waiting).await.unwrap();
         assert_eq!((exit.status, exit.pid), (3, pid));
         assert!(exit.at >= begun && exit.at <= SystemTime::now(), "{exit:?}");
-        assert_eq!(std::fs::read(world.out("c")).unwrap(), b"out\n");
+        // With containerd's shim only the deletion waits for it.
+        if shim.name == harness::OURS {
+            assert_eq!(std::fs::read(world.out("c")).unwrap(), b"out\n");
+        }
         let stopped = soon(tasks.get(ns, id, "")).await.unwrap();
         assert_eq!((stopped.status, stopped.exit), (Status::Stopped, Some(exit)));
         let deleted = soon(tasks.delete(ns, id)).await.unwrap();
         assert_eq!((deleted.status, deleted.pid), (3, pid));
+        assert_eq!(std::fs::read(world.out("c")).unwrap(), b"out\n");
         let seen = topics(&mut events, "/tasks/delete").await;
         assert_eq!(seen, ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]);
         assert!(tasks.get(ns, id, "").await.unwrap_err().is_not_found());

@@ -26,6 +26,9 @@ const PREFIX: &str = "runtimed-task-";
 
 const BUSYBOX: &str = "/usr/bin/busybox";
 
+/// Our shim.
+pub const OURS: &str = "containerd-shim-runtimed-v2";
+
 /// A shim to test with, and the executor it is told to use.
 #[derive(Clone)]
 pub struct Shim {
@@ -34,11 +37,19 @@ pub struct Shim {
     pub runc: PathBuf,
 }
 
+/// Where ours is: in `RUNTIMED_BIN_DIR`, which whoever builds all programs says, or where cargo builds for this test.
+fn built() -> PathBuf {
+    let Some(folder) = std::env::var_os("RUNTIMED_BIN_DIR").map(PathBuf::from) else {
+        let test = std::env::current_exe().unwrap();
+        // target/debug/deps/<test> -> target/debug
+        return test.parent().unwrap().parent().unwrap().to_owned();
+    };
+    assert!(folder.join(OURS).exists(), "{OURS} is not in {}", folder.display());
+    folder
+}
+
 /// Debian's shim and ours, those that are there; says which are not.
 pub fn shims() -> Vec<Shim> {
-    let built = std::env::current_exe().unwrap();
-    // target/debug/deps/<test> -> target/debug
-    let built = built.parent().unwrap().parent().unwrap().to_owned();
     let runc = ["/usr/sbin/runc", "/usr/bin/runc"].into_iter().map(PathBuf::from).find(|path| path.exists());
     let Some(runc) = runc else {
         eprintln!("skipped: runc is not installed");
@@ -54,7 +65,7 @@ pub fn shims() -> Vec<Shim> {
             binary: "/usr/bin/containerd-shim-runc-v2".into(),
             runc: runc.clone(),
         },
-        Shim { name: "containerd-shim-runtimed-v2", binary: built.join("containerd-shim-runtimed-v2"), runc },
+        Shim { name: OURS, binary: built().join(OURS), runc },
     ];
     let (there, missing): (Vec<_>, Vec<_>) = all.into_iter().partition(|shim| shim.binary.exists());
     for shim in missing {
@@ -433,13 +444,10 @@ pub async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Asks again until `state` holds what `is` wants.
-pub async fn until<F: Future<Output = Option<Process>>>(
-    mut ask: impl FnMut() -> F,
-    is: impl Fn(&Process) -> bool,
-) {
+pub async fn until<T, F: Future<Output = Option<T>>>(mut ask: impl FnMut() -> F, is: impl Fn(&T) -> bool) {
     soon(async {
         loop {
-            if ask().await.is_some_and(|process| is(&process)) {
+            if ask().await.is_some_and(|found| is(&found)) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
