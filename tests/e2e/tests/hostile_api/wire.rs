@@ -127,6 +127,8 @@ impl Wire {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         match self.0.read(buffer) {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
+            // A process that is stopped and goes on wakes up from a wait that has a limit (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.read(buffer),
             other => other.context("receive"),
         }
     }
