@@ -1,7 +1,7 @@
 //! Mounts of a container's root filesystem, as a snapshotter names them: type, source, fstab options.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use errors::{Context, Error, Result};
@@ -13,6 +13,9 @@ use rustix::mount::{
 
 /// mount(2) copies one page of options, and the closing zero is part of it.
 const PAGE: usize = 4096;
+
+/// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
+const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 
 /// A mount to be made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,12 +59,38 @@ pub(crate) fn mount_all(mounts: &[Mount], root: &Path) -> Result<()> {
 /// Tells every mount that stayed.
 pub(crate) fn unmount_below(root: &Path) -> Result<()> {
     let Ok(root) = fs::canonicalize(root) else { return Ok(()) };
-    if unmount_alone(&root) {
+    unmount_rest(&root, false)
+}
+
+/// As [`unmount_below`], for who waits: a root that is an overlay is out of everybody's sight when this returns, and a thread lets go of
+/// what it was meanwhile. The kernel then writes back the file system that its upper directory is on, and waits for others. Any other
+/// root is gone when this returns: who removes a device next would find it in use.
+///
+/// # Errors
+/// Tells every mount that stayed.
+pub(crate) fn take_below(root: &Path) -> Result<()> {
+    let Ok(root) = fs::canonicalize(root) else { return Ok(()) };
+    let Some(held) = overlay_at(&root) else { return unmount_rest(&root, false) };
+    let taken = rustix::mount::unmount(&root, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH);
+    // Without a thread it is let go of here.
+    let _ = std::thread::Builder::new().name("unmount".to_owned()).spawn(move || drop(held));
+    unmount_rest(&root, taken.is_ok())
+}
+
+/// The overlay whose root this is.
+fn overlay_at(root: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = rustix::fs::open(root, flags, Mode::empty()).ok()?;
+    (rustix::fs::fstatfs(&held).ok()?.f_type == OVERLAY).then_some(held)
+}
+
+fn unmount_rest(root: &Path, found: bool) -> Result<()> {
+    if unmount_alone(root, found) {
         return Ok(());
     }
     let table = fs::read_to_string("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
     let mut failures = Vec::new();
-    for point in points_below(&table, &root) {
+    for point in points_below(&table, root) {
         let busy = match rustix::mount::unmount(&point, UnmountFlags::NOFOLLOW) {
             Err(rustix::io::Errno::BUSY) => {
                 rustix::mount::unmount(&point, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
@@ -77,10 +106,9 @@ pub(crate) fn unmount_below(root: &Path) -> Result<()> {
     if failures.is_empty() { Ok(()) } else { Err(Error::internal(failures.join("; "))) }
 }
 
-/// Unmounts what is mounted on `root`, and nothing below it; says whether that was all there was. The table of all mounts, which is as long as
-/// there are containers, need not be read then.
-fn unmount_alone(root: &Path) -> bool {
-    let mut found = false;
+/// Unmounts what is mounted on `root`, and nothing below it; says whether that was all there was, `found` being what has gone before. The
+/// table of all mounts, which is as long as there are containers, need not be read then.
+fn unmount_alone(root: &Path, mut found: bool) -> bool {
     loop {
         match rustix::mount::unmount(root, UnmountFlags::NOFOLLOW) {
             Ok(()) => found = true,
@@ -433,5 +461,40 @@ mod tests {
         assert!(fs::write(base.join("bound/new"), "").is_err());
         unmount_below(dir.path()).unwrap();
         assert!(!base.exists());
+    }
+
+    /// As root: whatever the root is, nothing is seen of it, nor of what is mounted in it, once it has been taken.
+    #[test]
+    fn a_root_that_was_taken_is_out_of_sight() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        for name in ["lower", "upper", "work", "root"] {
+            fs::create_dir(named(name)).unwrap();
+        }
+        fs::create_dir(dir.path().join("lower/inner")).unwrap();
+        let overlay = Mount {
+            kind: "overlay".into(),
+            source: "overlay".into(),
+            options: vec![
+                format!("lowerdir={}", named("lower")),
+                format!("upperdir={}", named("upper")),
+                format!("workdir={}", named("work")),
+            ],
+            ..Mount::default()
+        };
+        let tmpfs = Mount { kind: "tmpfs".into(), source: "tmpfs".into(), ..Mount::default() };
+        let inner = Mount { target: "/inner".into(), ..tmpfs.clone() };
+        let root = dir.path().join("root");
+        for mounts in [vec![overlay.clone(), inner], vec![tmpfs, overlay.clone()], vec![overlay]] {
+            mount_all(&mounts, &root).unwrap();
+            fs::write(root.join("kept"), "").unwrap();
+            take_below(&root).unwrap();
+            assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+            let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            assert_eq!(points_below(&table, &root), Vec::<PathBuf>::new());
+        }
+        assert!(dir.path().join("upper/kept").exists(), "what was written is there");
+        take_below(&root).unwrap();
+        take_below(&dir.path().join("missing")).unwrap();
     }
 }

@@ -105,7 +105,7 @@ fn let_go(container: &Container, init: &Process) -> Result<()> {
     let _step = marks::step("shim.delete.unmount")?;
     container.execs().iter().for_each(|process| process.close_io());
     init.close_io();
-    mounts::unmount_below(&container.bundle.rootfs())
+    mounts::take_below(&container.bundle.rootfs())
         .map_err(|error| Error::with_source(error.kind(), "failed rootfs umount", error))
 }
 
