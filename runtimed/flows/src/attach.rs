@@ -116,7 +116,7 @@ async fn connect_long(path: &Path) -> std::io::Result<UnixStream> {
     UnixStream::connect(short).await
 }
 
-/// Hands on what a shim writes into its attach socket, until the end or something that is no frame.
+/// Hands on what a shim writes into its attach socket, until the end, the word that it lets the caller go, or something that is no frame.
 pub(crate) async fn read_frames(
     mut reader: impl AsyncRead + Unpin,
     sender: mpsc::Sender<Chunk>,
@@ -147,7 +147,8 @@ pub(crate) async fn read_frames(
             5 => Chunk::Lost,
             other => return Err(Error::internal(format!("attach frame of unknown stream {other}"))),
         };
-        if sender.send(chunk).await.is_err() {
+        let last = chunk == Chunk::Lost;
+        if sender.send(chunk).await.is_err() || last {
             return Ok(());
         }
     }
@@ -188,4 +189,20 @@ pub(crate) async fn pump_fifo(
 /// The channel that outputs go through.
 pub(crate) fn channel() -> (mpsc::Sender<Chunk>, mpsc::Receiver<Chunk>) {
     mpsc::channel(QUEUE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_read_after_the_word_that_it_was_the_last() {
+        let frame = |stream: u8, text: &[u8]| [&[stream, 0, 0, 0, text.len() as u8][..], text].concat();
+        let told = [frame(1, b"out"), frame(5, b""), frame(1, b"more").repeat(2 * QUEUE)].concat();
+        let (sender, mut output) = channel();
+        read_frames(&told[..], sender).await.unwrap();
+        assert_eq!(output.recv().await, Some(Chunk::Stdout(Bytes::from_static(b"out"))));
+        assert_eq!(output.recv().await, Some(Chunk::Lost));
+        assert_eq!(output.recv().await, None);
+    }
 }
