@@ -73,7 +73,9 @@ pub(crate) fn take_below(root: &Path) -> Result<()> {
     let Some(held) = overlay_at(&root) else { return unmount_rest(&root, false) };
     let taken = rustix::mount::unmount(&root, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH);
     // Without a thread it is let go of here.
-    let _ = std::thread::Builder::new().name("unmount".to_owned()).spawn(move || drop(held));
+    let _ = sys::beside::begin(|| {
+        std::thread::Builder::new().name("unmount".to_owned()).spawn(move || drop(held))
+    });
     unmount_rest(&root, taken.is_ok())
 }
 

@@ -1,6 +1,7 @@
 //! The system calls that nix and rustix do not wrap, each behind a safe function.
 
 pub mod arguments;
+pub mod beside;
 pub mod bpf;
 pub mod caps;
 pub mod clone;

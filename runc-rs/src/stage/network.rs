@@ -29,7 +29,7 @@ impl Network {
         if !namespaces.is_new(Kind::Net) || namespaces.has(Kind::User) || !can_come_back() {
             return None;
         }
-        let begun = || std::thread::Builder::new().stack_size(STACK).spawn(make);
+        let begun = || sys::beside::begin(|| std::thread::Builder::new().stack_size(STACK).spawn(make));
         sys::signal::keep_mask(begun).ok()?.ok().map(Network)
     }
 
