@@ -1,7 +1,10 @@
 //! What /proc shows as this process's command line (proc_pid_cmdline(5)): the memory in which the kernel left the arguments.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::Mutex;
+
+/// More than 52 numbers and a name take.
+const LONGEST: usize = 2048;
 
 /// Of /proc/self/stat (proc_pid_stat(5)).
 pub(crate) struct Stat {
@@ -14,8 +17,11 @@ pub(crate) struct Stat {
 }
 
 pub(crate) fn stat() -> io::Result<Stat> {
-    let text = std::fs::read_to_string("/proc/self/stat")?;
-    parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/stat"))
+    // At once: the kernel makes the text anew for each piece that is asked for.
+    let mut text = vec![0; LONGEST];
+    let length = std::fs::File::open("/proc/self/stat")?.read(&mut text)?;
+    parse(&String::from_utf8_lossy(&text[..length]))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/stat"))
 }
 
 /// The name in parentheses may hold anything: fields are counted from the last parenthesis, behind which the third one is.

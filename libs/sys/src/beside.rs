@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
 /// Has `spawn` make a thread that begins on another processor than its maker is on, where this process may use another: it may only use
 /// others then. It is for what ends soon; and what it starts inherits the limit.
@@ -37,6 +37,9 @@ fn others() -> Option<CpuSet> {
 
 /// The threads of this process (proc_pid_task(5)); none where they cannot be seen.
 fn threads() -> BTreeSet<i32> {
+    if crate::clone::single_threaded().is_ok() {
+        return BTreeSet::from([gettid().as_raw_nonzero().get()]);
+    }
     let entries = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }

@@ -100,7 +100,7 @@ pub fn outlast_threads(limit: Duration) {
 }
 
 /// A directory's link count is two and one for each directory in it: here, one for each thread.
-fn single_threaded() -> io::Result<()> {
+pub(crate) fn single_threaded() -> io::Result<()> {
     match std::fs::metadata("/proc/self/task") {
         Ok(meta) if meta.nlink() > 3 => Err(io::Error::from_raw_os_error(libc::EDEADLK)),
         _ => Ok(()),

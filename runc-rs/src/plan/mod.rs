@@ -226,7 +226,10 @@ impl Builder<'_> {
         } else if !mounts.is_empty() {
             return Err(Error::new("mounts need a mount namespace of the container's own"));
         }
-        steps.push(Step::RuntimeHooks);
+        let wait = self.hooks(|h| h.prestart())
+            || self.hooks(|h| h.create_runtime())
+            || self.hooks(|h| h.create_container());
+        steps.push(Step::RuntimeHooks { wait });
         if self.hooks(|h| h.create_container()) {
             steps.push(Step::CreateContainerHooks);
         }

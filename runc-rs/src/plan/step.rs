@@ -45,7 +45,10 @@ pub enum Step {
         path: PathBuf,
     },
     /// Tell the parent that mounts are there: it sets cgroup limits and runs `prestart` and `createRuntime` hooks.
-    RuntimeHooks,
+    RuntimeHooks {
+        /// There are hooks, whose order counts; without, it is enough that the limits are there before init opens a device or is ready.
+        wait: bool,
+    },
     /// Run the `createContainer` hooks.
     CreateContainerHooks,
     /// Stand in the root.
@@ -139,7 +142,7 @@ impl Step {
             Step::Mount(_) => "config.md, Mounts",
             Step::Device(_) | Step::BindDevice(_) => "config-linux.md, Devices and Default Devices",
             Step::Symlink { .. } => "runtime-linux.md, Dev symbolic links",
-            Step::RuntimeHooks => "config.md, Prestart and CreateRuntime Hooks",
+            Step::RuntimeHooks { .. } => "config.md, Prestart and CreateRuntime Hooks",
             Step::CreateContainerHooks => "config.md, CreateContainer Hooks",
             Step::StartContainerHooks => "config.md, StartContainer Hooks",
             Step::Console { .. } => "config.md, Process, terminal",

@@ -46,7 +46,7 @@ fn order_of_a_plain_container() {
         position(&plan, |s| matches!(s, Step::BindRoot { .. })),
         position(&plan, |s| matches!(s, Step::Mount(m) if m.destination == Path::new("/dev"))),
         position(&plan, |s| matches!(s, Step::Device(_))),
-        position(&plan, |s| matches!(s, Step::RuntimeHooks)),
+        position(&plan, |s| matches!(s, Step::RuntimeHooks { wait: false })),
         position(&plan, |s| matches!(s, Step::EnterRoot(Enter::Pivot))),
         position(&plan, |s| matches!(s, Step::Hostname(_))),
         position(&plan, |s| matches!(s, Step::ReadonlyPath(_))),

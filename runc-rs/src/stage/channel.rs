@@ -17,8 +17,8 @@ const MAX_PACKET: usize = 64 << 10;
 
 /// One message.
 ///
-/// From the new process: `Mounted`? `Ready`, `Listener`?, `Done`?, each but `Done` answered by `Go`; or
-/// `Failed` at any time.
+/// From the new process: `Mounted`? `Ready`, `Listener`?, `Done`?, each but `Done` answered by `Go`, which is waited for at `Ready` at the
+/// latest; or `Failed` at any time.
 /// An end of file after `Ready` means that the program runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {

@@ -314,6 +314,7 @@ impl Creation<'_> {
                 state: record::hook_state(&self.container),
             },
             channel: Some(channel),
+            unanswered: 0,
             program: None,
         })
     }

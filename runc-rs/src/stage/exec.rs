@@ -153,6 +153,7 @@ fn inside<'a>(
         preserve_fds: request.preserve_fds,
         hooks: InitHooks::default(),
         channel: Some(channel),
+        unanswered: 0,
         program: None,
     })
 }

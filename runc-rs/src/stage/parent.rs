@@ -55,7 +55,10 @@ pub fn serve(channel: &Channel, answers: &mut impl Answers) -> Result<()> {
             Some(Message::Failed { text }) => return Err(Error::new(text)),
             Some(other) => return Err(Error::new(format!("unexpected message {other:?}"))),
         }
-        channel.send(&Message::Go)?;
+        // Init goes on meanwhile: should it have ended, its last word is what comes next.
+        if let Err(e) = channel.send(&Message::Go) {
+            crate::log::debug(e.to_string());
+        }
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Context<'a> {
     pub hooks: InitHooks,
     /// The way to the parent; gone once it has been told that all is well.
     pub channel: Option<Channel>,
+    /// How many messages the parent has not answered yet.
+    pub unanswered: u32,
     /// The program's path, once found.
     pub program: Option<PathBuf>,
 }
@@ -100,11 +102,30 @@ impl Context<'_> {
         Ok(Site { root: self.root()?, procfs: self.procfs()? })
     }
 
-    /// Tells the parent and waits for its word to go on.
-    fn sync(&self, message: &Message) -> Result<()> {
-        let channel = self.channel.as_ref().ok_or_else(|| Error::new("the parent is gone"))?;
-        channel.send(message)?;
-        channel.expect_go()
+    /// Tells the parent and waits for its word to go on, and for those that are still to come.
+    fn sync(&mut self, message: &Message) -> Result<()> {
+        self.tell(message)?;
+        self.settle()
+    }
+
+    /// Waits for the parent's words that are still to come. While it sets the limits of version 1, for an instant no device can be opened at
+    /// all: whoever opens one has to have waited.
+    fn settle(&mut self) -> Result<()> {
+        for _ in 0..std::mem::take(&mut self.unanswered) {
+            self.channel()?.expect_go()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the parent, whose answer is waited for when it is needed.
+    fn tell(&mut self, message: &Message) -> Result<()> {
+        self.channel()?.send(message)?;
+        self.unanswered += 1;
+        Ok(())
+    }
+
+    fn channel(&self) -> Result<&Channel> {
+        self.channel.as_ref().ok_or_else(|| Error::new("the parent is gone"))
     }
 }
 
@@ -117,7 +138,8 @@ pub fn run(step: &Step, context: &mut Context<'_>) -> Result<()> {
         Step::BindRoot { .. } | Step::EnterRoot(_) | Step::RootPropagation(_) => root(step, context),
         Step::Mount(_) | Step::Device(_) | Step::BindDevice(_) | Step::Symlink { .. } => fill(step, context),
         Step::ReadonlyMount(_) | Step::ReadonlyPath(_) | Step::MaskedPaths { .. } => restrict(step, context),
-        Step::RuntimeHooks => context.sync(&Message::Mounted),
+        Step::RuntimeHooks { wait: true } => context.sync(&Message::Mounted),
+        Step::RuntimeHooks { wait: false } => context.tell(&Message::Mounted),
         Step::CreateContainerHooks => hooks::run_all(
             "createContainer",
             &context.hooks.create_container,
@@ -125,8 +147,14 @@ pub fn run(step: &Step, context: &mut Context<'_>) -> Result<()> {
         ),
         Step::StartContainerHooks => start_container_hooks(context),
         Step::WorkingDirectory(path) => context.root()?.make_dir(&crate::root::clean(path), 0o755).map(drop),
-        Step::NullStreams => null_streams::reopen(context.root()?),
-        Step::Console { mount } => console::set_up(context, *mount),
+        Step::NullStreams => {
+            context.settle()?;
+            null_streams::reopen(context.root()?)
+        }
+        Step::Console { mount } => {
+            context.settle()?;
+            console::set_up(context, *mount)
+        }
         Step::Ready => context.sync(&Message::Ready),
         Step::Environment => identity::complete_environment(context),
         Step::CloseDescriptors => descriptors::close(context),
@@ -145,7 +173,7 @@ fn mark(step: &Step) -> Result<Option<marks::Step>> {
         Step::BindRoot { .. } => marks::step("runc-rs.init.root")?,
         Step::Mount(_) => marks::step("runc-rs.init.mount")?,
         Step::EnterRoot(_) => marks::step("runc-rs.init.pivot")?,
-        Step::RuntimeHooks => marks::step("runc-rs.init.mounted")?,
+        Step::RuntimeHooks { .. } => marks::step("runc-rs.init.mounted")?,
         Step::Ready => marks::step("runc-rs.init.ready")?,
         Step::Seccomp => marks::step("runc-rs.init.seccomp")?,
         Step::Identity => marks::step("runc-rs.init.identity")?,
@@ -220,7 +248,7 @@ fn policy(step: &Step, context: &mut Context<'_>) -> Result<()> {
     }
 }
 
-fn load_filter(context: &Context<'_>) -> Result<()> {
+fn load_filter(context: &mut Context<'_>) -> Result<()> {
     let listener = match context.seccomp {
         Some(slot) => slot.take()?.load().map_err(|e| Error::new(e.to_string()))?,
         None => None,
