@@ -20,11 +20,13 @@ impl Flows {
     /// Runs the host's ps(1) with `args` (empty: `-ef`) and keeps the container's lines, as docker does.
     pub async fn top(&self, namespace: &Namespace, id: &ContainerId, args: &[String]) -> Result<Table> {
         let pids: HashSet<u32> = match self.rooms().tasks.pids(namespace, id).await {
-            Err(error) if error.is_not_found() => {
-                return Err(Error::precondition(format!("container {id} is not running")));
-            }
+            Err(error) if error.is_not_found() => HashSet::new(),
             pids => pids?.into_iter().map(|(pid, _)| pid).collect(),
         };
+        // Without a process it has ended, whether its task is gone yet or not.
+        if pids.is_empty() {
+            return Err(Error::precondition(format!("container {id} is not running")));
+        }
         let default = ["-ef".to_owned()];
         let args = if args.is_empty() { &default[..] } else { args };
         let output = tokio::process::Command::new("ps")
