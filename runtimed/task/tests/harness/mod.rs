@@ -16,7 +16,7 @@ use ids::{ContainerId, Namespace};
 use prost_types::Any;
 use proto_shim::Message;
 use proto_shim::events_ttrpc::{Events, ForwardRequest, create_events};
-use task::{Config, Create, Exec, Io, Mount, Process, Tasks};
+use task::{Config, Create, Exec, Io, Mount, Tasks};
 
 /// Longer than anything here takes, and short enough to see what hangs.
 pub const SOON: Duration = Duration::from_secs(20);
