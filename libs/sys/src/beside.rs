@@ -10,7 +10,8 @@ use rustix::process::Pid;
 use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
 /// Has `spawn` make a thread that begins on another processor than its maker is on, where this process may use another: it may only use
-/// others then. It is for what ends soon; and what it starts inherits the limit.
+/// others then. It is for what ends soon; and what it starts inherits the limit. No other thread may make threads meanwhile: they would be
+/// taken for the new one.
 ///
 /// # Errors
 /// Those of `spawn`.

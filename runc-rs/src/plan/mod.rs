@@ -213,6 +213,15 @@ impl Builder<'_> {
         self.spec.hooks().as_ref().is_some_and(|h| of(h).as_ref().is_some_and(|list| !list.is_empty()))
     }
 
+    /// Whether init has to stand still while its limits are set: hooks have their order, and a limit of memory is set to what is in use by then.
+    fn needs_limits_first(&self) -> bool {
+        let resources = self.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        resources.is_some_and(|resources| resources.memory().is_some())
+            || self.hooks(|h| h.prestart())
+            || self.hooks(|h| h.create_runtime())
+            || self.hooks(|h| h.create_container())
+    }
+
     /// The root file system, up to the moment when init stands in it.
     fn root(&self, mounts: &[Mount], steps: &mut Vec<Step>) -> Result<()> {
         let private = self.namespaces.has(Kind::Mount);
@@ -226,10 +235,10 @@ impl Builder<'_> {
         } else if !mounts.is_empty() {
             return Err(Error::new("mounts need a mount namespace of the container's own"));
         }
-        let wait = self.hooks(|h| h.prestart())
-            || self.hooks(|h| h.create_runtime())
-            || self.hooks(|h| h.create_container());
-        steps.push(Step::RuntimeHooks { wait });
+        let fills_dev = private && mounts::fills_dev(mounts);
+        // In a namespace that others have, too, nothing is changed before all that may fail has been done.
+        let alone = fills_dev && self.namespaces.is_new(Kind::Mount);
+        steps.push(Step::RuntimeHooks { wait: !alone || self.needs_limits_first() });
         if self.hooks(|h| h.create_container()) {
             steps.push(Step::CreateContainerHooks);
         }
@@ -238,7 +247,7 @@ impl Builder<'_> {
             (true, true) => Enter::Move,
             (false, _) => Enter::Chroot,
         }));
-        if private && mounts::fills_dev(mounts) {
+        if fills_dev {
             steps.push(Step::NullStreams);
         }
         steps.push(Step::WorkingDirectory(self.process.cwd.clone()));

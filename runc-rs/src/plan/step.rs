@@ -46,7 +46,7 @@ pub enum Step {
     },
     /// Tell the parent that mounts are there: it sets cgroup limits and runs `prestart` and `createRuntime` hooks.
     RuntimeHooks {
-        /// There are hooks, whose order counts; without, it is enough that the limits are there before init opens a device or is ready.
+        /// Until that is done. Else init waits before it fills /dev, at which it opens devices.
         wait: bool,
     },
     /// Run the `createContainer` hooks.

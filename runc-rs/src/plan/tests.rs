@@ -38,6 +38,20 @@ fn position(plan: &Plan, wanted: impl Fn(&Step) -> bool) -> usize {
 }
 
 #[test]
+fn init_stands_still_for_limits_where_that_counts() {
+    let waits =
+        |change: fn(&mut Value)| plan(change).unwrap().steps.contains(&Step::RuntimeHooks { wait: true });
+    assert!(!waits(|_| {}));
+    assert!(waits(|config| config["linux"]["resources"] = json!({"memory": {"limit": 1 << 20}})));
+    assert!(waits(|config| config["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}]})));
+    // /dev is the host's.
+    assert!(waits(|config| {
+        config["mounts"][1] =
+            json!({"destination": "/dev", "type": "bind", "source": "/dev", "options": ["rbind"]});
+    }));
+}
+
+#[test]
 fn order_of_a_plain_container() {
     let plan = plan(|_| {}).unwrap();
     assert_eq!(plan.rootfs, Path::new("/bundle/rootfs"));

@@ -58,6 +58,7 @@ pub fn serve(channel: &Channel, answers: &mut impl Answers) -> Result<()> {
         // Init goes on meanwhile: should it have ended, its last word is what comes next.
         if let Err(e) = channel.send(&Message::Go) {
             crate::log::debug(e.to_string());
+            ready = false;
         }
     }
 }
@@ -186,6 +187,15 @@ mod tests {
         rustix::net::shutdown(&theirs, rustix::net::Shutdown::Write).unwrap();
         let mut log = Log(Vec::new(), awaits_start);
         (serve(&ours, &mut log), log.0)
+    }
+
+    #[test]
+    fn an_init_that_ended_before_it_was_let_go_has_executed_nothing() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        theirs.send(&Message::Ready).unwrap();
+        drop(theirs);
+        let error = serve(&ours, &mut Log(Vec::new(), false)).unwrap_err().to_string();
+        assert!(error.ends_with("before it was set up: signal: SIGKILL"), "{error}");
     }
 
     #[test]

@@ -190,10 +190,11 @@ impl Flows {
             Err(error) if error.is_not_found() => {}
             // The shim does not answer: it goes, and the container with it.
             Err(error) if matches!(error.kind(), Kind::DeadlineExceeded | Kind::Unavailable) => {
-                tasks
-                    .end_shim(namespace, id)
-                    .await
-                    .context(|| format!("kill container {id}: {}", error.chain()))?;
+                match tasks.end_shim(namespace, id).await {
+                    // It went by itself meanwhile.
+                    Err(gone) if gone.is_not_found() => return Ok(()),
+                    ended => ended.context(|| format!("kill container {id}: {}", error.chain()))?,
+                }
             }
             other => other.context(|| format!("kill container {id}"))?,
         }

@@ -187,9 +187,10 @@ impl Actor {
                 let _ = conn.delete("").await;
                 shim_end::end(&conn, shim_pid, alone).await;
             }
-            let _clearing = clearing.lock().await;
+            let clearing = clearing.lock().await;
             shim_end::clear_strays(bundle.path(), &id).await;
             let told = shim_delete::delete(&shared.config, &namespace, &id, &bundle).await;
+            drop(clearing);
             shim_end::remove_socket(&bootstrap.address);
             let removed = blocking(move || bundle.remove()).await;
             if let Err(error) = removed {
