@@ -59,6 +59,8 @@ fn other_users_open_nothing_and_read_nothing() -> Result<()> {
     std::fs::set_permissions(scene.root(), std::fs::Permissions::from_mode(0o755))?;
     let script = "echo a word; sleep 100000";
     scene.ok(&["run", "-d", "--name", "box", "-e", "PASSWORD=secret", "busybox", "sh", "-c", script])?;
+    // The log is made with its first word.
+    e2e::until("the word in the log", &scene, || Ok(scene.ok(&["logs", "box"])?.contains("a word")))?;
     let all = everything(&scene)?;
     let shown = |path: &PathBuf| path.display().to_string();
     for part in ["/blobs/sha256/", "/config.json", "/metadata/log", ".ttrpc", "/run/s/", "state.json"] {
