@@ -3,8 +3,8 @@
 use std::path::Path;
 
 /// What a run of every test needs below `target` when nothing has been built yet, in bytes, where cargo keeps nothing for the next
-/// compilation (`CARGO_INCREMENTAL=0`); about twice as much where it does.
-const TESTS: u64 = 12_000_000_000;
+/// compilation (`CARGO_INCREMENTAL=0`); about three times as much where it does.
+const TESTS: u64 = 8_000_000_000;
 
 /// Says how much room there is. A compiler that ran out of it names some file of its own, minutes later.
 pub fn say(target: &Path) {
