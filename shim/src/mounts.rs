@@ -416,6 +416,21 @@ mod tests {
         assert_eq!(unescape("a\\134b\\04"), Path::new("a\\b\\04"));
     }
 
+    /// An overlay of `lower`, with its upper and work directories where `at` says.
+    fn overlay_of(lower: &str, at: impl Fn(&str) -> String) -> Mount {
+        let options = [
+            format!("workdir={}", at("work")),
+            format!("upperdir={}", at("upper")),
+            format!("lowerdir={lower}"),
+        ];
+        Mount {
+            kind: "overlay".into(),
+            source: "overlay".into(),
+            options: options.into(),
+            ..Mount::default()
+        }
+    }
+
     /// As root: makes real mounts in a temporary directory.
     #[test]
     fn an_overlay_of_more_layers_than_fit_a_page() {
@@ -434,16 +449,7 @@ mod tests {
             fs::create_dir(base.join(name)).unwrap();
         }
         let at = |name: &str| base.join(name).to_string_lossy().into_owned();
-        let overlay = Mount {
-            kind: "overlay".into(),
-            source: "overlay".into(),
-            options: vec![
-                format!("workdir={}", at("work")),
-                format!("upperdir={}", at("upper")),
-                format!("lowerdir={}", layers.join(":")),
-            ],
-            ..Mount::default()
-        };
+        let overlay = overlay_of(&layers.join(":"), at);
         let here = std::env::current_dir().unwrap();
         let root = base.join("root");
         mount_all(std::slice::from_ref(&overlay), &root).unwrap();
@@ -474,16 +480,7 @@ mod tests {
             fs::create_dir(named(name)).unwrap();
         }
         fs::create_dir(dir.path().join("lower/inner")).unwrap();
-        let overlay = Mount {
-            kind: "overlay".into(),
-            source: "overlay".into(),
-            options: vec![
-                format!("lowerdir={}", named("lower")),
-                format!("upperdir={}", named("upper")),
-                format!("workdir={}", named("work")),
-            ],
-            ..Mount::default()
-        };
+        let overlay = overlay_of(&named("lower"), named);
         let tmpfs = Mount { kind: "tmpfs".into(), source: "tmpfs".into(), ..Mount::default() };
         let inner = Mount { target: "/inner".into(), ..tmpfs.clone() };
         let root = dir.path().join("root");
