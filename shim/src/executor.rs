@@ -34,6 +34,14 @@ pub(crate) fn choose(asked: &str) -> PathBuf {
 /// containerd's shim.
 const TIMEOUT: &str = "RUNTIMED_EXECUTOR_TIMEOUT";
 
+/// The daemon sets it to `0` where no program is to be started before it is needed.
+const STANDBY: &str = "RUNTIMED_STANDBY";
+
+/// May an executor be started that waits for its verb?
+pub(crate) fn may_stand_by() -> bool {
+    std::env::var_os(STANDBY).is_none_or(|value| value != "0")
+}
+
 fn limit(text: Option<&str>) -> Option<Duration> {
     text.and_then(|text| text.parse().ok()).filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }

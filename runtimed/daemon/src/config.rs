@@ -75,7 +75,7 @@ pub struct Runtime {
     pub default: String,
     /// Seconds.
     pub shim_timeout: u64,
-    /// A shim stands by for the next container.
+    /// A shim stands by for the next container, and an executor for the deletion of one that has ended.
     pub standby: bool,
     /// Runtime name to shim.
     pub shims: BTreeMap<String, PathBuf>,

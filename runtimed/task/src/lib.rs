@@ -27,6 +27,7 @@ mod shim_info;
 mod shim_log;
 mod shim_lookup;
 mod shim_serve;
+mod shim_socket;
 mod shim_spare;
 mod shim_start;
 mod state;

@@ -19,6 +19,7 @@ use tokio::net::UnixStream;
 use crate::call::{Answer, Call};
 use crate::create::Wish;
 use crate::process::Seen;
+use crate::shim_socket;
 use crate::types::{Create, Exit, Timeouts};
 use socket::{Closed, Watched};
 
@@ -84,7 +85,7 @@ impl ShimConn {
         let path = address.strip_prefix("unix://").ok_or_else(|| {
             Error::unimplemented(format!("shim address {address:?}: only unix:// is supported"))
         })?;
-        let stream = open(path).await.context(|| format!("connect to shim at {address}"))?;
+        let stream = open(path).context(|| format!("connect to shim at {address}"))?;
         let (socket, closed) = Watched::new(stream);
         let client = ttrpc::r#async::Client::new(ttrpc::r#async::transport::Socket::new(socket));
         let client = match version {
@@ -282,15 +283,7 @@ pub(crate) fn is_hung(error: &Error) -> bool {
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::WouldBlock)
 }
 
-/// Opens a path, or with a leading `@` an abstract name (shims before containerd 1.4 use those). Never
-/// blocks.
-async fn open(path: &str) -> std::io::Result<UnixStream> {
-    let Some(name) = path.strip_prefix('@') else {
-        return UnixStream::connect(path).await;
-    };
-    use std::os::linux::net::SocketAddrExt;
-    let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
-    let stream = std::os::unix::net::UnixStream::connect_addr(&address)?;
-    stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
+/// A connection, made without waiting.
+fn open(path: &str) -> std::io::Result<UnixStream> {
+    UnixStream::from_std(shim_socket::connect(path)?)
 }

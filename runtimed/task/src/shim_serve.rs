@@ -25,6 +25,7 @@ use crate::bundle::Bootstrap;
 use crate::files;
 use crate::shim_conn::convert::theirs;
 use crate::shim_end::{self, Held};
+use crate::shim_socket;
 use crate::shim_spare::Spares;
 use crate::shim_start::{self, Launch};
 use crate::types::Config;
@@ -122,7 +123,7 @@ fn bind(path: &Path) -> Result<UnixListener> {
                 .context(|| format!("create {}", folder.display()))?;
             UnixListener::bind(path)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && UnixStream::connect(path).is_err() => {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && shim_socket::is_dead(path) => {
             std::fs::remove_file(path).context(|| format!("remove the dead socket {}", path.display()))?;
             UnixListener::bind(path)
         }

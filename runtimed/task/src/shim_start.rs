@@ -185,6 +185,8 @@ pub(crate) fn program(config: &Config, binary: &Path) -> Command {
         .env("GOMAXPROCS", "2")
         // Ours ends an executor that takes longer; seconds.
         .env("RUNTIMED_EXECUTOR_TIMEOUT", config.timeouts.executor.as_secs().to_string())
+        // Ours may start an executor for a deletion before it is asked for.
+        .env("RUNTIMED_STANDBY", if config.standby { "1" } else { "0" })
         // The newest form of the start answer, not of the task service.
         .env("MAX_SHIM_VERSION", "2");
     command

@@ -16,7 +16,7 @@ use crate::process::Process;
 use crate::reaper::{Exit, Pending};
 use crate::state::Status;
 use crate::sync::lock;
-use crate::{clock, log};
+use crate::{clock, executor, log};
 
 /// How long an end may wait for output to be delivered: something in the background may hold the pipe
 /// forever.
@@ -70,7 +70,7 @@ impl Service {
                 take_apart(&whole, &init).await
             }));
             *lock(&container.deletion) = Some(deletion);
-        } else if container.runc.can_wait() {
+        } else if container.runc.can_wait() && executor::may_stand_by() {
             tokio::spawn(async move {
                 let _ = told.await;
                 // Nobody waits any more once it is being deleted. Without one, it is started when it is needed.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{scene, until};
+use e2e::{scene, scene_without_standby, until};
 use harness::Scene;
 
 /// The processes of the scene whose arguments have this among them, by program.
@@ -139,4 +139,31 @@ fn a_program_that_was_replaced_is_not_used() -> Result<()> {
     gone(&scene, after)?;
     scene.ok(&["rm", "--force", "box"])?;
     scene.finish()
+}
+
+/// Containers that end and stay, and the executors that wait to delete them.
+fn ended(scene: &Scene, names: &[&str]) -> Result<Vec<u32>> {
+    for name in names {
+        scene.ok(&["run", "-d", "--name", name, "busybox", "true"])?;
+        ensure!(scene.ok(&["wait", name])? == "0\n");
+    }
+    processes(scene, "runc-rs", "--stand-by")
+}
+
+#[test]
+fn nobody_stands_by_where_that_is_turned_off() -> Result<()> {
+    let with = scene()?;
+    until("executors that wait to delete", &with, || {
+        with.ok(&["rm", "--force", "one", "two", "three"])?;
+        // One waits for the next container.
+        Ok(ended(&with, &["one", "two", "three"])?.len() > 1)
+    })?;
+    with.ok(&["rm", "one", "two", "three"])?;
+    with.finish()?;
+    let without = scene_without_standby()?;
+    let waiting = ended(&without, &["one", "two", "three", "four", "five"])?;
+    ensure!(waiting.is_empty(), "{waiting:?} stand by");
+    ensure!(processes(&without, "containerd-shim-runtimed-v2", "--stand-by")?.is_empty());
+    without.ok(&["rm", "one", "two", "three", "four", "five"])?;
+    without.finish()
 }
