@@ -141,29 +141,41 @@ fn a_program_that_was_replaced_is_not_used() -> Result<()> {
     scene.finish()
 }
 
-/// Containers that end and stay, and the executors that wait to delete them.
-fn ended(scene: &Scene, names: &[&str]) -> Result<Vec<u32>> {
-    for name in names {
-        scene.ok(&["run", "-d", "--name", name, "busybox", "true"])?;
-        ensure!(scene.ok(&["wait", name])? == "0\n");
+/// Tasks that end and stay, and the executors that stand by then.
+fn ended(scene: &Scene, count: usize) -> Result<(Vec<String>, Vec<u32>)> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        let id = scene.ok(&["create", "busybox", "true"])?.trim().to_owned();
+        scene.ok(&["tasks", "start", "-d", "--null-io", &id])?;
+        let is_over = |line: &str| line.starts_with(&id) && line.ends_with("STOPPED");
+        until("the end of a task", scene, || Ok(scene.ok(&["tasks", "ls"])?.lines().any(is_over)))?;
+        ids.push(id);
     }
-    processes(scene, "runc-rs", "--stand-by")
+    Ok((ids, processes(scene, "runc-rs", "--stand-by")?))
+}
+
+fn clear(scene: &Scene, ids: &[String]) -> Result<()> {
+    for id in ids {
+        scene.ok(&["tasks", "rm", id])?;
+        scene.ok(&["rm", id])?;
+    }
+    Ok(())
 }
 
 #[test]
 fn nobody_stands_by_where_that_is_turned_off() -> Result<()> {
     let with = scene()?;
+    let (ids, _) = ended(&with, 3)?;
+    // One more waits for the next container.
     until("executors that wait to delete", &with, || {
-        with.ok(&["rm", "--force", "one", "two", "three"])?;
-        // One waits for the next container.
-        Ok(ended(&with, &["one", "two", "three"])?.len() > 1)
+        Ok(processes(&with, "runc-rs", "--stand-by")?.len() == 4)
     })?;
-    with.ok(&["rm", "one", "two", "three"])?;
+    clear(&with, &ids)?;
     with.finish()?;
     let without = scene_without_standby()?;
-    let waiting = ended(&without, &["one", "two", "three", "four", "five"])?;
+    let (ids, waiting) = ended(&without, 5)?;
     ensure!(waiting.is_empty(), "{waiting:?} stand by");
     ensure!(processes(&without, "containerd-shim-runtimed-v2", "--stand-by")?.is_empty());
-    without.ok(&["rm", "one", "two", "three", "four", "five"])?;
+    clear(&without, &ids)?;
     without.finish()
 }

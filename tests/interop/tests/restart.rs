@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use harness::faults::{self, Faults};
 use harness::{Scene, image, needs, programs};
 use interop::{text, until};
 
@@ -15,7 +16,10 @@ struct Stage {
 
 impl Stage {
     fn new() -> Result<Stage> {
-        let mut scene = Scene::with_programs(&programs::folder()?)?;
+        Stage::of(Scene::with_programs(&programs::folder()?)?)
+    }
+
+    fn of(mut scene: Scene) -> Result<Stage> {
         scene.configure("[container]\nrestart_interval = 1\n");
         scene.start_daemon()?;
         let archive = image::busybox_archive(scene.root())?;
@@ -100,5 +104,34 @@ fn containers_are_kept_as_their_labels_ask() -> Result<()> {
         stage.ctr(&["tasks", "rm", id])?;
     }
     stage.ctr(&["containers", "rm", "kept", "failing", "done"])?;
+    stage.scene.finish()
+}
+
+/// A task that has ended is deleted before there is another. What says then that there has to be one is kept with the container.
+#[test]
+fn a_restart_that_is_cut_is_finished_by_the_next_daemon() -> Result<()> {
+    let name = "a_restart_that_is_cut_is_finished_by_the_next_daemon";
+    if !needs(name, &["ctr", "umoci", "skopeo", "busybox"]) {
+        return Ok(());
+    }
+    let mut scene = Scene::with_programs(&programs::folder()?)?;
+    let faults = Faults::new()?;
+    scene.set_environment(faults::VARIABLE, faults.folder());
+    let mut stage = Stage::of(scene)?;
+    // The first is made by ctr.
+    faults.arm_line("task.create.bundle kill skip 1")?;
+    let labels = [RUNNING, "containerd.io/restart.policy=on-failure:1"];
+    stage.run("cut", &labels, "[ -e /tried ] && exec sleep 1000; : > /tried; exit 3")?;
+    until("the daemon dies between one task and the next", || {
+        Ok(faults.fired_at("task.create.bundle", "kill").is_some())
+    })?;
+    stage.scene.kill_daemon()?;
+    stage.scene.start_daemon()?;
+    until("it runs again", || Ok(stage.was_started_again("cut", 1)? && stage.is("cut", "RUNNING")?))?;
+    until("nothing is left of the note", || {
+        Ok(!stage.ctr(&["containers", "info", "cut"])?.contains("runtimed.io/restart"))
+    })?;
+    stage.ctr(&["tasks", "rm", "--force", "cut"])?;
+    stage.ctr(&["containers", "rm", "cut"])?;
     stage.scene.finish()
 }

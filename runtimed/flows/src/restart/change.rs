@@ -7,7 +7,7 @@ use errors::{Context, Error, Kind, Result, WithKind};
 use ids::{ContainerId, Labels, Namespace};
 use task::Io;
 
-use super::policy::COUNT;
+use super::policy::{AFTER, COUNT};
 use crate::Flows;
 use crate::start::task_mount;
 
@@ -27,20 +27,51 @@ impl Flows {
         namespace: &Namespace,
         container: Container,
         count: u64,
+        exit: u32,
     ) -> Result<()> {
         let (flows, namespace) = (self.clone(), namespace.clone());
-        self.to_the_end(async move { flows.start_anew(&namespace, container, count).await }).await
+        self.to_the_end(async move {
+            flows.note_begun(&namespace, &container, count, exit).await?;
+            let started = flows.start_anew(&namespace, &container, count).await;
+            // What cannot be started was tried.
+            flows.note_finished(&namespace, &container).await?;
+            started
+        })
+        .await
     }
 
-    async fn start_anew(&self, namespace: &Namespace, container: Container, count: u64) -> Result<()> {
-        let (tasks, id) = (&self.rooms().tasks, container.id.clone());
-        let counted =
-            Container { labels: Labels::from([(COUNT.to_owned(), count.to_string())]), ..container.clone() };
-        self.rooms().containers.update(namespace, counted, &[format!("labels.{COUNT}")]).await?;
-        self.end_kept(namespace, &id).await?;
-        tasks.create(namespace, &id, self.task_of_kept(namespace, &container)?).await?;
-        if let Err(error) = tasks.start(namespace, &id, "").await {
-            if let Err(error) = self.end_kept(namespace, &id).await {
+    /// Without a task, nothing else tells why there should be one.
+    async fn note_begun(
+        &self,
+        namespace: &Namespace,
+        container: &Container,
+        count: u64,
+        exit: u32,
+    ) -> Result<()> {
+        let labels = [(COUNT.to_owned(), count.to_string()), (AFTER.to_owned(), exit.to_string())];
+        self.note(namespace, container, Labels::from(labels)).await
+    }
+
+    pub(super) async fn note_finished(&self, namespace: &Namespace, container: &Container) -> Result<()> {
+        match self.note(namespace, container, Labels::from([(AFTER.to_owned(), String::new())])).await {
+            // Its client has deleted it meanwhile.
+            Err(error) if error.is_not_found() => Ok(()),
+            noted => noted,
+        }
+    }
+
+    async fn note(&self, namespace: &Namespace, container: &Container, labels: Labels) -> Result<()> {
+        let mask: Vec<_> = labels.keys().map(|key| format!("labels.{key}")).collect();
+        let noted = Container { labels, ..container.clone() };
+        self.rooms().containers.update(namespace, noted, &mask).await.map(drop)
+    }
+
+    async fn start_anew(&self, namespace: &Namespace, container: &Container, count: u64) -> Result<()> {
+        let (tasks, id) = (&self.rooms().tasks, &container.id);
+        self.end_kept(namespace, id).await?;
+        tasks.create(namespace, id, self.task_of_kept(namespace, container)?).await?;
+        if let Err(error) = tasks.start(namespace, id, "").await {
+            if let Err(error) = self.end_kept(namespace, id).await {
                 tracing::warn!(%namespace, container = %id, error = %error.chain(), "clear what did not start");
             }
             return Err(error);

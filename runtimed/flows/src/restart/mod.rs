@@ -71,10 +71,15 @@ impl Flows {
             // Who makes a container goes on to start it.
             is_new: SystemTime::now().duration_since(container.created_at).is_ok_and(|age| age < interval),
         };
-        match policy::decide(&container.labels, seen)? {
+        let change = policy::decide(&container.labels, seen)?;
+        if !matches!(change, Change::Start { .. }) && container.labels.contains_key(policy::AFTER) {
+            // The daemon that had begun with it died when it had done it.
+            self.note_finished(namespace, &container).await?;
+        }
+        match change {
             Change::None => Ok(()),
             Change::Stop => self.stop_kept(namespace, container).await,
-            Change::Start { count } => self.start_kept(namespace, container, count).await,
+            Change::Start { count, exit } => self.start_kept(namespace, container, count, exit).await,
         }
     }
 }

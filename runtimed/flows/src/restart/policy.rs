@@ -12,6 +12,9 @@ pub(super) const COUNT: &str = "containerd.io/restart.count";
 /// Whoever stopped it meant it.
 const EXPLICITLY_STOPPED: &str = "containerd.io/restart.explicitly-stopped";
 
+/// How the task ended that is being replaced: there while that is under way, and so found by a daemon that comes after one that died at it.
+pub(super) const AFTER: &str = "runtimed.io/restart.after";
+
 /// How a container is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
@@ -28,8 +31,8 @@ pub(super) struct Seen {
 pub(super) enum Change {
     /// Nothing.
     None,
-    /// Start it; its label then says that this was the `count`th time.
-    Start { count: u64 },
+    /// Start it; its label then says that this was the `count`th time. It had ended with `exit`.
+    Start { count: u64, exit: u32 },
     /// End it.
     Stop,
 }
@@ -43,16 +46,23 @@ pub(super) fn decide(labels: &Labels, seen: Seen) -> Result<Change> {
         ("running", Some(Running | Paused | Pausing | Unknown)) => Ok(Change::None),
         ("running", None | Some(Created)) if seen.is_new => Ok(Change::None),
         ("running", None | Some(Created | Stopped)) => {
-            let restarts = wants(labels, seen.exit.unwrap_or(0))?;
-            Ok(if restarts { Change::Start { count: count(labels)? + 1 } } else { Change::None })
+            let begun = after(labels)?;
+            let exit = seen.exit.or(begun).unwrap_or(0);
+            // One that was begun is in the count.
+            let done = count(labels)?.saturating_sub(u64::from(begun.is_some()));
+            Ok(if wants(labels, exit, done)? {
+                Change::Start { count: done + 1, exit }
+            } else {
+                Change::None
+            })
         }
         ("stopped", Some(Created | Running | Paused | Pausing | Unknown)) => Ok(Change::Stop),
         _ => Ok(Change::None),
     }
 }
 
-/// Does the policy want one that has ended with `exit` to be started?
-fn wants(labels: &Labels, exit: u32) -> Result<bool> {
+/// Does the policy want one that has ended with `exit`, and was started again `done` times, to be started?
+fn wants(labels: &Labels, exit: u32, done: u64) -> Result<bool> {
     let policy = label(labels, POLICY);
     let (name, most) = policy.split_once(':').map_or((policy, None), |(name, most)| (name, Some(most)));
     match (name, most) {
@@ -65,7 +75,7 @@ fn wants(labels: &Labels, exit: u32) -> Result<bool> {
         }
         ("on-failure", most) => {
             let most = most.map_or(Ok(0), |most| number(POLICY, policy, most))?;
-            Ok(exit != 0 && (most == 0 || count(labels)? < most))
+            Ok(exit != 0 && (most == 0 || done < most))
         }
         _ => Err(Error::invalid(format!("label {POLICY}: restart policy {policy:?} not supported"))),
     }
@@ -75,6 +85,17 @@ fn count(labels: &Labels) -> Result<u64> {
     match label(labels, COUNT) {
         "" => Ok(0),
         text => number(COUNT, text, text),
+    }
+}
+
+/// How the task had ended whose replacement was begun, and not finished.
+fn after(labels: &Labels) -> Result<Option<u32>> {
+    match label(labels, AFTER) {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_| Error::invalid(format!("label {AFTER}: {text:?} is no exit code"))),
     }
 }
 
@@ -109,7 +130,7 @@ mod tests {
             ("on-failure:2", 1, false),
         ] {
             let labels = [running, (POLICY, policy), (COUNT, "2")];
-            let expected = if starts { Change::Start { count: 3 } } else { Change::None };
+            let expected = if starts { Change::Start { count: 3, exit } } else { Change::None };
             assert_eq!(decided(&labels, Some(Status::Stopped), Some(exit)), expected, "{policy} {exit}");
         }
         let meant = [running, (POLICY, "unless-stopped"), (EXPLICITLY_STOPPED, "true")];
@@ -126,12 +147,24 @@ mod tests {
     #[test]
     fn after_a_reboot_there_is_no_task_and_it_is_started() {
         let labels = [(RESTART_STATUS, "running")];
-        assert_eq!(decided(&labels, None, None), Change::Start { count: 1 });
+        assert_eq!(decided(&labels, None, None), Change::Start { count: 1, exit: 0 });
         let labels = [(RESTART_STATUS.to_owned(), "running".to_owned())].into();
         for status in [None, Some(Status::Created)] {
             let seen = Seen { status, exit: None, is_new: true };
             assert_eq!(decide(&labels, seen).unwrap(), Change::None, "its client is about to start it");
         }
+    }
+
+    #[test]
+    fn what_was_begun_is_gone_on_with_and_counts_once() {
+        let labels = [(RESTART_STATUS, "running"), (POLICY, "on-failure:2"), (COUNT, "2"), (AFTER, "7")];
+        for status in [None, Some(Status::Created)] {
+            assert_eq!(decided(&labels, status, None), Change::Start { count: 2, exit: 7 });
+        }
+        assert_eq!(decided(&labels, Some(Status::Stopped), Some(1)), Change::Start { count: 2, exit: 1 });
+        assert_eq!(decided(&labels, Some(Status::Running), None), Change::None);
+        // Nobody has begun: it was deleted by who meant it.
+        assert_eq!(decided(&labels[..3], None, None), Change::None);
     }
 
     #[test]
@@ -145,12 +178,22 @@ mod tests {
 
     #[test]
     fn labels_that_mean_nothing_are_named() {
-        for (policy, count) in [("sometimes", ""), ("always:3", ""), ("on-failure:x", ""), ("", "many")] {
-            let labels = [(RESTART_STATUS, "running"), (POLICY, policy), (COUNT, count)];
+        let none = [
+            ("sometimes", "", ""),
+            ("always:3", "", ""),
+            ("on-failure:x", "", ""),
+            ("", "many", ""),
+            ("", "", "-1"),
+        ];
+        for (policy, count, after) in none {
+            let labels = [(RESTART_STATUS, "running"), (POLICY, policy), (COUNT, count), (AFTER, after)];
             let labels = labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
             let seen = Seen { status: Some(Status::Stopped), exit: Some(1), is_new: false };
             let error = decide(&labels, seen).unwrap_err();
-            assert!(error.message().starts_with("label containerd.io/restart."), "{error}");
+            assert!(
+                error.message().starts_with("label ") && error.message().contains(".io/restart."),
+                "{error}"
+            );
         }
     }
 }
