@@ -10,6 +10,7 @@ use prost_types::Any;
 use snapshot::Mount;
 
 use crate::config::{ContainerConfig, EXTENSION, GC_ROOT, GC_ROOT_OWNER, NAME_LABEL};
+use crate::remove::remove_folder;
 use crate::spec::{ImageDefaults, Machine, SpecInput};
 use crate::undo::Undo;
 use crate::user::User;
@@ -151,8 +152,8 @@ impl Flows {
             Err(error) if error.is_not_found() => {}
             other => return other.map(|_| false),
         }
-        crate::remove::remove_folder(&self.container_root(namespace, &owner))?;
-        crate::remove::remove_folder(&self.container_state(namespace, &owner))?;
+        remove_folder(self.container_root(namespace, &owner)).await?;
+        remove_folder(self.container_state(namespace, &owner)).await?;
         tables::forget(store, namespace, name, &owner).await?;
         drop(guard);
         self.live().forget(namespace, &owner);
@@ -181,10 +182,7 @@ impl Flows {
         }
         step.next("flows.create.files")?;
         let folder = self.container_state(namespace, id);
-        undo.push("remove the files", {
-            let folder = folder.clone();
-            async move { crate::remove::remove_folder(&folder) }
-        });
+        undo.push("remove the files", remove_folder(folder.clone()));
         files::write(&folder, &config.hostname, config.network == "host")?;
         step.next("flows.create.spec")?;
         config.command = spec::command(&config, &defaults)?;

@@ -13,6 +13,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use crate::attach::{self, Chunk, Input, Streams};
+use crate::remove::remove_folder;
 use crate::undo::Undo;
 use crate::{Flows, names, user};
 
@@ -118,7 +119,7 @@ impl Flows {
         step.next("flows.exec.fifos")?;
         let mut undo = Undo::default();
         let fifos = Fifos::make(&self.container_state(namespace, id), &exec_id, &request)?;
-        undo.push("remove the fifos", remove_fifos(fifos.folder.clone()));
+        undo.push("remove the fifos", remove_folder(fifos.folder.clone()));
         let exec = Exec { exec_id: exec_id.clone(), spec, io: fifos.io.clone() };
         let tasks = self.rooms().tasks.clone();
         undo.or_back(step.next("flows.exec.add").map_err(Error::from)).await?;
@@ -249,7 +250,7 @@ impl Flows {
                 }
                 _ => {}
             }
-            if let Err(error) = remove_fifos(folder).await {
+            if let Err(error) = remove_folder(folder).await {
                 tracing::warn!(container = %id, error = %error.chain(), "fifos of an exec stay");
             }
             marks::passed("flows.exec.cleared");
@@ -304,10 +305,6 @@ fn open_reader(path: &Path) -> Result<Option<(pipe::Receiver, pipe::Sender)>> {
     let writer =
         pipe::OpenOptions::new().open_sender(path).context(|| format!("open {} to write", path.display()))?;
     Ok(Some((reader, writer)))
-}
-
-async fn remove_fifos(folder: PathBuf) -> Result<()> {
-    crate::remove::remove_folder(&folder)
 }
 
 fn strings(value: &serde_json::Value) -> Vec<String> {

@@ -11,9 +11,9 @@ use crate::live::{Follower, Progress, Run, until};
 use crate::{Flows, tables};
 
 /// How long an end that could not be noted waits until that is tried again, at first; each time twice as long.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// And at last.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Why an end is not done with.
 enum Unfinished {
@@ -174,22 +174,24 @@ impl Flows {
 
     /// Follows a container that runs; `None` when the engine did not start it.
     pub fn follow(&self, namespace: &Namespace, id: &ContainerId) -> Option<Follower> {
-        self.live().follow(namespace, id).map(Follower)
+        self.live().follow_running(namespace, id).map(Follower)
     }
 
     /// Waits until the container does not run, and says how it ended; at once when it does not run.
     pub async fn wait_stopped(&self, namespace: &Namespace, id: &ContainerId) -> Result<u32> {
-        if let Some(receiver) = self.live().follow(namespace, id) {
-            return until(receiver, |progress| *progress != Progress::Running)
-                .await
-                .map(|progress| progress.code());
+        if let Some(run) = self.live().follow_running(namespace, id) {
+            return Follower(run).ended().await;
         }
+        // Another client may have made the task that there is now; without one, the last run that was followed counts.
         match self.rooms().tasks.wait(namespace, id, "").await {
             Ok(exit) => Ok(exit.status),
-            Err(error) if error.is_not_found() => {
-                let state = tables::state(&self.rooms().store, namespace, id)?;
-                Ok(state.map(|state| state.exit_code).unwrap_or_default())
-            }
+            Err(error) if error.is_not_found() => match self.live().follow(namespace, id) {
+                Some(run) => Follower(run).ended().await,
+                None => {
+                    let state = tables::state(&self.rooms().store, namespace, id)?;
+                    Ok(state.map(|state| state.exit_code).unwrap_or_default())
+                }
+            },
             Err(error) => Err(error),
         }
     }

@@ -169,20 +169,34 @@ impl Live {
         Some(entries.get(&key(namespace, id))?.progress.as_ref()?.subscribe())
     }
 
+    /// Follows the run that goes on; `None` where the last one has ended, and where another client started the container.
+    pub fn follow_running(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+    ) -> Option<watch::Receiver<Progress>> {
+        self.follow(namespace, id).filter(|run| *run.borrow() == Progress::Running)
+    }
+
     /// Forgets a container that is removed; those who hold a receiver keep its last state.
     pub fn forget(&self, namespace: &Namespace, id: &ContainerId) {
         self.entries().remove(&key(namespace, id));
     }
 }
 
-/// Waits until `reached` holds; an error when the container vanished before.
+/// Waits until `reached` holds, or until nothing more can come of this run after its end, such as when another has begun; an error when the
+/// container vanished before.
 pub async fn until(
     mut receiver: watch::Receiver<Progress>,
     reached: impl Fn(&Progress) -> bool,
 ) -> Result<Progress> {
-    match receiver.wait_for(|progress| reached(progress)).await {
-        Ok(progress) => Ok(progress.clone()),
-        Err(_) => Err(Error::not_found("the container is gone")),
+    let reached = receiver.wait_for(|progress| reached(progress)).await.map(|progress| progress.clone());
+    match reached {
+        Ok(progress) => Ok(progress),
+        Err(_) => match receiver.borrow().clone() {
+            Progress::Running => Err(Error::not_found("the container is gone")),
+            ended => Ok(ended),
+        },
     }
 }
 

@@ -2,15 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use errors::{Context, Result};
 use ids::{ContainerId, Namespace};
 use task::Status;
+use tokio::task::JoinSet;
 
 use crate::config::{ContainerConfig, GC_ROOT, GC_ROOT_OWNER};
 use crate::remove::remove_folder;
 use crate::{Flows, tables};
+
+/// How long shims may keep the daemon's start up with what is asked of them; that goes on behind it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The code of a container that was lost with its machine, as docker's.
 const LOST: u32 = 255;
@@ -20,6 +24,7 @@ impl Flows {
     pub async fn recover(&self) -> Result<()> {
         let step = marks::step("flows.recover.containers")?;
         let mut known = HashSet::new();
+        let mut asked = JoinSet::new();
         for info in self.rooms().namespaces.list()? {
             let tasks: HashMap<_, _> = self
                 .rooms()
@@ -40,11 +45,20 @@ impl Flows {
                     }
                 };
                 let status = tasks.get(&container.id).copied();
-                if let Err(error) = self.take_up(&info.name, &container.id, &config, status).await {
+                if let Err(error) = self.take_up(&info.name, &container.id, &config, status, &mut asked).await
+                {
                     tracing::error!(container = %container.id, error = %error.chain(), "a container cannot be taken up");
                 }
             }
         }
+        let all = async { while asked.join_next().await.is_some() {} };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            tracing::warn!(
+                containers = asked.len(),
+                "some shims do not answer; their containers are taken up when they do"
+            );
+        }
+        asked.detach_all();
         drop(step);
         self.clear_vanished(&known);
         self.forget_half_made(&known).await?;
@@ -59,6 +73,7 @@ impl Flows {
         id: &ContainerId,
         config: &ContainerConfig,
         status: Option<Status>,
+        asked: &mut JoinSet<()>,
     ) -> Result<()> {
         match status {
             Some(Status::Running | Status::Paused | Status::Pausing | Status::Stopped | Status::Unknown) => {
@@ -76,10 +91,19 @@ impl Flows {
                 step.next("flows.recover.follow")?;
                 let run = self.live().started(namespace, id);
                 self.watch(namespace.clone(), id.clone(), run);
-                self.take_up_execs(namespace, id).await;
+                let (flows, namespace, id) = (self.clone(), namespace.clone(), id.clone());
+                asked.spawn(marks::carry(async move { flows.take_up_execs(&namespace, &id).await }));
                 Ok(())
             }
-            Some(Status::Created) => self.undo_half_start(namespace, id).await,
+            Some(Status::Created) => {
+                let (flows, namespace, id) = (self.clone(), namespace.clone(), id.clone());
+                asked.spawn(marks::carry(async move {
+                    if let Err(error) = flows.undo_half_start(&namespace, &id).await {
+                        tracing::error!(container = %id, error = %error.chain(), "a start that was cut cannot be undone");
+                    }
+                }));
+                Ok(())
+            }
             None => self.note_lost(namespace, id, config).await,
         }
     }
@@ -136,7 +160,7 @@ impl Flows {
                 self.follow_exec(namespace, id, exec_id, folder, told);
             }
             _ => {
-                if let Err(error) = remove_folder(&folder) {
+                if let Err(error) = remove_folder(folder).await {
                     tracing::warn!(container = %id, error = %error.chain(), "fifos of an exec stay");
                 }
             }
@@ -146,7 +170,12 @@ impl Flows {
     /// The daemon died between create and start, and nobody was told of a running container.
     async fn undo_half_start(&self, namespace: &Namespace, id: &ContainerId) -> Result<()> {
         let _step = marks::step("flows.recover.undo")?;
+        let _guard = self.live().lock(namespace, id).await;
         let tasks = &self.rooms().tasks;
+        if tasks.get(namespace, id, "").await?.status != Status::Created {
+            // Somebody has started it meanwhile.
+            return Ok(());
+        }
         tasks.kill(namespace, id, "", 9, true).await?;
         tasks.wait(namespace, id, "").await?;
         tasks.delete(namespace, id).await.map(drop)
@@ -189,7 +218,7 @@ impl Flows {
         self.remove_half_made_roots(known).await?;
         step.next("flows.recover.folders")?;
         for folder in [&self.settings().root, &self.settings().state] {
-            sweep(folder, known)?;
+            sweep(folder, known).await?;
         }
         Ok(())
     }
@@ -237,11 +266,11 @@ impl Flows {
     }
 }
 
-fn sweep(root: &Path, known: &HashSet<(String, String)>) -> Result<()> {
+async fn sweep(root: &Path, known: &HashSet<(String, String)>) -> Result<()> {
     for namespace in folders(root)? {
         for id in folders(&root.join(&namespace))? {
             if !known.contains(&(namespace.clone(), id.clone())) {
-                remove_folder(&root.join(&namespace).join(&id))?;
+                remove_folder(root.join(&namespace).join(&id)).await?;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Removing a container: its task, its record, its root, its files, its name.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use container::Container;
 use errors::{Context, Error, Kind, Result};
@@ -9,6 +9,7 @@ use snapshot::Snapshotter;
 use task::{Departure, Exit, Status};
 
 use crate::config::{ContainerConfig, NAME_LABEL};
+use crate::exit::{LONGEST_PAUSE, SHORTEST_PAUSE};
 use crate::live::Progress;
 use crate::{Flows, tables};
 
@@ -90,7 +91,7 @@ impl Flows {
         }
         marks::passed("flows.vanish.task");
         for folder in [self.container_root(namespace, id), self.container_state(namespace, id)] {
-            if let Err(error) = remove_folder(&folder) {
+            if let Err(error) = remove_folder(folder).await {
                 tracing::warn!(container = %id, error = %error.chain(), "files of a removed container stay");
             }
         }
@@ -109,10 +110,22 @@ impl Flows {
             }
             _ => return,
         };
-        if let Err(error) = again
+        if again.as_ref().is_err_and(|error| !error.is_not_found()) {
+            tokio::spawn(self.clone().delete_in_the_end(namespace.clone(), id.clone(), again));
+        }
+    }
+
+    /// Goes on trying to delete the task of a container that nobody can find any more; ever more seldom.
+    async fn delete_in_the_end(self, namespace: Namespace, id: ContainerId, tried: Result<Exit>) {
+        let (mut pause, mut tried) = (SHORTEST_PAUSE, tried);
+        while let Err(error) = tried
             && !error.is_not_found()
         {
-            tracing::warn!(container = %id, error = %error.chain(), "the task of a removed container stays");
+            tracing::warn!(container = %id, error = %error.chain(), again_in = ?pause, "the task of a removed container stays");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let _busy = self.inner.busy.enter();
+            tried = self.rooms().tasks.delete(&namespace, &id).await;
         }
     }
 
@@ -126,9 +139,9 @@ impl Flows {
         name: &str,
     ) -> Result<()> {
         let mut step = marks::step("flows.remove.files")?;
-        remove_folder(&self.container_root(namespace, id))?;
+        remove_folder(self.container_root(namespace, id)).await?;
         step.next("flows.remove.sockets")?;
-        remove_folder(&self.container_state(namespace, id))?;
+        remove_folder(self.container_state(namespace, id)).await?;
         step.next("flows.remove.record")?;
         let root = self.forget_records(namespace, id, container, name).await?;
         marks::passed("flows.remove.recorded");
@@ -253,9 +266,14 @@ fn unless_gone<T>(removed: Result<T>, what: &str) -> Result<Option<T>> {
 }
 
 /// Removes a folder of ours that may be gone already.
-pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
+pub(crate) async fn remove_folder(folder: PathBuf) -> Result<()> {
+    let work = move || match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.context(|| format!("remove {}", folder.display())),
+    };
+    // There may be large logs in it, and whatever somebody has put there.
+    match tokio::task::spawn_blocking(marks::carry_call(work)).await {
+        Ok(removed) => removed,
+        Err(error) => Err(Error::with_source(Kind::Internal, "remove a folder", error)),
     }
 }

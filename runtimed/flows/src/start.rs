@@ -62,7 +62,12 @@ impl Flows {
         self.to_the_end(async move { flows.start_locked(&namespace, &id, want).await }).await
     }
 
-    async fn start_locked(&self, namespace: &Namespace, id: &ContainerId, want: Want) -> Result<Started> {
+    pub(crate) async fn start_locked(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        want: Want,
+    ) -> Result<Started> {
         let mut step = marks::step("flows.start.look")?;
         let _guard = self.live().lock(namespace, id).await;
         let container = self.rooms().containers.get(namespace, id)?;
@@ -120,7 +125,11 @@ impl Flows {
                     Want::Nothing => None,
                     _ => Some(self.attach_streams(namespace, id, want == Want::Both).await?),
                 };
-                Ok(Some(Started { pid: process.pid, streams, progress: self.live().follow(namespace, id) }))
+                Ok(Some(Started {
+                    pid: process.pid,
+                    streams,
+                    progress: self.live().follow_running(namespace, id),
+                }))
             }
             Status::Stopped => {
                 let _step = marks::step("flows.start.clear")?;

@@ -109,9 +109,20 @@ impl Flows {
         timeout: Option<i64>,
         signal: &str,
     ) -> Result<()> {
+        let (flows, namespace, id, signal) = (self.clone(), namespace.clone(), id.clone(), signal.to_owned());
+        self.to_the_end(async move { flows.restart_now(&namespace, &id, timeout, &signal).await }).await
+    }
+
+    async fn restart_now(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        timeout: Option<i64>,
+        signal: &str,
+    ) -> Result<()> {
         let keep = self.live().keep(namespace, id);
-        let restarted = match self.stop(namespace, id, timeout, signal).await {
-            Ok(()) => self.start(namespace, id, Want::Nothing).await.map(drop),
+        let restarted = match self.stop_now(namespace, id, timeout, signal).await {
+            Ok(()) => self.start_locked(namespace, id, Want::Nothing).await.map(drop),
             Err(error) => Err(error),
         };
         drop(keep);

@@ -61,6 +61,9 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wis
     let binary = shim_lookup::find(&create.runtime, &config.runtimes, &path, &config.binary)?;
     let bundle = Bundle::of(config, &key.0, &key.1);
     let launch = Launch { config, namespace: &key.0, id: &key.1, binary: &binary, bundle: bundle.path() };
+    if shim_serve::joins(&create.spec) {
+        table.joins(key);
+    }
     let io = create.io.clone();
     let mut made = Made { table, key, bundle: &bundle, conn: None, held: None };
     // What is restored begins with its start.
@@ -217,22 +220,19 @@ impl Made<'_> {
     }
 
     async fn end_shim(&mut self, reason: &Error, launch: Launch<'_>) {
-        let alone = match &self.conn {
-            Some(conn) => self.table.is_alone(self.key, conn.address()),
-            None => true,
-        };
+        let is_alone = || self.conn.as_ref().is_none_or(|conn| self.table.is_alone(self.key, conn.address()));
         match &self.conn {
             Some(conn) if !matches!(reason.kind(), Kind::DeadlineExceeded | Kind::Unavailable) => {
                 // Usually the shim knows no such task; one that is half made it deletes.
                 if let Err(error) = conn.delete("").await {
                     tracing::debug!(%error, "delete a half made task");
                 }
-                shim_end::end(conn, None, alone).await;
+                shim_end::end(conn, None, is_alone).await;
             }
-            Some(conn) if alone && self.held.is_none() => shim_end::force(conn, None).await,
+            Some(conn) if is_alone() && self.held.is_none() => shim_end::force(conn, None).await,
             _ => {}
         }
-        if alone {
+        if is_alone() {
             // A process that is being killed closes its connection before its socket; only when it has ended both are closed.
             if let Some(held) = &self.held {
                 shim_end::kill(Some(held)).await;

@@ -74,7 +74,7 @@ impl ShimConn {
     ///
     /// # Errors
     /// `NotFound` or `Unavailable` when nobody listens there any more; `Unavailable` also when the shim's
-    /// queue is full, which [`is_hung`] tells apart.
+    /// queue is full, or a connection cannot be made now, which [`may_pass`] tells apart.
     pub(crate) async fn connect(
         address: &str,
         version: u32,
@@ -277,10 +277,14 @@ impl ShimConn {
     }
 }
 
-/// Is there a listener that does not accept, rather than none? A full queue answers EAGAIN (unix(7)).
-pub(crate) fn is_hung(error: &Error) -> bool {
+/// May there be a listener, although no connection came about? A full queue answers EAGAIN (unix(7)); and whoever has no descriptor or no
+/// memory left to ask with knows nothing. Otherwise nobody listens at the address, now or ever.
+pub(crate) fn may_pass(error: &Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, InvalidFilename, InvalidInput, NotADirectory, NotFound};
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::WouldBlock)
+    cause.is_some_and(|cause| {
+        !matches!(cause.kind(), ConnectionRefused | NotFound | NotADirectory | InvalidFilename | InvalidInput)
+    })
 }
 
 /// A connection, made without waiting.

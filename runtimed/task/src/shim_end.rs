@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use ids::ContainerId;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, timeout_at};
 
 use crate::shim_conn::ShimConn;
 use crate::shim_socket;
 
-/// How long an executor without a shim may take to end by itself.
+/// How long executors without a shim may take to end by themselves.
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// How long the kernel may take to end a killed process.
@@ -31,9 +33,10 @@ const SECOND_LOOK: Duration = Duration::from_millis(5);
 /// A process that cannot be mistaken for another.
 pub(crate) struct Held(AsyncFd<OwnedFd>);
 
-/// Ends the shim behind `conn`. `alone` says that it serves no other task: then its death is awaited and, if
-/// need be, forced.
-pub(crate) async fn end(conn: &ShimConn, shim_pid: Option<u32>, alone: bool) {
+/// Ends the shim behind `conn`. `is_alone` says whether it serves no other task: then its death is awaited and, if
+/// need be, forced. Otherwise it takes note, and stays.
+pub(crate) async fn end(conn: &ShimConn, shim_pid: Option<u32>, is_alone: impl Fn() -> bool) {
+    let alone = is_alone();
     let held = if alone { hold(conn, shim_pid).await } else { None };
     if let Err(error) = conn.shutdown().await {
         // A shim may leave before it answers.
@@ -48,7 +51,8 @@ pub(crate) async fn end(conn: &ShimConn, shim_pid: Option<u32>, alone: bool) {
             None => conn.closed().await,
         }
     };
-    if tokio::time::timeout(conn.limits().shutdown, gone).await.is_err() {
+    // Somebody may have come meanwhile, for whom it has stayed.
+    if tokio::time::timeout(conn.limits().shutdown, gone).await.is_err() && is_alone() {
         kill(held.as_ref()).await;
     }
 }
@@ -138,6 +142,8 @@ enum Stray {
 pub(crate) async fn clear_strays(bundle: &Path, id: &ContainerId) {
     // As the kernel tells it. Who has no folder has no strays.
     let Ok(folder) = bundle.canonicalize() else { return };
+    // For all together: how many there are, others may decide.
+    let until = Instant::now() + LIMIT;
     // A process that was forked while the others were looked at is found the next time.
     for _ in 0..SWEEPS {
         let (place, name) = (folder.clone(), id.clone());
@@ -153,7 +159,7 @@ pub(crate) async fn clear_strays(bundle: &Path, id: &ContainerId) {
         // Shims first: they start executors.
         found.sort_by_key(|(_, stray)| *stray != Stray::Shim);
         for (pid, _) in found {
-            clear_stray(pid, &folder, id).await;
+            clear_stray(pid, &folder, id, until).await;
         }
     }
 }
@@ -162,22 +168,22 @@ pub(crate) async fn clear_strays(bundle: &Path, id: &ContainerId) {
 /// that the daemon before had asked for.
 pub(crate) async fn executors_done(bundle: &Path, id: &ContainerId) {
     let Ok(folder) = bundle.canonicalize() else { return };
-    let name = id.clone();
+    let (name, until) = (id.clone(), Instant::now() + LIMIT);
     let found = tokio::task::spawn_blocking(move || strays(&folder, &name)).await;
     let found = found.ok().and_then(Result::ok).unwrap_or_default();
     for (pid, _) in found.into_iter().filter(|(_, stray)| *stray == Stray::Executor) {
         if let Some(held) = Held::open(pid) {
             // One that hangs is looked after by whoever clears the bundle.
-            let _ = tokio::time::timeout(LIMIT, held.ended()).await;
+            let _ = timeout_at(until, held.ended()).await;
         }
     }
 }
 
-async fn clear_stray(pid: u32, folder: &Path, id: &ContainerId) {
+async fn clear_stray(pid: u32, folder: &Path, id: &ContainerId, until: Instant) {
     let Some(held) = Held::open(pid) else { return };
     // Looked at again, now that the pid cannot change hands.
     let Some(stray) = is_stray(pid, folder, id).filter(|stray| *stray != Stray::Other) else { return };
-    let ends = stray == Stray::Executor && tokio::time::timeout(LIMIT, held.ended()).await.is_ok();
+    let ends = stray == Stray::Executor && timeout_at(until, held.ended()).await.is_ok();
     if !ends {
         tracing::warn!(pid, bundle = %folder.display(), ?stray, "kill a stray process");
         kill(Some(&held)).await;
@@ -200,8 +206,19 @@ fn strays(folder: &Path, id: &ContainerId) -> io::Result<Vec<(u32, Stray)>> {
     Ok(pids.filter_map(|pid| Some((pid, is_stray(pid, folder, id)?))).collect())
 }
 
+/// Does it see the files that the daemon sees? A path within another root, such as a container's, is another folder, whatever it is called.
+fn is_at_our_root(pid: u32) -> bool {
+    let root = |process: &str| {
+        std::fs::metadata(format!("/proc/{process}/root")).ok().map(|meta| (meta.dev(), meta.ino()))
+    };
+    root("self").is_some_and(|own| root(&pid.to_string()) == Some(own))
+}
+
 fn is_stray(pid: u32, folder: &Path, id: &ContainerId) -> Option<Stray> {
     let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    if !is_at_our_root(pid) {
+        return None;
+    }
     // A folder that was removed, and made again, is not the same (proc_pid_cwd(5)).
     let removed = || cwd.to_str().and_then(|cwd| cwd.strip_suffix(" (deleted)")).map(Path::new);
     if cwd != folder && removed() != Some(folder) {

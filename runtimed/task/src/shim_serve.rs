@@ -55,9 +55,14 @@ pub(crate) struct Serving {
 pub(crate) fn socket(launch: Launch<'_>, options: Option<&Any>, spec: &[u8]) -> Option<PathBuf> {
     let plain = shim_start::is_ours(launch.binary)
         && options.is_none_or(asks_for_no_cgroup)
-        && !GROUPS.iter().any(|name| contains(spec, name))
+        && !joins(spec)
         && std::env::var_os("SCHED_CORE").is_none_or(|value| value.is_empty());
     plain.then(|| path(launch.config, launch.namespace, launch.id)).flatten()
+}
+
+/// May the task get a shim that others have, too?
+pub(crate) fn joins(spec: &[u8]) -> bool {
+    GROUPS.iter().any(|name| contains(spec, name))
 }
 
 /// Where the shim of a task serves: the same for the same task, so that who finds a half made one knows it.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use errors::{Error, Result};
 use events::Bus;
@@ -44,7 +44,11 @@ pub(crate) struct Table {
 /// A place in the table.
 enum Entry {
     /// Being made, or cleaned away: the id is taken, and nothing can be asked.
-    Reserved(Ledger),
+    Reserved {
+        ledger: Ledger,
+        /// It may be about to get a shim that others have, too.
+        joins: bool,
+    },
     /// An actor answers.
     Ready(Handle),
     /// The task is deleted, and whoever asked knows it; what is left of it goes, and its shim's last events may still come. Whoever wants the
@@ -104,8 +108,15 @@ impl Table {
         }
         self.note(&key.0);
         let ledger = Ledger::default();
-        entries.insert(key.clone(), Entry::Reserved(ledger.clone()));
+        entries.insert(key.clone(), Entry::Reserved { ledger: ledger.clone(), joins: false });
         Taken::Yours(ledger)
+    }
+
+    /// A task that is being made is of a group that shares a shim. To be called before it has one.
+    pub(crate) fn joins(&self, key: &Key) {
+        if let Some(Entry::Reserved { joins, .. }) = self.lock().get_mut(key) {
+            *joins = true;
+        }
     }
 
     /// From now on there is no such task, but its id is not free yet: until the answer is dropped, and [`remove`](Table::remove) called before
@@ -171,7 +182,7 @@ impl Table {
     /// The ledger of a task, also while it is being made, and until the last of it is gone.
     pub(crate) fn ledger(&self, key: &Key) -> Option<Ledger> {
         self.lock().get(key).map(|entry| match entry {
-            Entry::Reserved(ledger) | Entry::Leaving(ledger, _) => ledger.clone(),
+            Entry::Reserved { ledger, .. } | Entry::Leaving(ledger, _) => ledger.clone(),
             Entry::Ready(handle) => handle.ledger.clone(),
         })
     }
@@ -191,16 +202,17 @@ impl Table {
         let entries = self.lock();
         let ready = entries.iter().filter_map(|(key, entry)| match entry {
             Entry::Ready(handle) => Some((key.clone(), handle.clone())),
-            Entry::Reserved(_) | Entry::Leaving(..) => None,
+            Entry::Reserved { .. } | Entry::Leaving(..) => None,
         });
         ready.collect()
     }
 
-    /// Does no other task use the shim at `address`? A pod's containers share one.
+    /// Does no other task use the shim at `address`, nor one that is being made and may be about to? A pod's containers share one.
     pub(crate) fn is_alone(&self, key: &Key, address: &str) -> bool {
         !self.lock().iter().any(|(other, entry)| match entry {
             Entry::Ready(handle) => other != key && &*handle.address == address,
-            Entry::Reserved(_) | Entry::Leaving(..) => false,
+            Entry::Reserved { joins, .. } => other != key && other.0 == key.0 && *joins,
+            Entry::Leaving(..) => false,
         })
     }
 
@@ -253,6 +265,21 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(marks::carry_call(work))
         .await
         .unwrap_or_else(|error| Err(Error::with_source(errors::Kind::Internal, "blocking work", error)))
+}
+
+/// Who else a task's shim may serve, asked whenever that matters: others come and go meanwhile.
+#[derive(Clone)]
+pub(crate) struct Company {
+    pub(crate) table: Weak<Table>,
+    pub(crate) key: Key,
+    pub(crate) address: String,
+}
+
+impl Company {
+    /// See [`Table::is_alone`].
+    pub(crate) fn is_alone(&self) -> bool {
+        self.table.upgrade().is_none_or(|table| table.is_alone(&self.key, &self.address))
+    }
 }
 
 #[cfg(test)]

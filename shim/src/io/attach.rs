@@ -36,6 +36,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::log_sink::SharedLog;
 use crate::cri_log::Stream;
@@ -131,10 +132,10 @@ impl Hub {
         lock(&self.state).stdin = None;
     }
 
-    /// Passes output on to every client. Waits for slow ones, drops stuck ones.
+    /// Passes output on to every client. Waits for slow ones, as long for all as for one, and drops stuck ones.
     pub(super) async fn broadcast(self: &Arc<Hub>, stream: Stream, output: &[u8]) {
         self.take_in();
-        let clients = lock(&self.state).clients.clone();
+        let mut clients = lock(&self.state).clients.clone();
         if clients.is_empty() {
             return;
         }
@@ -144,16 +145,29 @@ impl Hub {
         };
         for piece in output.chunks(LONGEST) {
             let frame = frame(kind, piece);
-            for client in &clients {
-                if let Err(error) = client.frames.send_timeout(frame.clone(), self.patience).await {
-                    if matches!(error, mpsc::error::SendTimeoutError::Timeout(_)) {
-                        client.slow.store(true, Ordering::Relaxed);
-                        log::warning!("an attached client does not read: dropped");
-                    }
-                    self.forget(client.id);
+            let until = Instant::now() + self.patience;
+            let mut left = Vec::with_capacity(clients.len());
+            for client in clients {
+                if self.pass_on(&client, frame.clone(), until).await {
+                    left.push(client);
                 }
             }
+            clients = left;
         }
+    }
+
+    /// Has the client got it? Otherwise it is one no more.
+    async fn pass_on(&self, client: &Client, frame: Frame, until: Instant) -> bool {
+        let sent = timeout_at(until, client.frames.send(frame)).await;
+        if sent.is_err() {
+            client.slow.store(true, Ordering::Relaxed);
+            log::warning!("an attached client does not read: dropped");
+        }
+        let sent = matches!(sent, Ok(Ok(())));
+        if !sent {
+            self.forget(client.id);
+        }
+        sent
     }
 
     /// All output has ended: clients are let go when they have got all of it, and new ones at once.

@@ -38,6 +38,11 @@ impl Service {
         marks::passed("shim.exit.seen");
         if process.is_init() {
             container.set_init_ended();
+            // First of all: what follows may take seconds, and who is killed at it knows no more.
+            if let Err(error) = container.bundle.write_exit(&exit) {
+                log::warning!("{}", error.chain());
+            }
+            marks::passed("shim.exit.written");
             self.end_others(&container).await;
         }
         if !process.drained(DRAIN).await {
@@ -45,12 +50,6 @@ impl Service {
         }
         // A start under way is published first.
         let _starting = process.starting.lock().await;
-        if process.is_init()
-            && let Err(error) = container.bundle.write_exit(&exit)
-        {
-            log::warning!("{}", error.chain());
-        }
-        marks::passed("shim.exit.written");
         self.publisher.publish("/tasks/exit", &event(&container, &process, &exit));
         marks::passed("shim.exit.published");
         if process.is_init() {

@@ -239,6 +239,74 @@ fn a_container_that_goes_with_its_end_waits_for_no_disk() -> Result<()> {
     scene.finish()
 }
 
+/// A restart is the daemon's from its beginning on.
+#[test]
+fn a_restart_goes_on_without_its_client() -> Result<()> {
+    let (scene, faults) = faulty()?;
+    scene.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "left",
+        "busybox",
+        "sh",
+        "-c",
+        "trap '' TERM; while :; do sleep 1; done",
+    ])?;
+    let before = inspect_of(&scene, "left", "/0/State/Pid")?;
+    faults.seen()?;
+    let mut client = scene.rctl_command(&["restart", "--time", "2", "left"]).spawn()?;
+    let waiting = ("runtimed".to_owned(), "flows.stop.wait".to_owned());
+    e2e::until("its signal", &scene, || Ok(faults.seen()?.contains_key(&waiting)))?;
+    client.kill()?;
+    client.wait()?;
+    e2e::until("another run", &scene, || {
+        let running = inspect_of(&scene, "left", "/0/State/Running")? == "true";
+        Ok(running && inspect_of(&scene, "left", "/0/State/Pid")? != before)
+    })?;
+    scene.ok(&["rm", "--force", "left"])?;
+    scene.finish()
+}
+
+/// Who ran it is told how it ended, though it runs again by then.
+#[test]
+fn the_client_of_a_run_hears_of_its_end_when_others_restart_it() -> Result<()> {
+    let scene = scene()?;
+    let script = "trap 'exit 5' TERM; echo up; while :; do sleep 0.1; done";
+    let mut client = scene
+        .rctl_command(&["run", "--rm", "--name", "again", "busybox", "sh", "-c", script])
+        .stdout(std::process::Stdio::piped())
+        .spawn()?;
+    let mut said = [0; 3];
+    std::io::Read::read_exact(client.stdout.as_mut().context("stdout is piped")?, &mut said)?;
+    scene.ok(&["restart", "again"])?;
+    ensure!(client.wait()?.code() == Some(5));
+    ensure!(scene.ok(&["exec", "again", "echo", "here"])? == "here\n");
+    scene.ok(&["rm", "--force", "again"])?;
+    scene.finish()
+}
+
+/// The container's end is that of the task that it has now, whoever made it.
+#[test]
+fn a_run_of_another_client_is_waited_for_and_stopped() -> Result<()> {
+    let scene = scene()?;
+    let script = "[ -e /ran ] && exec sleep 1000; : > /ran; exit 3";
+    let id = scene.ok(&["run", "-d", "--name", "twice", "busybox", "sh", "-c", script])?;
+    ensure!(scene.ok(&["wait", "twice"])? == "3\n");
+    e2e::until("the end of its task", &scene, || Ok(scene.ok(&["tasks", "ls", "--quiet"])?.is_empty()))?;
+    scene.ok(&["tasks", "start", "-d", "--null-io", id.trim()])?;
+    let mut waiting = scene.rctl_command(&["wait", "twice"]).stdout(std::process::Stdio::piped()).spawn()?;
+    scene.ok(&["stop", "--time", "0", "twice"])?;
+    let tasks = scene.ok(&["tasks", "ls"])?;
+    ensure!(!tasks.contains("RUNNING"), "it goes on:\n{tasks}");
+    let mut said = String::new();
+    std::io::Read::read_to_string(waiting.stdout.as_mut().context("stdout is piped")?, &mut said)?;
+    waiting.wait()?;
+    ensure!(said == "137\n", "{said:?}");
+    scene.ok(&["rm", "--force", "twice"])?;
+    scene.finish()
+}
+
 #[test]
 fn a_container_that_is_to_be_removed_can_be_restarted() -> Result<()> {
     let scene = scene()?;

@@ -7,7 +7,7 @@ use errors::{Context, Error, Kind, Result, WithKind};
 use ids::{ContainerId, Labels, Namespace};
 use task::Io;
 
-use super::policy::{AFTER, COUNT};
+use super::policy::{self, AFTER, COUNT, Change, Seen};
 use crate::Flows;
 use crate::start::task_mount;
 
@@ -69,6 +69,9 @@ impl Flows {
     async fn start_anew(&self, namespace: &Namespace, container: &Container, count: u64) -> Result<()> {
         let (tasks, id) = (&self.rooms().tasks, &container.id);
         self.end_kept(namespace, id).await?;
+        if !self.is_still_wanted(namespace, id)? {
+            return Ok(());
+        }
         tasks.create(namespace, id, self.task_of_kept(namespace, container)?).await?;
         if let Err(error) = tasks.start(namespace, id, "").await {
             if let Err(error) = self.end_kept(namespace, id).await {
@@ -78,6 +81,16 @@ impl Flows {
         }
         tracing::info!(%namespace, container = %id, count, "container started again, as its labels ask");
         Ok(())
+    }
+
+    /// Is a container without a task, whose restart was begun, to be started? To end the old one may have taken a while.
+    fn is_still_wanted(&self, namespace: &Namespace, id: &ContainerId) -> Result<bool> {
+        let labels = match self.rooms().containers.get(namespace, id) {
+            Err(error) if error.is_not_found() => return Ok(false),
+            container => container?.labels,
+        };
+        let seen = Seen { status: None, exit: None, is_new: false };
+        Ok(matches!(policy::decide(&labels, seen)?, Change::Start { .. }))
     }
 
     /// Ends and deletes the task, if there is one.

@@ -6,10 +6,9 @@ mod policy;
 
 use std::time::{Duration, SystemTime};
 
-use container::Container;
 use errors::Result;
 use futures::stream::{self, StreamExt};
-use ids::Namespace;
+use ids::{ContainerId, Namespace};
 use tokio::time::sleep;
 
 use crate::Flows;
@@ -42,12 +41,11 @@ impl Flows {
             let found = self.rooms().containers.list(&info.name, &asking)?;
             let theirs =
                 found.into_iter().filter(|container| matches!(ContainerConfig::of(container), Ok(None)));
-            kept.extend(theirs.map(|container| (info.name.clone(), container)));
+            kept.extend(theirs.map(|container| (info.name.clone(), container.id)));
         }
         let count = kept.len();
-        let changes = stream::iter(kept).for_each_concurrent(AT_ONCE, |(namespace, container)| async move {
-            let id = container.id.clone();
-            if let Err(error) = self.bring_there(&namespace, container, interval).await {
+        let changes = stream::iter(kept).for_each_concurrent(AT_ONCE, |(namespace, id)| async move {
+            if let Err(error) = self.bring_there(&namespace, &id, interval).await {
                 tracing::error!(%namespace, container = %id, error = %error.chain(), "restart by its labels");
             }
         });
@@ -55,15 +53,15 @@ impl Flows {
         Ok(count)
     }
 
-    async fn bring_there(
-        &self,
-        namespace: &Namespace,
-        container: Container,
-        interval: Duration,
-    ) -> Result<()> {
-        let process = match self.rooms().tasks.get(namespace, &container.id, "").await {
+    async fn bring_there(&self, namespace: &Namespace, id: &ContainerId, interval: Duration) -> Result<()> {
+        let process = match self.rooms().tasks.get(namespace, id, "").await {
             Err(error) if error.is_not_found() => None,
             process => Some(process?),
+        };
+        // As it is now: it may have taken long until this one's turn came, and until its shim answered.
+        let container = match self.rooms().containers.get(namespace, id) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            container => container?,
         };
         let seen = Seen {
             status: process.as_ref().map(|process| process.status),

@@ -11,7 +11,7 @@ use crate::bundle::{Bundle, Hidden};
 use crate::call::{Answer, Call};
 use crate::process::Reply;
 use crate::shim_conn::ShimConn;
-use crate::table::{blocking, not_found};
+use crate::table::{Company, blocking, not_found};
 use crate::types::{Exit, Status};
 use crate::{shim_delete, shim_end, shim_spare, state};
 
@@ -33,6 +33,7 @@ impl Deleted {
 pub(super) struct Clearing {
     conn: Arc<ShimConn>,
     shim_pid: Option<u32>,
+    company: Company,
     hidden: Hidden,
 }
 
@@ -41,8 +42,7 @@ struct Deletion {
     conn: Arc<ShimConn>,
     bundle: Bundle,
     shim_pid: Option<u32>,
-    /// The shim has no other task.
-    alone: bool,
+    company: Company,
     /// The status as last known.
     status: Status,
     /// The exit, if it is known.
@@ -76,7 +76,7 @@ impl Actor {
             conn,
             bundle: self.bundle.clone(),
             shim_pid: self.shim_pid,
-            alone: self.is_alone(),
+            company: self.company(),
             status: self.procs.get("").map_or(Status::Unknown, |init| init.status()),
             exit: self.init_exit(),
         };
@@ -148,8 +148,8 @@ impl Actor {
         self.settle();
     }
 
-    pub(super) fn is_alone(&self) -> bool {
-        self.table.upgrade().is_none_or(|table| table.is_alone(&self.key, &self.bootstrap.address))
+    pub(super) fn company(&self) -> Company {
+        Company { table: self.table.clone(), key: self.key.clone(), address: self.bootstrap.address.clone() }
     }
 }
 
@@ -165,9 +165,9 @@ impl Deletion {
             Err(error) => return Err(error),
         };
         drop(step);
-        if !self.alone {
+        if !self.company.is_alone() {
             // It serves others, and takes note of the one that is gone.
-            shim_end::end(&self.conn, self.shim_pid, false).await;
+            shim_end::end(&self.conn, self.shim_pid, || false).await;
             remove(self.bundle).await;
             return Ok(Deleted::whole(exit));
         }
@@ -175,11 +175,11 @@ impl Deletion {
         let hidden = hide(self.bundle.clone()).await;
         drop(step);
         let Some(hidden) = hidden else {
-            end_shim(&self.conn, self.shim_pid).await;
+            end_shim(&self.conn, self.shim_pid, &self.company).await;
             remove(self.bundle).await;
             return Ok(Deleted::whole(exit));
         };
-        let clearing = Clearing { conn: self.conn, shim_pid: self.shim_pid, hidden };
+        let clearing = Clearing { conn: self.conn, shim_pid: self.shim_pid, company: self.company, hidden };
         Ok(Deleted { exit, clearing: Some(clearing) })
     }
 
@@ -199,7 +199,7 @@ impl Deletion {
 impl Clearing {
     async fn run(self) {
         let step = marks::begun("task.delete.shim");
-        end_shim(&self.conn, self.shim_pid).await;
+        end_shim(&self.conn, self.shim_pid, &self.company).await;
         drop(step);
         let _step = marks::begun("task.delete.bundle");
         let Clearing { hidden, .. } = self;
@@ -211,8 +211,8 @@ impl Clearing {
 }
 
 /// Ends a shim that serves nobody any more.
-async fn end_shim(conn: &ShimConn, shim_pid: Option<u32>) {
-    shim_end::end(conn, shim_pid, true).await;
+async fn end_shim(conn: &ShimConn, shim_pid: Option<u32>, company: &Company) {
+    shim_end::end(conn, shim_pid, || company.is_alone()).await;
     // One that was killed on its way out could not take it along.
     shim_end::remove_socket(conn.address());
 }

@@ -11,7 +11,7 @@ use super::{Actor, Done, Phase, no_process};
 use crate::bundle::Ended;
 use crate::call::{Answer, Call};
 use crate::process::{Proc, Reply};
-use crate::shim_conn::{ShimConn, is_hung};
+use crate::shim_conn::{ShimConn, may_pass};
 use crate::table::blocking;
 use crate::types::{Exit, Status};
 use crate::{shim_delete, shim_end, state};
@@ -79,7 +79,7 @@ impl Actor {
 
     /// Ends the shim without asking it: then its connection is lost, and what follows follows. Refused where it serves other tasks, too.
     pub(super) fn on_end_shim(&mut self, reply: Reply<()>) {
-        if !self.is_alone() {
+        if !self.company().is_alone() {
             let text = format!("the shim of task {} serves other tasks, too", self.key.1);
             let _ = reply.send(Err(Error::precondition(text)));
             return;
@@ -178,17 +178,20 @@ impl Actor {
         self.phase = Phase::Deleting;
         let (namespace, id) = self.key.clone();
         tracing::warn!(%namespace, %id, "the shim has no such task; it is removed");
-        let (conn, shim_pid, alone) = (self.conn.clone(), self.shim_pid, self.is_alone());
+        let (conn, shim_pid, company) = (self.conn.clone(), self.shim_pid, self.company());
         let (shared, bundle, bootstrap) = (self.shared.clone(), self.bundle.clone(), self.bootstrap.clone());
         let (exit, clearing) = (self.init_exit(), self.clearing.clone());
         self.jobs.spawn(async move {
             if let Some(conn) = conn {
                 // Should it have come into being this moment.
                 let _ = conn.delete("").await;
-                shim_end::end(&conn, shim_pid, alone).await;
+                shim_end::end(&conn, shim_pid, || company.is_alone()).await;
             }
             let clearing = clearing.lock().await;
-            shim_end::clear_strays(bundle.path(), &id).await;
+            // The shim of others may have been started for this one, and works in its bundle.
+            if company.is_alone() {
+                shim_end::clear_strays(bundle.path(), &id).await;
+            }
             let told = shim_delete::delete(&shared.config, &namespace, &id, &bundle).await;
             drop(clearing);
             shim_end::remove_socket(&bootstrap.address);
@@ -202,13 +205,13 @@ impl Actor {
     }
 }
 
-/// Connects; waits, and tries again, while the shim lives but takes no connection.
+/// Connects; waits, and tries again, while the shim may live: it takes no connection, or the daemon lacks what it takes to make one.
 async fn patiently<F: Future<Output = Result<ShimConn>>>(connect: impl Fn() -> F) -> Result<ShimConn> {
     let mut pause = PAUSE;
     loop {
         match connect().await {
             // The kernel tells nobody when a listener's queue has room again.
-            Err(error) if is_hung(&error) => tokio::time::sleep(pause).await,
+            Err(error) if may_pass(&error) => tokio::time::sleep(pause).await,
             other => return other,
         }
         pause = (pause * 2).min(SLOWEST);

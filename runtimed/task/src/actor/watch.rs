@@ -4,12 +4,17 @@ use std::time::SystemTime;
 
 use errors::{Error, Kind, Result};
 
-use super::{Actor, Done, Phase};
+use super::{Actor, CALLS, Done, Phase};
 use crate::process::{Proc, Reply};
 use crate::types::{Exit, Status};
 
 impl Actor {
     pub(super) fn on_wait(&mut self, exec_id: String, reply: Reply<Exit>) {
+        if !self.procs.contains_key(&exec_id) && self.unknown_execs() >= CALLS {
+            let text = format!("shim of task {}: {CALLS} waits are unanswered", self.key.1);
+            let _ = reply.send(Err(Error::unavailable(text)));
+            return;
+        }
         let process = self.procs.entry(exec_id.clone()).or_insert_with(Proc::unknown);
         process.wait(reply);
         let ended = process.exit().is_some();
@@ -21,6 +26,13 @@ impl Actor {
             Status::Created => {}
             _ => self.watch(&exec_id),
         }
+    }
+
+    /// How many names were asked for that the shim has not told anything of yet.
+    fn unknown_execs(&self) -> usize {
+        let unknown =
+            self.procs.iter().filter(|(id, process)| !id.is_empty() && process.status() == Status::Unknown);
+        unknown.count()
     }
 
     /// Has the shim say when a process ends; once for each.
