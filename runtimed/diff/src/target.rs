@@ -67,6 +67,19 @@ impl Target {
         }
     }
 
+    /// The folder that holds `path`, if that is still the folder `known`. Something later in a layer may have taken the place
+    /// of it or of one that it is in: a file, or a symlink that leads nowhere, in circles, or to another folder.
+    pub(crate) fn holder_of(&mut self, path: &[u8], known: Inode) -> std::io::Result<Option<Rc<OwnedFd>>> {
+        let (folder, name) = split(path);
+        let folder = match self.folder(folder) {
+            Err(error) if is_no_folder(&error) => return Ok(None),
+            found => found?,
+        };
+        let Some(folder) = folder else { return Ok(None) };
+        let found = stat(folder.as_fd(), name)?;
+        Ok(found.filter(|found| is_folder(found) && inode(found) == known).map(|_| folder))
+    }
+
     /// The folder `path`, made if need be: what is missing on the way gets mode 0755. `made` is told of each.
     pub(crate) fn make_folder(
         &mut self,
@@ -160,6 +173,11 @@ impl Walk {
         todo.extend(reversed(&link));
         Ok(())
     }
+}
+
+/// Says the error that something on the way is no folder, nor a symlink that leads to one?
+fn is_no_folder(error: &std::io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOTDIR | Errno::LOOP))
 }
 
 fn reversed(path: &[u8]) -> Vec<Vec<u8>> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use errors::{Context, Result};
 
 use super::place::Lower;
-use crate::target::{Inode, Target, inode, is_folder, split, stat};
+use crate::target::{Inode, Target, split};
 
 /// The implied folders of one layer, by inode: a name may come to lead elsewhere.
 #[derive(Debug, Default)]
@@ -50,11 +50,8 @@ impl Unsettled {
         let lower = Lower::open(lower)?;
         for (known, path) in self.implied.folders {
             let call = || format!("settle the folder {:?} of the layer", String::from_utf8_lossy(&path));
-            let (folder, name) = split(&path);
-            let Some(folder) = target.folder(folder).context(call)? else { continue };
-            // Something later in the layer may have taken its place.
-            let found = stat(folder.as_fd(), name).context(call)?;
-            if found.is_some_and(|found| is_folder(&found) && inode(&found) == known) {
+            let (_, name) = split(&path);
+            if let Some(folder) = target.holder_of(&path, known).context(call)? {
                 lower.dress(folder.as_fd(), &path, name).context(call)?;
             }
         }

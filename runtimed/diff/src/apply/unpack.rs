@@ -27,6 +27,14 @@ use crate::{Limits, OPAQUE};
 /// that is almost as long. Tests have less time for making them.
 const MAX_KEPT: usize = if cfg!(test) { 16 << 20 } else { 256 << 20 };
 
+/// A folder whose time is set at the end, when nothing is put into it any more.
+struct Dated {
+    path: Vec<u8>,
+    /// What was made there: the name may come to lead elsewhere.
+    inode: Inode,
+    time: Time,
+}
+
 /// Unpacks a layer into a tree.
 pub(crate) struct Unpacker<'a> {
     pub(crate) target: Target,
@@ -38,8 +46,7 @@ pub(crate) struct Unpacker<'a> {
     limits: &'a Limits,
     entries: u64,
     bytes: u64,
-    /// Folders whose time is set at the end, when nothing is put into them any more.
-    folders: Vec<(Vec<u8>, Time)>,
+    folders: Vec<Dated>,
     /// Bytes of the names in `implied` and `folders`.
     kept: usize,
 }
@@ -131,10 +138,12 @@ impl<'a> Unpacker<'a> {
                 .map_err(|error| at(entry, "set attributes of", error))?,
             Made::Occupied => return Err(at(entry, "create", rustix::io::Errno::EXIST.into())),
         }
-        self.note(at_name, name, entry)?;
+        let found = self.note(at_name, name, entry)?;
         if entry.kind == Kind::Folder {
-            self.kept += path.len();
-            self.folders.push((path.to_vec(), entry.mtime));
+            if let Some(inode) = found {
+                self.kept += path.len();
+                self.folders.push(Dated { path: path.to_vec(), inode, time: entry.mtime });
+            }
             if was_removed {
                 self.hide_below(folder_path, name, entry)?;
             }
@@ -225,11 +234,13 @@ impl<'a> Unpacker<'a> {
                 let Some(name) = new.path.last() else { return Ok(()) };
                 if let Some(found) = stat(new.parent.as_fd(), name)? {
                     let path = new.path.join(&b'/');
-                    made.insert(inode(&found));
+                    let inode = inode(&found);
+                    made.insert(inode);
                     *kept += 2 * path.len();
-                    implied.add(inode(&found), path.clone());
+                    implied.add(inode, path.clone());
                     let nanoseconds = u32::try_from(found.st_mtime_nsec).unwrap_or(0);
-                    folders.push((path, Time { seconds: found.st_mtime as _, nanoseconds }));
+                    let time = Time { seconds: found.st_mtime as _, nanoseconds };
+                    folders.push(Dated { path, inode, time });
                 }
                 Ok(())
             })
@@ -241,24 +252,27 @@ impl<'a> Unpacker<'a> {
         self.made.contains(&inode(found))
     }
 
-    /// Remembers that this layer made it.
-    pub(crate) fn note(&mut self, folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<()> {
-        if let Some(found) = stat(folder, name).map_err(|error| at(entry, "stat", error))? {
-            self.made.insert(inode(&found));
-            self.implied.remove(&inode(&found));
+    /// Remembers that this layer made it; says what it is.
+    pub(crate) fn note(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &[u8],
+        entry: &Entry,
+    ) -> Result<Option<Inode>> {
+        let found = stat(folder, name).map_err(|error| at(entry, "stat", error))?;
+        let found = found.as_ref().map(inode);
+        if let Some(found) = found {
+            self.made.insert(found);
+            self.implied.remove(&found);
         }
-        Ok(())
+        Ok(found)
     }
 
     fn set_times(&mut self) -> Result<()> {
-        for (path, time) in std::mem::take(&mut self.folders) {
-            let (folder, name) = split(&path);
+        for Dated { path, inode, time } in std::mem::take(&mut self.folders) {
+            let (_, name) = split(&path);
             let call = || format!("set the time of {:?}", String::from_utf8_lossy(&path));
-            let Some(folder) = self.target.folder(folder).context(call)? else { continue };
-            // A later entry may have replaced it.
-            if !stat(folder.as_fd(), name).context(call)?.as_ref().is_some_and(is_folder) {
-                continue;
-            }
+            let Some(folder) = self.target.holder_of(&path, inode).context(call)? else { continue };
             let times = attributes::times(time);
             rustix::fs::utimensat(&*folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(std::io::Error::from)

@@ -52,6 +52,64 @@ fn symlinks_lead_where_they_would_from_inside() {
     }
 }
 
+/// What may take the place of a folder `c`.
+fn in_place_of_a_folder() -> Vec<(Entry, Vec<u8>)> {
+    let links = ["c", "nowhere", "e", "e/f", "../outside", "/outside/secret"];
+    let mut replacing = vec![file("c", "a file now"), thing("c", Kind::Fifo, "")];
+    replacing.extend(links.map(|link| thing("c", Kind::Symlink, link)));
+    replacing
+}
+
+fn dated(name: &str, seconds: i64) -> (Entry, Vec<u8>) {
+    let (entry, data) = folder(name);
+    (Entry { mtime: crate::archive::Time { seconds, nanoseconds: 0 }, ..entry }, data)
+}
+
+#[test]
+fn folders_that_something_else_replaced_are_passed_over() {
+    for replacing in in_place_of_a_folder() {
+        let shown = format!("{:?} {:?}", replacing.0.kind, String::from_utf8_lossy(&replacing.0.link));
+        let entries = [
+            dated("e", 7),
+            dated("e/a", 7),
+            dated("e/a/b", 7),
+            file("e/f", ""),
+            file("c/implied/d", ""),
+            dated("c/a", 9),
+            dated("c/a/b", 9),
+            replacing.clone(),
+        ];
+        let (tree, applied) = contained(&entries);
+        applied.unwrap_or_else(|error| panic!("{shown}: {}", error.chain()));
+        let found = std::fs::symlink_metadata(tree.path("c")).unwrap();
+        assert!(!found.is_dir(), "{shown}");
+        // Where the link leads is not what the layer named.
+        for name in ["e/a", "e/a/b"] {
+            assert_eq!(std::fs::metadata(tree.path(name)).unwrap().mtime(), 7, "{shown}: {name}");
+        }
+
+        let upper = Tree::overlay();
+        for name in ["c/implied", "c/a/b", "e/implied"] {
+            std::fs::create_dir_all(upper.lower(name)).unwrap();
+        }
+        upper.apply(&layer(&entries)).unwrap_or_else(|error| panic!("{shown}: {}", error.chain()));
+        assert!(!std::fs::symlink_metadata(upper.path("c")).unwrap().is_dir(), "{shown}");
+    }
+}
+
+#[test]
+fn folders_reached_through_a_symlink_keep_their_times() {
+    let (tree, applied) = contained(&[
+        dated("real", 5),
+        thing("link", Kind::Symlink, "real"),
+        dated("link/below", 6),
+        file("link/below/x", ""),
+    ]);
+    applied.unwrap();
+    assert_eq!(std::fs::metadata(tree.path("real/below")).unwrap().mtime(), 6);
+    assert_eq!(std::fs::metadata(tree.path("real")).unwrap().mtime(), 5);
+}
+
 #[test]
 fn symlinks_in_circles_are_refused() {
     let (_, applied) =
