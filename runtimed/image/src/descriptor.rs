@@ -6,19 +6,22 @@ use errors::{Error, Result};
 use ids::Digest;
 
 use crate::Platform;
+use crate::json::{null_is_default, texts};
 
 /// What a name or a manifest points to (OCI image-spec descriptor.md).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// The media type.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub media_type: String,
     /// The digest.
     pub digest: Digest,
     /// The size in bytes.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub size: i64,
     /// Annotations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "texts", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// The platform, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]

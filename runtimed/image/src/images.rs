@@ -56,7 +56,7 @@ pub(crate) struct Shared {
 /// A blob's user-visible facts, read from its config.
 #[derive(Debug, Clone)]
 pub struct ImageConfig {
-    /// The config blob, raw.
+    /// The config's document; the blob itself but for what no string can hold, in whose place is U+FFFD.
     pub raw: Bytes,
     /// Its digest: docker's image id.
     pub digest: Digest,
@@ -357,6 +357,7 @@ pub(crate) fn child_labels<'a>(children: impl IntoIterator<Item = &'a Descriptor
 
 /// Puts an image's facts together and checks that they fit each other.
 pub(crate) fn image_config(raw: Bytes, descriptor: Descriptor, manifest: Manifest) -> Result<ImageConfig> {
+    let raw = crate::json::readable(raw);
     let config = manifest::parse_config(&raw, &manifest.config.digest)?;
     let diff_ids = config.rootfs.diff_ids;
     if diff_ids.len() != manifest.layers.len() {

@@ -11,6 +11,7 @@ pub mod doors;
 mod export;
 mod images;
 mod import;
+mod json;
 mod locks;
 mod manifest;
 mod names;

@@ -7,6 +7,7 @@ use ids::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::descriptor::media_type;
+use crate::json::{self, null_is_default};
 use crate::{Descriptor, Platform};
 
 /// The most layers of an image: overlayfs takes no more lower folders (`OVL_MAX_STACK`).
@@ -19,10 +20,10 @@ const MAX_MANIFESTS: usize = 4096;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Manifest {
     pub(crate) schema_version: u8,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub(crate) media_type: String,
     pub(crate) config: Descriptor,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) layers: Vec<Descriptor>,
 }
 
@@ -31,11 +32,11 @@ pub(crate) struct Manifest {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Index {
     pub(crate) schema_version: u8,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub(crate) media_type: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) manifests: Vec<Descriptor>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "json::texts", skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
@@ -44,40 +45,39 @@ pub(crate) struct Index {
 pub(crate) struct Config {
     #[serde(flatten)]
     pub(crate) platform: ConfigPlatform,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) rootfs: RootFs,
 }
 
 /// The platform fields of a config; old ones lack them.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct ConfigPlatform {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) os: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) architecture: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) variant: String,
 }
 
 /// The uncompressed layers.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct RootFs {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) diff_ids: Vec<Digest>,
 }
 
-/// The fields by which a document tells what it is.
+/// The fields by which a document tells what it is. One that is `null` tells nothing: there is nothing in it to be misread.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shape {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     schema_version: u8,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     media_type: String,
     config: Option<serde::de::IgnoredAny>,
     manifests: Option<serde::de::IgnoredAny>,
     layers: Option<serde::de::IgnoredAny>,
-    #[serde(rename = "fsLayers")]
     fs_layers: Option<serde::de::IgnoredAny>,
 }
 
@@ -85,7 +85,7 @@ struct Shape {
 pub(crate) fn parse_manifest(bytes: &[u8], digest: &Digest) -> Result<Manifest> {
     expect_shape(bytes, digest, false)?;
     let manifest: Manifest =
-        serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse manifest {digest}"))?;
+        json::read(bytes).kind(Kind::InvalidArgument, || format!("parse manifest {digest}"))?;
     at_most(manifest.layers.len(), MAX_LAYERS, || format!("manifest {digest}"), "layers")?;
     manifest.config.length()?;
     manifest.layers.iter().try_for_each(|layer| layer.length().map(drop))?;
@@ -95,8 +95,7 @@ pub(crate) fn parse_manifest(bytes: &[u8], digest: &Digest) -> Result<Manifest> 
 /// Parses the index `digest`.
 pub(crate) fn parse_index(bytes: &[u8], digest: &Digest) -> Result<Index> {
     expect_shape(bytes, digest, true)?;
-    let index: Index =
-        serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse index {digest}"))?;
+    let index: Index = json::read(bytes).kind(Kind::InvalidArgument, || format!("parse index {digest}"))?;
     at_most(index.manifests.len(), MAX_MANIFESTS, || format!("index {digest}"), "manifests")?;
     index.manifests.iter().try_for_each(|manifest| manifest.length().map(drop))?;
     Ok(index)
@@ -112,14 +111,14 @@ fn at_most(count: usize, limit: usize, document: impl Fn() -> String, what: &str
 
 /// Parses the config `digest`.
 pub(crate) fn parse_config(bytes: &[u8], digest: &Digest) -> Result<Config> {
-    serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse image config {digest}"))
+    json::read(bytes).kind(Kind::InvalidArgument, || format!("parse image config {digest}"))
 }
 
 /// A document that could pass for both a manifest and an index is refused: two readers could see two images
 /// (CVE-2021-41190).
 fn expect_shape(bytes: &[u8], digest: &Digest, index: bool) -> Result<()> {
     let shape: Shape =
-        serde_json::from_slice(bytes).kind(Kind::InvalidArgument, || format!("parse manifest {digest}"))?;
+        json::read(bytes).kind(Kind::InvalidArgument, || format!("parse manifest {digest}"))?;
     let wanted = if index { "index" } else { "manifest" };
     let refuse = |why: &str| Err(Error::invalid(format!("{digest} is no {wanted}: {why}")));
     if shape.fs_layers.is_some() || shape.schema_version == 1 {
@@ -187,6 +186,80 @@ mod tests {
         parse_manifest(neither.as_bytes(), &digest()).unwrap();
         let as_index = parse_index(neither.as_bytes(), &digest()).unwrap_err();
         assert!(as_index.to_string().contains("it has a config"), "{as_index}");
+    }
+
+    #[test]
+    fn null_is_what_is_not_there() {
+        let child = |fields: &str| format!(r#"{{"digest":"{}",{fields}}}"#, digest());
+        let plain = child(r#""mediaType":"x","size":1"#);
+        let nulls = child(r#""mediaType":"x","size":1,"annotations":null,"urls":null,"platform":null"#);
+        let manifest = |text: String| parse_manifest(text.as_bytes(), &digest());
+        let bare = manifest(format!(r#"{{"schemaVersion":2,"config":{plain}}}"#)).unwrap();
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":null,"config":{nulls},"layers":null,"annotations":null}}"#
+        );
+        assert_eq!(manifest(text).unwrap(), bare);
+        assert!(bare.layers.is_empty());
+        manifest(r#"{"schemaVersion":2,"config":null,"layers":null}"#.to_owned()).unwrap_err();
+        manifest(format!(r#"{{"schemaVersion":2,"config":{plain},"layers":[null]}}"#)).unwrap_err();
+        manifest(r#"{"schemaVersion":null}"#.to_owned()).unwrap_err();
+
+        let index = |text: String| parse_index(text.as_bytes(), &digest());
+        let nothing = index(r#"{"schemaVersion":2}"#.to_owned()).unwrap();
+        let text = r#"{"schemaVersion":2,"mediaType":null,"manifests":null,"annotations":null}"#;
+        assert_eq!(index(text.to_owned()).unwrap(), nothing);
+        let annotated = index(r#"{"schemaVersion":2,"annotations":{"a":null,"b":"c"}}"#.to_owned()).unwrap();
+        assert_eq!(annotated.annotations, [("a", ""), ("b", "c")].map(|(k, v)| (k.into(), v.into())).into());
+    }
+
+    #[test]
+    fn a_platform_may_say_nothing() {
+        let platform = |text: &str| {
+            let child = format!(r#"{{"mediaType":"x","digest":"{}","size":1,"platform":{text}}}"#, digest());
+            let index = format!(r#"{{"schemaVersion":2,"manifests":[{child}]}}"#);
+            let index = parse_index(index.as_bytes(), &digest()).unwrap();
+            let ranks = !index.ranked(&Platform::parse("linux/amd64").unwrap()).is_empty();
+            (index.manifests.into_iter().next().unwrap().platform, ranks)
+        };
+        let nulls = r#"{"os":null,"architecture":null,"variant":null,"os.version":null,"os.features":null}"#;
+        // As containerd has it: no system is this one, no processor is none.
+        for (text, ranks) in [("{}", false), (nulls, false), (r#"{"architecture":"amd64"}"#, true)] {
+            let (found, ranked) = platform(text);
+            assert_eq!(found.unwrap().os, "", "{text}");
+            assert_eq!(ranked, ranks, "{text}");
+        }
+        assert_eq!(platform("null"), (None, true));
+        assert_eq!(platform(r#"{"os":"linux"}"#).0.unwrap().architecture, "");
+    }
+
+    #[test]
+    fn a_config_may_say_nothing() {
+        let config = |text: &[u8]| parse_config(text, &digest()).unwrap();
+        for text in [
+            "{}",
+            r#"{"rootfs":null}"#,
+            r#"{"rootfs":{}}"#,
+            r#"{"rootfs":{"type":"layers","diff_ids":null},"os":null,"architecture":null,"variant":null}"#,
+        ] {
+            let config = config(text.as_bytes());
+            assert!(config.rootfs.diff_ids.is_empty() && config.platform.stated().is_none(), "{text}");
+        }
+        let text = r#"{"author":"\ud83d","os":"linux","architecture":"amd64","rootfs":{"diff_ids":[]}}"#;
+        assert_eq!(config(text.as_bytes()).platform.stated().unwrap().to_string(), "linux/amd64");
+        assert_eq!(config(b"{\"os\":\"\xff\"}").platform.os, "\u{fffd}");
+    }
+
+    #[test]
+    fn an_empty_list_makes_a_second_shape_and_null_does_not() {
+        let config = format!(r#""config":{{"mediaType":"x","digest":"{}","size":1}}"#, digest());
+        for (list, refused) in [("[]", true), ("null", false)] {
+            let manifest = format!(r#"{{"schemaVersion":2,{config},"layers":[],"manifests":{list}}}"#);
+            assert_eq!(parse_manifest(manifest.as_bytes(), &digest()).is_err(), refused, "{manifest}");
+            parse_index(manifest.as_bytes(), &digest()).unwrap_err();
+            let index = format!(r#"{{"schemaVersion":2,"manifests":[],"layers":{list}}}"#);
+            assert_eq!(parse_index(index.as_bytes(), &digest()).is_err(), refused, "{index}");
+            parse_manifest(index.as_bytes(), &digest()).unwrap_err();
+        }
     }
 
     #[test]

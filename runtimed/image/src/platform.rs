@@ -4,18 +4,27 @@ use std::fmt;
 
 use errors::{Error, Result};
 
-/// An operating system and processor (OCI image-spec image-index.md).
+use crate::json::null_is_default;
+
+/// An operating system and processor (OCI image-spec image-index.md). What is not said is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Platform {
     /// GOOS.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub os: String,
     /// GOARCH.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub architecture: String,
     /// Variant such as v7.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub variant: String,
     /// OS version, for Windows.
-    #[serde(default, rename = "os.version", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        rename = "os.version",
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub os_version: String,
 }
 

@@ -13,6 +13,7 @@ use super::Import;
 use super::take::{File, Taken};
 use crate::descriptor::media_type;
 use crate::images::Shared;
+use crate::json;
 use crate::manifest::{Index, Manifest, parse_config};
 use crate::{Descriptor, export};
 
@@ -34,7 +35,7 @@ impl Import {
     /// Writes a manifest for each image, and lists them by name.
     pub(crate) async fn docker(&self, manifest: &[u8], taken: &Taken) -> Result<Index> {
         let entries: Vec<Entry> =
-            serde_json::from_slice(manifest).kind(Kind::InvalidArgument, || "parse manifest.json")?;
+            json::read(manifest).kind(Kind::InvalidArgument, || "parse manifest.json")?;
         let mut manifests = Vec::new();
         for entry in &entries {
             let descriptor = self.docker_image(entry, taken).await?;

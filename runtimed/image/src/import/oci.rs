@@ -5,6 +5,7 @@ use ids::Digest;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::json;
 use crate::manifest::{Index, parse_index};
 
 /// The one version there is.
@@ -13,13 +14,13 @@ const VERSION: &str = "1.0.0";
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Layout {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_is_default")]
     image_layout_version: String,
 }
 
 /// Checks `oci-layout` and reads `index.json`.
 pub(crate) fn index(layout: &[u8], index: &[u8]) -> Result<Index> {
-    let layout: Layout = serde_json::from_slice(layout).kind(Kind::InvalidArgument, || "parse oci-layout")?;
+    let layout: Layout = json::read(layout).kind(Kind::InvalidArgument, || "parse oci-layout")?;
     if layout.image_layout_version != VERSION {
         let shown: String = layout.image_layout_version.chars().take(40).collect();
         return Err(Error::invalid(format!("unsupported OCI version: {shown:?} in oci-layout")));

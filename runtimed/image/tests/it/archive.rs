@@ -243,6 +243,84 @@ async fn what_is_no_image_archive_says_so() {
     }
 }
 
+/// A layout of one image whose manifest `manifest` writes about its config. What is not there is written as Go programs do, and
+/// `note` as it is into an annotation.
+fn layout_of(config: &[u8], manifest: impl Fn(&serde_json::Value) -> String, note: &[u8]) -> Archive {
+    let mut archive = Archive { files: Vec::new() };
+    archive.add("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+    let entry = json!({ "mediaType": image::media_type::OCI_CONFIG, "digest": digest(config), "size": config.len(),
+        "annotations": null, "urls": null, "platform": null });
+    let manifest = manifest(&entry);
+    for blob in [config, manifest.as_bytes()] {
+        archive.add(&format!("blobs/sha256/{}", digest(blob).hex()), blob);
+    }
+    let entry = json!({ "mediaType": image::media_type::OCI_MANIFEST, "digest": digest(manifest.as_bytes()),
+        "size": manifest.len(), "urls": null, "platform": { "variant": null, "os.features": null },
+        "annotations": { "io.containerd.image.name": "docker.io/library/x:1", "null": null, "note": "NOTE" } });
+    let index = json!({ "schemaVersion": 2, "mediaType": null, "manifests": [entry], "annotations": null });
+    let index = index.to_string();
+    let (before, after) = index.split_once("NOTE").unwrap();
+    archive.add("index.json", &[before.as_bytes(), note, after.as_bytes()].concat());
+    archive
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_go_writes_for_nothing_is_nothing() {
+    let manifest =
+        |config: &serde_json::Value| format!(r#"{{"schemaVersion":2,"config":{config},"layers":null}}"#);
+    for config in [
+        &br#"{"os":null,"architecture":null,"rootfs":{"type":"layers","diff_ids":null}}"#[..],
+        br#"{"rootfs":null}"#,
+        br#"{"author":"half a pair: \ud83d"}"#,
+        b"{\"author\":\"latin 1: \xe4\"}",
+    ] {
+        let local = Local::new();
+        let mut archive = layout_of(config, manifest, b"");
+        let images = import_bytes(&local, archive.take()).await.unwrap();
+        assert_eq!(images[0].name, "docker.io/library/x:1");
+        let read = local.images.config(&local.space, &images[0].target, None).await.unwrap();
+        assert!(read.layers.is_empty() && read.chain_id.is_none());
+        // What is kept, under its digest, is what came; what is read is text.
+        assert_eq!(read.digest, digest(config));
+        let blob = local.content.read(&local.space, &read.digest, 1 << 20).await.unwrap();
+        assert_eq!(blob, config);
+        let parsed: serde_json::Value = serde_json::from_slice(&read.raw).unwrap();
+        let author = parsed["author"].as_str();
+        assert!(author.is_none_or(|author| author.ends_with('\u{fffd}')), "{author:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn layers_without_a_root_in_the_config_do_not_unpack() {
+    let layer = Sample::new(b"x");
+    let entry = json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": layer.layer_digest(),
+        "size": layer.layer.len(), "annotations": null });
+    let manifest =
+        |config: &serde_json::Value| format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{entry}]}}"#);
+    let mut archive = layout_of(br#"{"rootfs":null}"#, manifest, b"");
+    archive.add(&format!("blobs/sha256/{}", layer.layer_digest().hex()), &layer.layer);
+    let local = Local::new();
+    let error = import_bytes(&local, archive.take()).await.unwrap_err();
+    assert!(error.chain().contains("number of layers and diffIDs don't match: 1 != 0"), "{error:?}");
+    assert!(local.names.list(&local.space, &[]).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_is_no_text_everywhere_is_read() {
+    let manifest =
+        |config: &serde_json::Value| format!(r#"{{"schemaVersion":2,"config":{config},"layers":null}}"#);
+    for (note, read) in
+        [(&b"x\xe2\x82"[..], "x\u{fffd}\u{fffd}"), (br"\udc00x\ud83d\udc00", "\u{fffd}x\u{1f400}")]
+    {
+        let local = Local::new();
+        let mut archive = layout_of(b"{}", manifest, note);
+        let images = import_bytes(&local, archive.take()).await.unwrap();
+        assert_eq!(images[0].name, "docker.io/library/x:1");
+        assert_eq!(images[0].target.annotations["note"], read);
+        assert_eq!(images[0].target.annotations["null"], "");
+    }
+}
+
 /// docker's manifest.json over `sample`'s config and its plain layer.
 fn docker_archive(config: &str, layers: &[&str], tags: serde_json::Value) -> Archive {
     let tar = tar_of("file", b"x");
