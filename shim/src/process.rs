@@ -35,7 +35,7 @@ struct State {
     pid: u32,
     /// The pid may belong to another process by now.
     reaped: Arc<AtomicBool>,
-    /// The streams of an added process until it is started.
+    /// Streams that are open before it is started: those with sockets, and those of what is to be restored.
     prepared: Option<Prepared>,
     io: Option<ProcessIo>,
     /// Stdin was to end before there were any streams: a client may be quicker than the executor.
@@ -112,7 +112,12 @@ impl Process {
 
     /// It has ended: whoever waits is told.
     pub(crate) fn set_exited(&self, exit: Exit) {
-        self.set_status(Status::Stopped);
+        let mut state = lock(&self.state);
+        state.status = Status::Stopped;
+        if let Some(io) = &mut state.io {
+            io.release_input();
+        }
+        drop(state);
         self.exited.send_replace(Some(exit));
     }
 
@@ -204,11 +209,21 @@ impl Process {
         }
     }
 
-    /// Waits until its output is delivered, or `patience` is over. False in the latter case.
+    /// Waits until its output is delivered and can be no more, or `patience` is over. False in the latter case.
     pub(crate) async fn drained(&self, patience: Duration) -> bool {
         let drained = lock(&self.state).io.as_ref().map(|io| io.drained(patience));
         match drained {
             Some(drained) => drained.await,
+            None => true,
+        }
+    }
+
+    /// Waits until what it has written is delivered, or `patience` is over. False in the latter case. Of one that
+    /// has ended: whoever holds its streams in the background is not waited for.
+    pub(crate) async fn caught_up(&self, patience: Duration) -> bool {
+        let caught_up = lock(&self.state).io.as_ref().map(|io| io.caught_up(patience));
+        match caught_up {
+            Some(caught_up) => caught_up.await,
             None => true,
         }
     }

@@ -15,6 +15,7 @@ use proto_shim::options::{CheckpointOptions, ProcessDetails};
 use proto_shim::task::v3::*;
 use proto_shim::types::{Mount, Status};
 use proto_shim::{Message, TypeUrl, pack, unpack};
+use rustix::fs::OFlags;
 use serde_json::json;
 use ttrpc::Code;
 
@@ -226,6 +227,95 @@ async fn added_processes_run_and_their_ends_come_first() {
     assert_eq!(events.expect::<TaskExit>("/tasks/exit").await.id, "e2");
     assert_eq!(events.expect::<TaskExit>("/tasks/exit").await.id, "c1");
     shim.shutdown().await;
+}
+
+/// A daemon may die after it has added one: its client would wait for the end of fifos that the shim alone holds.
+#[tokio::test]
+async fn nothing_is_opened_for_an_added_process_before_its_start() {
+    let daemon = Daemon::new().await;
+    let shim = daemon.start("c1", "exec sleep 1000").await;
+    shim.create(&shim.create_request(&daemon, "", "")).await;
+    shim.run("").await.unwrap();
+    let (stdin, stdout) = (make_fifo(&daemon, "in"), make_fifo(&daemon, "out"));
+    let open = |access: OFlags, path: &str| {
+        rustix::fs::open(path, access | OFlags::NONBLOCK, rustix::fs::Mode::empty())
+    };
+    let before = descriptors(&shim);
+    for id in ["deleted", "run"] {
+        shim.exec_with_input(id, &["cat"], &stdin, &stdout).await.unwrap();
+    }
+    assert_eq!(descriptors(&shim), before);
+    assert_eq!(open(OFlags::WRONLY, &stdin).unwrap_err(), rustix::io::Errno::NXIO, "somebody reads stdin");
+    let client = open(OFlags::RDONLY, &stdout).unwrap();
+    assert_eq!(rustix::io::read(&client, &mut [0; 1]), Ok(0), "somebody may write");
+
+    assert_eq!(shim.state("deleted").await.status, Status::CREATED.into());
+    assert_eq!(shim.state("deleted").await.stdout, stdout);
+    assert_eq!(code(shim.kill("deleted", 9).await).1, "process not created");
+    let size = ResizePtyRequest { id: "c1".into(), exec_id: "deleted".into(), ..ResizePtyRequest::default() };
+    shim.task.resize_pty(quick(), &size).await.unwrap();
+    shim.delete("deleted").await.unwrap();
+    let refused = code(shim.exec("unreadable", &["true"], "nowhere://at/all").await);
+    assert_eq!(refused.0, Code::INVALID_ARGUMENT);
+    assert_eq!(code(shim.delete("unreadable").await).0, Code::NOT_FOUND);
+    let missing = daemon.dir.path().join("missing").display().to_string();
+    shim.exec("closed", &["true"], &missing).await.unwrap();
+    let (_, said) = code(shim.run("closed").await);
+    assert!(said.contains(&missing), "{said}");
+    shim.delete("closed").await.unwrap();
+
+    // What a client says before the start holds for its streams.
+    let close =
+        CloseIORequest { id: "c1".into(), exec_id: "run".into(), stdin: true, ..CloseIORequest::default() };
+    shim.task.close_io(quick(), &close).await.unwrap();
+    shim.run("run").await.unwrap();
+    assert_eq!(shim.wait("run").await, 0);
+    // Nobody deletes it: a client may be gone, too.
+    let released = async {
+        while descriptors(&shim) > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(harness::PATIENCE, released).await.expect("its streams stay open");
+    shim.kill("", 9).await.unwrap();
+    shim.wait("").await;
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+/// The output that is there is delivered; who holds the streams in the background keeps nobody waiting when it is deleted.
+#[tokio::test]
+async fn an_added_process_that_leaves_another_behind_is_deleted() {
+    let daemon = Daemon::new().await;
+    let bundle = daemon.dir.path().join("bundles/c1");
+    fs::create_dir_all(&bundle).unwrap();
+    let log = make_fifo(&daemon, "bundles/c1/log");
+    let shim = daemon.start("c1", "exec sleep 1000").await;
+    shim.create(&shim.create_request(&daemon, "", "")).await;
+    shim.run("").await.unwrap();
+    let stdout = make_fifo(&daemon, "out");
+    let reading = stdout.clone();
+    let reader = std::thread::spawn(move || fs::read_to_string(reading).unwrap());
+    shim.exec("e1", &["sh", "-c", "sleep 1000 & echo done"], &stdout).await.unwrap();
+    shim.run("e1").await.unwrap();
+    assert_eq!(shim.wait("e1").await, 0);
+    shim.delete("e1").await.unwrap();
+    assert_eq!(reader.join().unwrap(), "done\n");
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    let mut said = vec![0; 1 << 16];
+    let log = rustix::fs::open(log, flags, rustix::fs::Mode::empty()).unwrap();
+    let length = rustix::io::read(&log, &mut said).unwrap();
+    let said = String::from_utf8_lossy(&said[..length]);
+    assert!(said.contains("output is still being delivered"), "{said}");
+    assert!(!said.contains("could not be delivered"), "{said}");
+    shim.kill("", 9).await.unwrap();
+    shim.wait("").await;
+    shim.delete("").await.unwrap();
+    shim.shutdown().await;
+}
+
+fn descriptors(shim: &Shim) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", shim.pid())).unwrap().count()
 }
 
 #[tokio::test]

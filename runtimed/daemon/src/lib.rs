@@ -86,6 +86,8 @@ async fn metadata(config: &config::Config, verb: &MetadataVerb) -> Result<()> {
 }
 
 fn daemon(args: &Args) -> Result<()> {
+    // As dockerd does: containers read files that are made here, whoever starts the daemon.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     sys::malloc::few_arenas();
     let config = args.configuration()?;
     let faults = marks::init("runtimed");

@@ -146,20 +146,31 @@ impl Target {
     }
 }
 
-/// Sends everything that a process writes; `false` when the client has gone.
+/// How far a process's output has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// All of it has.
+    All,
+    /// It broke off.
+    Part,
+    /// Nobody listens any more, or shall.
+    Gone,
+}
+
+/// Sends everything that a process writes.
 pub async fn send_output<T>(
     mut output: mpsc::Receiver<Chunk>,
     sender: &mpsc::Sender<Result<T, Status>>,
     wanted: (bool, bool),
     wrap: impl Fn(v1::Output) -> T,
-) -> bool {
+) -> Sent {
     loop {
         let chunk = tokio::select! {
             chunk = output.recv() => chunk,
             // The client has gone, and a silent process would never tell.
-            () = sender.closed() => return false,
+            () = sender.closed() => return Sent::Gone,
         };
-        let Some(chunk) = chunk else { return true };
+        let Some(chunk) = chunk else { return Sent::All };
         let (stream, data, want) = match chunk {
             Chunk::Stdout(data) => (v1::output::Stream::Stdout, data, wanted.0),
             Chunk::Stderr(data) => (v1::output::Stream::Stderr, data, wanted.1),
@@ -169,28 +180,39 @@ pub async fn send_output<T>(
                 );
                 // A client that has gone needs no answer.
                 let _ = sender.send(Err(told)).await;
-                return false;
+                return Sent::Gone;
             }
+            Chunk::Cut => return Sent::Part,
         };
         let message = v1::Output { stream: stream.into(), data: data.into() };
         if want && sender.send(Ok(wrap(message))).await.is_err() {
-            return false;
+            return Sent::Gone;
         }
     }
 }
 
-/// Waits for the exit and sends the last word of a call: the exit, or why it is not known.
+/// Waits for the exit and sends the last word of a call: the exit, or why it is not known. Nobody takes output that broke off for the whole of
+/// it: a code that says that all went well is not told then.
 pub async fn send_exit<T>(
+    sent: Sent,
     exit: impl Future<Output = Result<u32>>,
     sender: &mpsc::Sender<Result<T, Status>>,
     wrap: impl Fn(v1::Exit) -> T,
 ) {
+    if sent == Sent::Gone {
+        return;
+    }
     let exit = tokio::select! {
         exit = exit => exit,
         // A process may go on long after it has closed its output.
         () = sender.closed() => return,
     };
-    let last = exit.map(|code| wrap(v1::Exit { code })).map_err(status);
+    let last = match exit {
+        Ok(0) if sent == Sent::Part => {
+            Err(Status::data_loss("the output broke off before its end; the process ended with 0"))
+        }
+        exit => exit.map(|code| wrap(v1::Exit { code })).map_err(status),
+    };
     // A client that has gone needs no answer.
     let _ = sender.send(last).await;
 }

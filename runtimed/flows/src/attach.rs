@@ -1,7 +1,7 @@
 //! The streams of a process, whichever way they reach the daemon: the shim's attach socket, or fifos.
 //!
 //! The attach socket carries frames: a byte that names the stream (0 stdin, 1 stdout, 2 stderr, 3 end of
-//! stdin, 5 the caller was too slow and is let go), the payload's length as a big-endian u32 of at most 64 KiB, and the payload.
+//! stdin, 5 the caller was too slow and is let go, 6 this was all), the payload's length as a big-endian u32 of at most 64 KiB, and the payload.
 
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -11,7 +11,7 @@ use errors::{Context, Error, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedWriteHalf, pipe};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// The most bytes of a frame.
 const FRAME_LIMIT: usize = 64 << 10;
@@ -28,6 +28,8 @@ pub enum Chunk {
     Stderr(Bytes),
     /// The shim has let this caller go, who was too slow: what comes after is in the container's log alone. Nothing follows.
     Lost,
+    /// The connection has ended without the shim's word that this was all; it was killed, most likely. Nothing follows.
+    Cut,
 }
 
 /// Both directions of a process's streams.
@@ -36,6 +38,25 @@ pub struct Streams {
     pub output: mpsc::Receiver<Chunk>,
     /// What it reads.
     pub input: Input,
+    /// Until when the shim has to be there for it.
+    pub(crate) delivery: Delivery,
+}
+
+/// The way of a process's output from the shim to the caller.
+#[derive(Clone)]
+pub(crate) struct Delivery(watch::Receiver<()>);
+
+impl Delivery {
+    /// One that nobody waits for.
+    pub(crate) fn none() -> Delivery {
+        Delivery(watch::channel(()).1)
+    }
+
+    /// Waits until all of it has come, or nobody wants it any more.
+    pub(crate) async fn over(mut self) {
+        // Nothing is ever sent: it closes.
+        let _ = self.0.changed().await;
+    }
 }
 
 /// Where a process's stdin is fed.
@@ -90,14 +111,16 @@ pub async fn connect(path: &Path, stdin: bool) -> Result<Streams> {
 pub fn over(stream: UnixStream, stdin: bool) -> Streams {
     let (reader, writer) = stream.into_split();
     let (sender, output) = mpsc::channel(QUEUE);
+    let (delivering, delivered) = watch::channel(());
     tokio::spawn(async move {
         if let Err(error) = read_frames(reader, sender).await {
             tracing::warn!(error = %error.chain(), "an attach socket broke");
         }
+        drop(delivering);
     });
     // Without stdin the writing half stays open all the same: closing it would look like a client that left.
     let input = if stdin { Input::Socket(writer) } else { hold(writer) };
-    Streams { output, input }
+    Streams { output, input, delivery: Delivery(delivered) }
 }
 
 /// Keeps the connection whole without feeding anything.
@@ -116,22 +139,32 @@ async fn connect_long(path: &Path) -> std::io::Result<UnixStream> {
     UnixStream::connect(short).await
 }
 
-/// Hands on what a shim writes into its attach socket, until the end, the word that it lets the caller go, or something that is no frame.
-pub(crate) async fn read_frames(
-    mut reader: impl AsyncRead + Unpin,
-    sender: mpsc::Sender<Chunk>,
-) -> Result<()> {
+/// Hands on what a shim writes into its attach socket, until the word that this was all, or that it lets the caller go; or until it breaks off,
+/// or goes on with something that is no frame.
+pub(crate) async fn read_frames(reader: impl AsyncRead + Unpin, sender: mpsc::Sender<Chunk>) -> Result<()> {
+    match read_on(reader, &sender).await {
+        Ok(true) => Ok(()),
+        other => {
+            // Who has gone needs not be told.
+            let _ = sender.send(Chunk::Cut).await;
+            other.map(drop)
+        }
+    }
+}
+
+/// Says whether it came to its end.
+async fn read_on(mut reader: impl AsyncRead + Unpin, sender: &mpsc::Sender<Chunk>) -> Result<bool> {
     loop {
         let mut head = [0u8; 5];
         let read = tokio::select! {
             read = reader.read_exact(&mut head) => read,
             // Nobody listens any more: a silent container must not keep the connection.
-            () = sender.closed() => return Ok(()),
+            () = sender.closed() => return Ok(true),
         };
         match read {
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Ok(false),
             Err(error) => return Err(error).context(|| "read an attach frame"),
         }
         let [stream, a, b, c, d] = head;
@@ -145,11 +178,12 @@ pub(crate) async fn read_frames(
             1 => Chunk::Stdout(payload.freeze()),
             2 => Chunk::Stderr(payload.freeze()),
             5 => Chunk::Lost,
+            6 => return Ok(true),
             other => return Err(Error::internal(format!("attach frame of unknown stream {other}"))),
         };
         let last = chunk == Chunk::Lost;
         if sender.send(chunk).await.is_err() || last {
-            return Ok(());
+            return Ok(true);
         }
     }
 }
@@ -197,12 +231,32 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_read_after_the_word_that_it_was_the_last() {
-        let frame = |stream: u8, text: &[u8]| [&[stream, 0, 0, 0, text.len() as u8][..], text].concat();
         let told = [frame(1, b"out"), frame(5, b""), frame(1, b"more").repeat(2 * QUEUE)].concat();
+        assert_eq!(chunks(&told).await, [Chunk::Stdout(Bytes::from_static(b"out")), Chunk::Lost]);
+    }
+
+    #[tokio::test]
+    async fn output_that_breaks_off_is_not_taken_for_whole() {
+        let out = frame(1, b"out");
+        let come = Chunk::Stdout(Bytes::from_static(b"out"));
+        assert_eq!(chunks(&[&out[..], &frame(6, b"")].concat()).await, std::slice::from_ref(&come));
+        for rest in [&b""[..], &out[..3], &out[..6], &frame(9, b"what")] {
+            assert_eq!(chunks(&[&out, rest].concat()).await, [come.clone(), Chunk::Cut], "{rest:?}");
+        }
+    }
+
+    fn frame(stream: u8, text: &[u8]) -> Vec<u8> {
+        [&[stream, 0, 0, 0, text.len() as u8][..], text].concat()
+    }
+
+    async fn chunks(told: &[u8]) -> Vec<Chunk> {
         let (sender, mut output) = channel();
-        read_frames(&told[..], sender).await.unwrap();
-        assert_eq!(output.recv().await, Some(Chunk::Stdout(Bytes::from_static(b"out"))));
-        assert_eq!(output.recv().await, Some(Chunk::Lost));
-        assert_eq!(output.recv().await, None);
+        // That it is no frame is for the log.
+        let _ = read_frames(told, sender).await;
+        let mut chunks = Vec::new();
+        while let Some(chunk) = output.recv().await {
+            chunks.push(chunk);
+        }
+        chunks
     }
 }

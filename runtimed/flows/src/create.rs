@@ -10,6 +10,7 @@ use prost_types::Any;
 use snapshot::Mount;
 
 use crate::config::{ContainerConfig, EXTENSION, GC_ROOT, GC_ROOT_OWNER, NAME_LABEL};
+use crate::kill::parse_signal;
 use crate::remove::remove_folder;
 use crate::spec::{ImageDefaults, Machine, SpecInput};
 use crate::undo::Undo;
@@ -38,6 +39,9 @@ impl Flows {
     async fn create_now(&self, namespace: &Namespace, mut config: ContainerConfig) -> Result<ContainerId> {
         if !config.name.is_empty() {
             names::check_name(&config.name)?;
+        }
+        if !config.stop_signal.is_empty() {
+            parse_signal(&config.stop_signal)?;
         }
         config.snapshotter = or(&config.snapshotter, &self.settings().snapshotter);
         config.runtime = or(&config.runtime, &self.settings().runtime);

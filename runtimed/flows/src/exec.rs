@@ -12,7 +12,7 @@ use task::{Exec, Io, Status};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
-use crate::attach::{self, Chunk, Input, Streams};
+use crate::attach::{self, Chunk, Delivery, Input, Streams};
 use crate::remove::remove_folder;
 use crate::undo::Undo;
 use crate::{Flows, names, user};
@@ -228,7 +228,7 @@ impl Flows {
                 }
             });
         }
-        Ok((pid, Some(Streams { output, input })))
+        Ok((pid, Some(Streams { output, input, delivery: Delivery::none() })))
     }
 
     /// Waits for the end, clears the exec away, tells whoever waits.

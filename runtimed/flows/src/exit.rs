@@ -6,6 +6,7 @@ use errors::{Error, Result};
 use ids::{ContainerId, Namespace};
 use task::Exit;
 
+use crate::attach::Delivery;
 use crate::config::ContainerConfig;
 use crate::live::{Follower, Progress, Run, until};
 use crate::{Flows, tables};
@@ -14,6 +15,9 @@ use crate::{Flows, tables};
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// And at last.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long output may take after the end of its container, until others hear of the end before all of it was read.
+const DELIVERY: Duration = Duration::from_millis(100);
 
 /// Why an end is not done with.
 enum Unfinished {
@@ -30,8 +34,9 @@ impl From<Error> for Unfinished {
 }
 
 impl Flows {
-    /// Follows a running container to its end, on a task of its own.
-    pub(crate) fn watch(&self, namespace: Namespace, id: ContainerId, run: Run) {
+    /// Follows a running container to its end, on a task of its own. Whoever runs it in the foreground, and reads slowly, has its output before
+    /// the shim goes.
+    pub(crate) fn watch(&self, namespace: Namespace, id: ContainerId, run: Run, delivery: Delivery) {
         let flows = self.clone();
         tokio::spawn(marks::carry(async move {
             let exit = match flows.rooms().tasks.wait(&namespace, &id, "").await {
@@ -43,6 +48,10 @@ impl Flows {
                 }
             };
             marks::passed("flows.exit.told");
+            if tokio::time::timeout(DELIVERY, delivery.clone().over()).await.is_err() {
+                flows.note_undelivered(&namespace, &id, &run, exit).await;
+                delivery.over().await;
+            }
             let mut pause = SHORTEST_PAUSE;
             loop {
                 let busy = flows.inner.busy.enter();
@@ -62,6 +71,18 @@ impl Flows {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }));
+    }
+
+    /// It has ended, and that is told, though its task has to stay for its output.
+    async fn note_undelivered(&self, namespace: &Namespace, id: &ContainerId, run: &Run, exit: Exit) {
+        let _busy = self.inner.busy.enter();
+        let _guard = self.live().lock(namespace, id).await;
+        if self.live().is_current(namespace, id, run)
+            && let Err(error) = metadata::lazily(self.note_end(namespace, id, exit)).await
+        {
+            // It is tried again when the task goes.
+            tracing::warn!(container = %id, error = %error.chain(), "the end of a container could not be noted");
+        }
     }
 
     /// Notes an exit, frees the shim, and removes the container if it was to be removed. The exit is on disk before the

@@ -9,6 +9,7 @@ use ids::{ContainerId, Namespace};
 use task::Status;
 use tokio::task::JoinSet;
 
+use crate::attach::Delivery;
 use crate::config::{ContainerConfig, GC_ROOT, GC_ROOT_OWNER};
 use crate::remove::remove_folder;
 use crate::{Flows, tables};
@@ -90,7 +91,7 @@ impl Flows {
                 .await?;
                 step.next("flows.recover.follow")?;
                 let run = self.live().started(namespace, id);
-                self.watch(namespace.clone(), id.clone(), run);
+                self.watch(namespace.clone(), id.clone(), run, Delivery::none());
                 let (flows, namespace, id) = (self.clone(), namespace.clone(), id.clone());
                 asked.spawn(marks::carry(async move { flows.take_up_execs(&namespace, &id).await }));
                 Ok(())

@@ -249,7 +249,13 @@ impl Flows {
                 return refuse("running", "stop the container before removing or force remove");
             }
         }
-        self.keep_end(namespace, id, process.exit).await?;
+        match self.keep_end(namespace, id, process.exit).await {
+            // A removal makes room, and must not wait for it.
+            Err(error) if error.kind() == Kind::ResourceExhausted => {
+                tracing::warn!(container = %id, error = %error.chain(), "the end of a container that is removed cannot be noted");
+            }
+            kept => kept?,
+        }
         match tasks.delete(namespace, id).await {
             Err(error) if error.is_not_found() => Ok(None),
             other => other.map(Some),

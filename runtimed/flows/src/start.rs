@@ -9,7 +9,7 @@ use ids::{ContainerId, Namespace};
 use task::{Io, Ran, Status};
 use tokio::sync::watch;
 
-use crate::attach::{self, Streams};
+use crate::attach::{self, Delivery, Streams};
 use crate::config::ContainerConfig;
 use crate::live::{Follower, Progress, until};
 use crate::undo::Undo;
@@ -82,7 +82,9 @@ impl Flows {
                 // Followed before it is noted: whatever fails from here on, its end is not missed.
                 let run = self.live().started(namespace, id);
                 started.progress = Some(run.follow());
-                self.watch(namespace.clone(), id.clone(), run);
+                let delivery =
+                    started.streams.as_ref().map_or_else(Delivery::none, |streams| streams.delivery.clone());
+                self.watch(namespace.clone(), id.clone(), run, delivery);
                 step.next("flows.start.note")?;
                 let noting = self.note_started(namespace, id);
                 match config.is_some_and(|config| config.auto_remove) {

@@ -14,6 +14,7 @@ use crate::{Flows, tables};
 /// docker's patience, in seconds.
 const DEFAULT_TIMEOUT: i64 = 10;
 const SIGKILL: u32 = 9;
+const SIGTERM: u32 = 15;
 /// How long it may take to clean up after a shim that died, in seconds.
 const LOSS: i64 = 10;
 
@@ -40,9 +41,11 @@ impl Flows {
     ) -> Result<()> {
         let container = self.rooms().containers.get(namespace, id)?;
         let config = ContainerConfig::of(&container)?.unwrap_or_default();
-        let number = parse_signal(
-            [signal, &config.stop_signal, "TERM"].into_iter().find(|s| !s.is_empty()).unwrap_or("TERM"),
-        )?;
+        let number = match signal {
+            // What a record says that no creation would take any more is as if it said nothing, as with docker.
+            "" => parse_signal(&config.stop_signal).unwrap_or(SIGTERM),
+            asked => parse_signal(asked)?,
+        };
         let timeout = timeout.or(config.stop_timeout).unwrap_or(DEFAULT_TIMEOUT);
         let tasks = &self.rooms().tasks;
         let process = match tasks.get(namespace, id, "").await {
@@ -55,8 +58,12 @@ impl Flows {
             _ => {}
         }
         let mut step = marks::step("flows.stop.note")?;
-        tables::change_state(&self.rooms().store, namespace, id, |state| state.stopped_by_user = true)
-            .await?;
+        let noted =
+            tables::change_state(&self.rooms().store, namespace, id, |state| state.stopped_by_user = true);
+        if let Err(error) = noted.await {
+            // On a disk that is full, say: what has to stop must stop all the same.
+            tracing::warn!(container = %id, error = %error.chain(), "a container is stopped, and that it was meant to be cannot be noted");
+        }
         step.next("flows.stop.signal")?;
         self.signal(namespace, id, number).await?;
         step.next("flows.stop.wait")?;

@@ -61,6 +61,7 @@ const STDERR: u8 = 2;
 const STDIN_END: u8 = 3;
 const REOPEN: u8 = 4;
 const LOST: u8 = 5;
+const END: u8 = 6;
 
 type Frame = Arc<[u8]>;
 
@@ -92,6 +93,8 @@ struct Client {
     frames: mpsc::Sender<Frame>,
     /// It was dropped.
     slow: Arc<AtomicBool>,
+    /// It is who runs the container in the foreground: its output waits for as long as that takes, as in a pipe.
+    is_waited_for: bool,
 }
 
 impl Hub {
@@ -132,7 +135,8 @@ impl Hub {
         lock(&self.state).stdin = None;
     }
 
-    /// Passes output on to every client. Waits for slow ones, as long for all as for one, and drops stuck ones.
+    /// Passes output on to every client. Waits for slow ones, as long for all as for one, and drops stuck ones; but not who runs the container,
+    /// as a pipe does not.
     pub(super) async fn broadcast(self: &Arc<Hub>, stream: Stream, output: &[u8]) {
         self.take_in();
         let mut clients = lock(&self.state).clients.clone();
@@ -158,7 +162,10 @@ impl Hub {
 
     /// Has the client got it? Otherwise it is one no more.
     async fn pass_on(&self, client: &Client, frame: Frame, until: Instant) -> bool {
-        let sent = timeout_at(until, client.frames.send(frame)).await;
+        let sent = match client.is_waited_for {
+            true => Ok(client.frames.send(frame).await),
+            false => timeout_at(until, client.frames.send(frame)).await,
+        };
         if sent.is_err() {
             client.slow.store(true, Ordering::Relaxed);
             log::warning!("an attached client does not read: dropped");
@@ -198,27 +205,27 @@ impl Hub {
             rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
         {
             match UnixStream::from_std(stream.into()) {
-                Ok(stream) => self.welcome(stream),
+                Ok(stream) => self.welcome(stream, false),
                 Err(error) => log::warning!("attach: {error}"),
             }
         }
     }
 
-    /// Takes in a client whose connection was made elsewhere.
+    /// Takes in a client whose connection was made elsewhere, before the container began: it runs it, and is waited for.
     pub(super) fn take_over(self: &Arc<Hub>, client: std::os::unix::net::UnixStream) -> io::Result<()> {
         client.set_nonblocking(true)?;
-        self.welcome(UnixStream::from_std(client)?);
+        self.welcome(UnixStream::from_std(client)?, true);
         Ok(())
     }
 
-    fn welcome(self: &Arc<Hub>, stream: UnixStream) {
+    fn welcome(self: &Arc<Hub>, stream: UnixStream, is_waited_for: bool) {
         let (reader, writer) = stream.into_split();
         let (frames, queue) = mpsc::channel(QUEUE);
         let slow = Arc::new(AtomicBool::new(false));
         let id = {
             let mut state = lock(&self.state);
             if state.ended {
-                return;
+                return drop(writer.try_write(&frame(END, &[])));
             }
             if state.open >= CLIENTS {
                 return log::warning!("attach: {CLIENTS} clients are connected: another one is sent away");
@@ -226,7 +233,7 @@ impl Hub {
             state.open += 1;
             state.next += 1;
             let id = state.next;
-            state.clients.push(Client { id, frames: frames.clone(), slow: slow.clone() });
+            state.clients.push(Client { id, frames: frames.clone(), slow: slow.clone(), is_waited_for });
             id
         };
         let weak = Arc::downgrade(self);
@@ -284,7 +291,7 @@ impl Hub {
 async fn accept(hub: Arc<Hub>) {
     loop {
         match hub.listener.accept().await {
-            Ok((stream, _)) => hub.welcome(stream),
+            Ok((stream, _)) => hub.welcome(stream, false),
             // Out of descriptors, say: others may go before the next one comes.
             Err(error) => {
                 log::warning!("attach: {error}");
@@ -294,17 +301,16 @@ async fn accept(hub: Arc<Hub>) {
     }
 }
 
-/// Writes frames until the queue ends or the client goes; then closes the connection, not without telling a client that was dropped.
+/// Writes frames until the queue ends or the client goes; then closes the connection, not without telling that this was all, or that it was not.
 async fn deliver(mut queue: mpsc::Receiver<Frame>, mut writer: OwnedWriteHalf, slow: &AtomicBool) {
     while let Some(frame) = queue.recv().await {
         if writer.write_all(&frame).await.is_err() {
             return;
         }
     }
-    if slow.load(Ordering::Relaxed) {
-        let _ = writer.write_all(&frame(LOST, &[])).await;
-    }
+    let last = if slow.load(Ordering::Relaxed) { LOST } else { END };
     // The client may have gone meanwhile.
+    let _ = writer.write_all(&frame(last, &[])).await;
     let _ = writer.shutdown().await;
 }
 
@@ -395,9 +401,12 @@ mod tests {
         for client in [&mut first, &mut second] {
             assert_eq!(read_frame(client).await, Some((STDOUT, b"out".to_vec())));
             assert_eq!(read_frame(client).await, Some((STDERR, b"err".to_vec())));
+            assert_eq!(read_frame(client).await, Some((END, Vec::new())));
             assert_eq!(read_frame(client).await, None);
         }
-        assert_eq!(read_frame(&mut connect(&hub).await).await, None, "too late");
+        let mut late = connect(&hub).await;
+        assert_eq!(read_frame(&mut late).await, Some((END, Vec::new())), "too late");
+        assert_eq!(read_frame(&mut late).await, None);
         hub.remove();
         assert!(!hub.path().exists());
     }
@@ -444,6 +453,40 @@ mod tests {
             last = Some(kind);
         }
         assert_eq!(last, Some(LOST));
+    }
+
+    #[tokio::test]
+    async fn who_runs_the_container_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = Hub::bind_with(&dir.path().join("attach"), Duration::from_millis(10)).unwrap();
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        hub.take_over(theirs.into_std().unwrap()).unwrap();
+        let stuck = connect(&hub).await;
+        let piece = vec![0; 16 << 10];
+        let writing = tokio::spawn({
+            let (hub, piece) = (hub.clone(), piece.clone());
+            async move {
+                for _ in 0..200 {
+                    hub.broadcast(Stream::Stdout, &piece).await;
+                }
+                hub.end_output();
+            }
+        });
+        // The other one was dropped long ago by then, and nothing more is taken.
+        let dropped = async {
+            while lock(&hub.state).clients.len() != 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), dropped).await.unwrap();
+        assert!(!writing.is_finished());
+        let mut bytes = 0;
+        while let Some((STDOUT, payload)) = read_frame(&mut ours).await {
+            bytes += payload.len();
+        }
+        writing.await.unwrap();
+        assert_eq!(bytes, 200 * piece.len());
+        drop(stuck);
     }
 
     /// Waits until nobody is connected any more; nothing is ever written meanwhile.

@@ -69,7 +69,7 @@ pub(crate) struct Prepared {
 pub(crate) struct ProcessIo {
     console: Option<Arc<Console>>,
     closer: Option<stdin::Closer>,
-    drained: watch::Receiver<bool>,
+    progress: watch::Receiver<pump::Progress>,
     tasks: Vec<AbortHandle>,
     hubs: Hubs,
     logger: Option<binary::Logger>,
@@ -86,6 +86,27 @@ struct Shared {
     fifos: Vec<(PathBuf, fifo::SharedWriter)>,
 }
 
+// === impl Stdio ===
+
+impl Stdio {
+    /// Do clients connect to a socket of the shim? They may do so before the process is started.
+    ///
+    /// # Errors
+    /// InvalidArgument for what could never be opened.
+    pub(crate) fn has_sockets(&self) -> Result<bool> {
+        let (stdout, stderr, stdin) = self.parse()?;
+        let is_served = |output: &Output| matches!(output, Output::Log(log) if log.attach.is_some());
+        Ok(is_served(&stdout) || is_served(&stderr) || matches!(stdin, Input::Attach(_)))
+    }
+
+    /// Stdout, stderr and stdin.
+    fn parse(&self) -> Result<(Output, Output, Input)> {
+        let stdout = Output::parse(&self.stdout)?;
+        let stderr = if self.terminal { Output::Nowhere } else { Output::parse(&self.stderr)? };
+        Ok((stdout, stderr, Input::parse(&self.stdin)?))
+    }
+}
+
 // === impl Prepared ===
 
 impl Prepared {
@@ -94,9 +115,7 @@ impl Prepared {
     /// # Errors
     /// Fails with the stream that cannot be opened.
     pub(crate) async fn open(stdio: &Stdio, owner: &Owner<'_>) -> Result<Prepared> {
-        let stdout = Output::parse(&stdio.stdout)?;
-        let stderr = if stdio.terminal { Output::Nowhere } else { Output::parse(&stdio.stderr)? };
-        let stdin = Input::parse(&stdio.stdin)?;
+        let (stdout, stderr, stdin) = stdio.parse()?;
         let mut prepared = Prepared {
             terminal: stdio.terminal,
             child: ExecutorStdio::default(),
@@ -142,6 +161,7 @@ impl Prepared {
             };
             tasks.extend(target.map(|target| tokio::spawn(stdin::copy(source, target)).abort_handle()));
         }
+        let (tell, progress) = watch::channel(pump::Progress::default());
         let mut pumps = Vec::new();
         for (pipe, sink) in std::mem::take(&mut self.outputs) {
             let source = match (pipe, &console) {
@@ -149,10 +169,9 @@ impl Prepared {
                 (None, Some(console)) => pump::Source::Console(console.clone()),
                 (None, None) => continue,
             };
-            pumps.push(tokio::spawn(pump::copy(source, sink)));
+            pumps.push(tokio::spawn(pump::copy(source, sink, tell.clone())));
         }
         tasks.extend(pumps.iter().map(tokio::task::JoinHandle::abort_handle));
-        let (tell, drained) = watch::channel(false);
         let hubs = self.hubs.0.clone();
         tokio::spawn(async move {
             for pump in pumps {
@@ -160,12 +179,12 @@ impl Prepared {
                 let _ = pump.await;
             }
             hubs.iter().for_each(Hub::end_output);
-            tell.send_replace(true);
+            tell.send_modify(|progress| progress.ended = true);
         });
         Ok(ProcessIo {
             console,
             closer: self.closer.take(),
-            drained,
+            progress,
             tasks,
             hubs: std::mem::take(&mut self.hubs),
             logger: self.logger.take(),
@@ -303,12 +322,25 @@ impl ProcessIo {
         self.hubs.0.iter().for_each(Hub::take_in);
     }
 
-    /// Resolves once all output has been delivered, or after `patience`. False if it took longer.
+    /// Resolves once all output has been delivered and nobody is left to write more, or after `patience`. False if
+    /// it took longer.
     pub(crate) fn drained(&self, patience: Duration) -> impl Future<Output = bool> + Send + use<> {
-        let mut drained = self.drained.clone();
-        async move {
-            let all = tokio::time::timeout(patience, drained.wait_for(|drained| *drained)).await;
-            all.is_ok_and(|told| told.is_ok())
+        come_to(self.progress.clone(), patience, |progress| progress.ended)
+    }
+
+    /// Resolves once the output so far has been delivered, or after `patience`. False if it took longer. To be
+    /// asked after [`ProcessIo::drained`] has given up: what was written just now may not have been seen yet.
+    pub(crate) fn caught_up(&self, patience: Duration) -> impl Future<Output = bool> + Send + use<> {
+        come_to(self.progress.clone(), patience, pump::Progress::has_caught_up)
+    }
+
+    /// Lets go of stdin and the terminal once nobody is left to use them: it may be long before the process is
+    /// deleted, if ever. Attached clients still find their socket.
+    pub(crate) fn release_input(&mut self) {
+        if self.progress.borrow().ended {
+            self.tasks.drain(..).for_each(|task| task.abort());
+            self.closer = None;
+            self.console = None;
         }
     }
 }
@@ -366,6 +398,16 @@ impl Drop for Hubs {
     }
 }
 
+/// Does the output come as far as that within `patience`?
+async fn come_to(
+    mut progress: watch::Receiver<pump::Progress>,
+    patience: Duration,
+    there: impl FnMut(&pump::Progress) -> bool,
+) -> bool {
+    let come = tokio::time::timeout(patience, progress.wait_for(there)).await;
+    come.is_ok_and(|told| told.is_ok())
+}
+
 fn new_pipe() -> Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from).context(|| "make a pipe")
 }
@@ -377,4 +419,84 @@ fn give(end: &OwnedFd, owner: &Owner<'_>) -> Result<()> {
     }
     std::os::unix::fs::fchown(end, Some(owner.uid), Some(owner.gid))
         .context(|| format!("give a pipe to {}:{}", owner.uid, owner.gid))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use super::*;
+
+    /// Enough for what comes, on whatever machine.
+    const PATIENCE: Duration = Duration::from_secs(30);
+    /// For what does not come.
+    const MOMENT: Duration = Duration::from_millis(20);
+
+    /// The streams of a process that was started, the end it writes to, and the fifo where that comes out.
+    async fn started(dir: &tempfile::TempDir) -> (ProcessIo, std::fs::File, PathBuf) {
+        let path = dir.path().join("out");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        let stdio = Stdio { stdout: path.display().to_string(), ..Stdio::default() };
+        let owner = Owner { id: "e1", namespace: "tests", uid: 0, gid: 0, reaper: &Reaper::default() };
+        let mut prepared = Prepared::open(&stdio, &owner).await.unwrap();
+        let written_to = prepared.child_stdio().stdout.unwrap().into();
+        (prepared.run(None).unwrap(), written_to, path)
+    }
+
+    fn reader(path: &Path) -> std::fs::File {
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        std::fs::File::options().read(true).custom_flags(nonblocking).open(path).unwrap()
+    }
+
+    /// The client reads as much as this, and it is this.
+    async fn read_all(client: &mut std::fs::File, wanted: &[u8]) {
+        let mut come = Vec::new();
+        while come.len() < wanted.len() {
+            let mut piece = [0; 4096];
+            match client.read(&mut piece) {
+                Ok(length) => come.extend_from_slice(&piece[..length]),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(come == wanted);
+    }
+
+    #[tokio::test]
+    async fn who_holds_the_streams_and_writes_nothing_is_waited_for_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (io, mut process, path) = started(&dir).await;
+        let mut client = reader(&path);
+        let background = process.try_clone().unwrap();
+        process.write_all(b"done\n").unwrap();
+        drop(process);
+        read_all(&mut client, b"done\n").await;
+        assert!(!io.drained(MOMENT).await, "somebody may write more");
+        assert!(io.caught_up(PATIENCE).await, "it was waited for again");
+        drop(background);
+        assert!(io.drained(PATIENCE).await);
+    }
+
+    #[tokio::test]
+    async fn output_on_its_way_to_a_slow_reader_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (io, mut process, path) = started(&dir).await;
+        let mut client = reader(&path);
+        // Two pipes full: it comes to an end when the fifo is full and some of it is in the shim's hands.
+        let output: Vec<u8> = (0..120_000u32).map(|number| number as u8).collect();
+        let writing = std::thread::spawn({
+            let output = output.clone();
+            move || process.write_all(&output).map(|()| drop(process))
+        });
+        while !writing.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        writing.join().unwrap().unwrap();
+        assert!(!io.drained(MOMENT).await);
+        assert!(!io.caught_up(MOMENT).await, "some of it is lost");
+        let caught_up = tokio::spawn(io.caught_up(PATIENCE));
+        read_all(&mut client, &output).await;
+        assert!(caught_up.await.unwrap());
+    }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::net::unix::pipe;
+use tokio::sync::watch;
 
 use super::pty::Console;
 use super::{fifo, file, log_sink};
@@ -27,16 +28,59 @@ pub(super) enum Sink {
     Pipe(pipe::Sender),
 }
 
+/// How far a process's output has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Progress {
+    /// Of how many outputs something was read that may not be all: until a look finds nothing more.
+    carrying: usize,
+    /// No more will come.
+    pub(super) ended: bool,
+}
+
+/// One output's part in the progress.
+struct Load<'a> {
+    progress: &'a watch::Sender<Progress>,
+    carried: bool,
+}
+
 /// Copies until the last process has closed its end.
-pub(super) async fn copy(source: Source, mut sink: Sink) {
+pub(super) async fn copy(source: Source, mut sink: Sink, progress: watch::Sender<Progress>) {
+    let mut load = Load { progress: &progress, carried: false };
     while source.readable().await.is_ok() {
         let mut chunk = vec![0; CHUNK];
         match source.try_read(&mut chunk) {
             Ok(0) => break,
-            Ok(length) => sink.write(&chunk[..length]).await,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(length) => {
+                load.set(true);
+                sink.write(&chunk[..length]).await;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => load.set(false),
             Err(_) => break,
         }
+    }
+}
+
+impl Progress {
+    /// All that was written so far is where it belongs. Whoever holds the other end may write more.
+    pub(super) fn has_caught_up(&self) -> bool {
+        self.ended || self.carrying == 0
+    }
+}
+
+impl Load<'_> {
+    fn set(&mut self, carried: bool) {
+        if std::mem::replace(&mut self.carried, carried) != carried {
+            self.progress.send_modify(|progress| match carried {
+                true => progress.carrying += 1,
+                false => progress.carrying -= 1,
+            });
+        }
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.set(false);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::state::{Status, Verb};
 use crate::sync::{beside, lock};
 use crate::{clock, log, mounts};
 
-/// How long output may take to be delivered.
+/// How long output may take to be delivered, by now that its process's end was told: to a reader that is slow.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long the end of an init that is killed here may take.
 const KILLED: Duration = Duration::from_secs(10);
@@ -67,7 +67,7 @@ impl Service {
 /// only a mount is.
 pub(super) async fn take_apart(container: &Container, init: &Process) -> Result<Result<()>> {
     let never_ran = init.status() == Status::Created;
-    if !never_ran && !init.drained(DRAIN).await {
+    if !never_ran && !init.caught_up(DRAIN).await {
         log::warning!("container {}: output could not be delivered", container.id);
     }
     let whole = marks::step("shim.delete.executor")?;
@@ -110,7 +110,7 @@ fn let_go(container: &Container, init: &Process) -> Result<()> {
 }
 
 async fn delete_exec(container: &Container, process: &Process) {
-    if !process.drained(DRAIN).await {
+    if !process.caught_up(DRAIN).await {
         log::warning!("process {}: output could not be delivered", process.exec_id);
     }
     process.close_io();

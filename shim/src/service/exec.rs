@@ -18,8 +18,11 @@ use crate::reaper::Pending;
 use crate::state::Verb;
 
 impl Service {
+    /// Its streams are opened by the start, as containerd's shim does: a daemon may die before that, and the client would wait for the end of
+    /// fifos that only the shim holds open. Sockets of the shim's own are there at once.
+    ///
     /// # Errors
-    /// AlreadyExists for an exec id in use; FailedPrecondition if the container does not run.
+    /// AlreadyExists for an exec id in use; FailedPrecondition if the container does not run; InvalidArgument for streams that cannot be.
     pub(crate) async fn exec(self: Arc<Self>, request: ExecProcessRequest) -> Result<Empty> {
         check_id("exec", &request.exec_id)?;
         let container = self.container(&request.id)?;
@@ -30,6 +33,7 @@ impl Service {
             stderr: request.stderr,
             terminal: request.terminal,
         };
+        let has_sockets = stdio.has_sockets()?;
         let process = Arc::new(Process::new(&request.exec_id, stdio).with_spec(spec));
         if container.process(&request.exec_id).is_ok() {
             return Err(Error::already_exists(format!("id {}: already exists", request.exec_id)));
@@ -38,18 +42,10 @@ impl Service {
             return Err(Error::precondition("cannot exec in a created state"));
         }
         container.init.allows(Verb::Exec)?;
-        // A start that comes now waits for the streams.
-        let operation = process.operation.lock().await;
-        container.add(process.clone())?;
-        let _step = marks::begun("shim.exec.streams");
-        match self.open_streams(&container, &process).await {
-            Ok(prepared) => process.set_prepared(prepared),
-            Err(error) => {
-                container.remove(&request.exec_id);
-                return Err(error);
-            }
+        if has_sockets {
+            process.set_prepared(self.open_streams(&container, &process).await?);
         }
-        drop(operation);
+        container.add(process)?;
         let added = TaskExecAdded {
             container_id: container.id.clone(),
             exec_id: request.exec_id,
@@ -59,7 +55,6 @@ impl Service {
         Ok(Empty::default())
     }
 
-    /// Opens the streams before the start, so that clients can attach in time.
     async fn open_streams(&self, container: &Container, process: &Process) -> Result<Prepared> {
         let owner = Owner {
             id: &process.exec_id,
@@ -73,10 +68,12 @@ impl Service {
 
     /// Lets the executor start the process, and takes it over.
     pub(super) async fn run_exec(&self, container: &Container, process: &Process) -> Result<Pending> {
-        let mut step = marks::step("shim.exec.executor")?;
-        let mut prepared = process
-            .take_prepared()
-            .ok_or_else(|| Error::internal(format!("process {} has no streams", process.exec_id)))?;
+        let mut step = marks::step("shim.exec.streams")?;
+        let mut prepared = match process.take_prepared() {
+            Some(prepared) => prepared,
+            None => self.open_streams(container, process).await?,
+        };
+        step.next("shim.exec.executor")?;
         let terminal = process.stdio.terminal.then(|| Terminal::new(&container.bundle)).transpose()?;
         let watch = self.reaper.watch();
         let pid_file = container.bundle.exec_pid(&process.exec_id);

@@ -45,7 +45,8 @@ impl Service {
             marks::passed("shim.exit.written");
             self.end_others(&container).await;
         }
-        if !process.drained(DRAIN).await {
+        let drained = process.drained(DRAIN).await;
+        if !drained {
             log::debug!("process {}: output is still being delivered", exit.pid);
         }
         // A start under way is published first.
@@ -53,17 +54,18 @@ impl Service {
         self.publisher.publish("/tasks/exit", &event(&container, &process, &exit));
         marks::passed("shim.exit.published");
         if process.is_init() {
-            self.expect_deletion(&container, &process);
+            self.expect_deletion(&container, &process, drained);
         }
         process.set_exited(exit);
     }
 
     /// Begins the deletion of a container that goes with its end; of another, has the executor for it started. Those who wait for the end are
     /// told first: the kernel holds the one thread up while it unmounts, and while a program is started.
-    fn expect_deletion(&self, container: &Arc<Container>, init: &Arc<Process>) {
+    fn expect_deletion(&self, container: &Arc<Container>, init: &Arc<Process>, drained: bool) {
         let (publisher, whole, init) = (self.publisher.clone(), container.clone(), init.clone());
         let told = async move { tokio::time::timeout(TELLING, publisher.flushed()).await };
-        if container.goes_with_its_end {
+        // Whoever still reads its output says when that is over, by asking for the deletion.
+        if container.goes_with_its_end && drained {
             let deletion = tokio::spawn(marks::carry(async move {
                 let _ = told.await;
                 take_apart(&whole, &init).await

@@ -243,6 +243,16 @@ impl Shim {
     }
 
     pub async fn exec(&self, exec: &str, args: &[&str], output: &str) -> ttrpc::Result<Empty> {
+        self.exec_with_input(exec, args, "", output).await
+    }
+
+    pub async fn exec_with_input(
+        &self,
+        exec: &str,
+        args: &[&str],
+        stdin: &str,
+        output: &str,
+    ) -> ttrpc::Result<Empty> {
         let spec = json!({"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
         let spec = Any {
             type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
@@ -252,6 +262,7 @@ impl Shim {
         let request = ExecProcessRequest {
             id: self.id.clone(),
             exec_id: exec.to_owned(),
+            stdin: stdin.to_owned(),
             stdout: output.to_owned(),
             stderr: output.to_owned(),
             spec: MessageField::some(spec),

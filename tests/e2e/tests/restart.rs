@@ -1,11 +1,16 @@
 //! The daemon dies; containers do not notice, and nothing is forgotten.
 
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::scene;
 use harness::Scene;
 use harness::faults::{self, Faults};
+
+/// O_NONBLOCK.
+const NONBLOCK: i32 = 0o4000;
 
 #[test]
 fn a_container_goes_on_without_the_daemon() -> Result<()> {
@@ -101,11 +106,9 @@ fn execs_of_an_earlier_daemon_are_cleared_away() -> Result<()> {
     client.wait()?;
     scene.start_daemon()?;
     // Its stdin has ended with its client, so it ends too; then nothing of it is left but the attach socket.
-    let state = scene.root().join("run/engine").join(scene.namespace());
     let began = std::time::Instant::now();
     loop {
-        let container = std::fs::read_dir(&state)?.next().context("the container has a folder")??.path();
-        let left = std::fs::read_dir(container)?.flatten().filter(|entry| entry.path().is_dir()).count();
+        let left = folders_of_execs(&scene)?.len();
         if left == 0 && scene.rctl(&["exec", "ticker", "test", "-e", "/ended"])?.code == 0 {
             break;
         }
@@ -118,6 +121,14 @@ fn execs_of_an_earlier_daemon_are_cleared_away() -> Result<()> {
     }
     scene.ok(&["rm", "--force", "ticker"])?;
     scene.finish()
+}
+
+/// Where the fifos of the only container's execs are.
+fn folders_of_execs(scene: &Scene) -> Result<Vec<PathBuf>> {
+    let state = scene.root().join("run/engine").join(scene.namespace());
+    let container = std::fs::read_dir(state)?.next().context("the container has a folder")??.path();
+    let entries = std::fs::read_dir(container)?.flatten().map(|entry| entry.path());
+    Ok(entries.filter(|path| path.is_dir()).collect())
 }
 
 /// A scene whose programs look for faults.
@@ -138,6 +149,7 @@ fn an_exec_that_was_never_started_is_cleared_away() -> Result<()> {
     scene.ok(&["exec", "ticker", "true"])?;
     let [shim] = e2e::shims(&scene)?[..] else { anyhow::bail!("there is one shim") };
     let before = e2e::Use::of(shim)?.descriptors;
+    ensure!(folders_of_execs(&scene)?.is_empty());
     faults.arm_line("flows.exec.start kill")?;
     ensure!(scene.rctl(&["exec", "ticker", "true"])?.code != 0);
     let began = std::time::Instant::now();
@@ -145,10 +157,17 @@ fn an_exec_that_was_never_started_is_cleared_away() -> Result<()> {
         ensure!(began.elapsed() < Duration::from_secs(30), "the daemon lives\n{}", scene.log());
         std::thread::sleep(Duration::from_millis(5));
     }
-    ensure!(e2e::Use::of(shim)?.descriptors > before, "the shim has no streams for it");
+    // Connections come and go; the streams of an exec would be eight descriptors.
+    ensure!(e2e::Use::of(shim)?.descriptors <= before + 2, "the shim has streams for it");
+    let [folder] = &folders_of_execs(&scene)?[..] else {
+        anyhow::bail!("there is one exec\n{}", scene.log())
+    };
+    let output = std::fs::File::options().read(true).custom_flags(NONBLOCK).open(folder.join("stdout"))?;
+    ensure!(std::io::Read::read(&mut &output, &mut [0])? == 0, "somebody may write for it");
     scene.start_daemon()?;
-    // Connections come and go; the streams of an exec are eight descriptors.
-    e2e::until("an end of its streams", &scene, || Ok(e2e::Use::of(shim)?.descriptors <= before + 2))?;
+    // They go when the shim has forgotten it.
+    e2e::until("an end of its fifos", &scene, || Ok(folders_of_execs(&scene)?.is_empty()))?;
+    ensure!(scene.ok(&["exec", "ticker", "echo", "here"])? == "here\n");
     scene.ok(&["rm", "--force", "ticker"])?;
     scene.finish()
 }

@@ -133,6 +133,45 @@ fn following_ends_with_the_container() -> Result<()> {
     scene.finish()
 }
 
+/// As in a pipe: who runs a container in the foreground, and stops reading for a while, misses nothing of it.
+#[test]
+fn output_waits_for_who_runs_the_container() -> Result<()> {
+    let scene = scene()?;
+    for (size, flags) in [(1_500_000, ["--name", "short"]), (20_000_000, ["--rm", "--name=long"])] {
+        let script = format!("head -c {size} /dev/zero; exit 4");
+        let words = [&["run"], &flags[..], &["busybox", "sh", "-c", &script]].concat();
+        let mut client = scene.rctl_command(&words).stdout(Stdio::piped()).spawn()?;
+        let mut output = client.stdout.take().expect("it is piped");
+        output.read_exact(&mut [0])?;
+        if flags[0] == "--name" {
+            // It has ended, and that is told, though there is much that nobody has read yet.
+            ensure!(scene.ok(&["wait", "short"])? == "4\n");
+        } else {
+            // Longer than any other client is waited for; nothing happens meanwhile.
+            std::thread::sleep(std::time::Duration::from_secs(3));
+        }
+        let rest = std::io::copy(&mut output, &mut std::io::sink())?;
+        ensure!(rest + 1 == size, "{rest} and 1 bytes of {size}");
+        ensure!(client.wait()?.code() == Some(4));
+    }
+    scene.ok(&["rm", "short"])?;
+    scene.finish()
+}
+
+/// What a shim that is killed had not delivered is missing: that is not taken for the whole.
+#[test]
+fn output_that_breaks_off_is_no_success() -> Result<()> {
+    let scene = scene()?;
+    let script = "trap '' TERM; echo begun; exec sleep 1000";
+    let mut client = scene.rctl_command(&["run", "--rm", "busybox", "sh", "-c", script]);
+    let mut client = client.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    client.stdout.take().expect("it is piped").read_exact(&mut [0; 6])?;
+    let [shim] = e2e::shims(&scene)?[..] else { anyhow::bail!("there is one shim") };
+    harness::sh::run(std::process::Command::new("kill").args(["-s", "KILL", &shim.to_string()]))?;
+    ensure!(client.wait()?.code() == Some(137));
+    scene.finish()
+}
+
 #[test]
 fn a_slow_reader_does_not_stop_a_container() -> Result<()> {
     let scene = scene()?;
@@ -321,6 +360,17 @@ fn signals_and_patience_are_as_asked_for() -> Result<()> {
     waiter.stdout.take().expect("it is piped").read_to_string(&mut code)?;
     ensure!(waiter.wait()?.success() && code == "31\n", "{code}");
     scene.ok(&["rm", "box"])?;
+    scene.finish()
+}
+
+#[test]
+fn a_stop_signal_that_is_none_is_refused_before_there_is_a_container() -> Result<()> {
+    let scene = scene()?;
+    for none in ["FOO", "99", "SIGRTMIN+99"] {
+        let refused = scene.rctl(&["create", "--stop-signal", none, "busybox", "true"])?;
+        told(&refused, 1, &format!("invalid signal: {none}"))?;
+    }
+    ensure!(scene.ok(&["ps", "--all", "--quiet"])?.is_empty());
     scene.finish()
 }
 

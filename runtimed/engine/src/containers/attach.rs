@@ -48,15 +48,14 @@ pub async fn attach(
         let session = Session::new();
         target.listen(requests, streams.input, &session);
         let wanted = (start.stdout, start.stderr);
-        if send_output(streams.output, &sender, wanted, |output| wrap(Answer::Output(output))).await {
-            let exit = async {
-                match progress {
-                    Some(progress) => progress.ended().await,
-                    None => flows.wait_stopped(&namespace, &id).await,
-                }
-            };
-            send_exit(exit, &sender, |exit| wrap(Answer::Exit(exit))).await;
-        }
+        let sent = send_output(streams.output, &sender, wanted, |output| wrap(Answer::Output(output))).await;
+        let exit = async {
+            match progress {
+                Some(progress) => progress.ended().await,
+                None => flows.wait_stopped(&namespace, &id).await,
+            }
+        };
+        send_exit(sent, exit, &sender, |exit| wrap(Answer::Exit(exit))).await;
     });
     Ok(answers)
 }

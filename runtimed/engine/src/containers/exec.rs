@@ -37,9 +37,8 @@ pub async fn exec(
             return;
         }
         let Some(output) = streams else { return };
-        if send_output(output, &sender, (true, true), |output| wrap(Answer::Output(output))).await {
-            send_exit(running.ended(), &sender, |exit| wrap(Answer::Exit(exit))).await;
-        }
+        let sent = send_output(output, &sender, (true, true), |output| wrap(Answer::Output(output))).await;
+        send_exit(sent, running.ended(), &sender, |exit| wrap(Answer::Exit(exit))).await;
     });
     Ok(answers)
 }

@@ -51,9 +51,8 @@ pub async fn run(
         let session = Session::new();
         target.listen(requests, streams.input, &session);
         let wanted = (start.attach_stdout, start.attach_stderr);
-        if send_output(streams.output, &sender, wanted, |output| wrap(Answer::Output(output))).await {
-            send_exit(started.ended(auto_remove), &sender, |exit| wrap(Answer::Exit(exit))).await;
-        }
+        let sent = send_output(streams.output, &sender, wanted, |output| wrap(Answer::Output(output))).await;
+        send_exit(sent, started.ended(auto_remove), &sender, |exit| wrap(Answer::Exit(exit))).await;
     });
     Ok(answers)
 }

@@ -97,7 +97,7 @@ fn a_full_disk_stops_no_container_and_can_be_emptied() -> Result<()> {
     let done = filled(&mut scene, &lib).with_context(|| scene.log());
     if done.is_err() {
         // Nothing may keep the small disk.
-        scene.rctl(&["rm", "--force", "writer", "other", "late"])?;
+        scene.rctl(&["rm", "--force", "writer", "other", "late", "stopped", "removed"])?;
     }
     let stopped = if scene.pid().is_some() { scene.stop_daemon() } else { Ok(()) };
     sh::run(std::process::Command::new("umount").arg(&lib)).context("take the small disk down")?;
@@ -111,7 +111,11 @@ fn filled(scene: &mut Scene, lib: &Path) -> Result<()> {
     e2e::load(scene)?;
     scene.ok(&["tag", "busybox", "other:1"])?;
     let script = "n=0; while sleep 0.01; do n=$((n+1)); echo line $n; echo $n > /dev/shm/n; done";
-    scene.ok(&["run", "-d", "--name", "writer", "busybox", "sh", "-c", script])?;
+    let writer =
+        scene.ok(&["run", "-d", "--name", "writer", "busybox", "sh", "-c", script])?.trim().to_owned();
+    for name in ["stopped", "removed"] {
+        scene.ok(&["run", "-d", "--name", name, "busybox", "sleep", "1000"])?;
+    }
     scene.ok(&[
         "run",
         "--name",
@@ -156,6 +160,16 @@ fn filled(scene: &mut Scene, lib: &Path) -> Result<()> {
         ensure!(began.elapsed() < PATIENCE, "the container does not go on");
         std::thread::sleep(Duration::from_millis(20));
     }
+    // Nor is there room for a word more in the records: what runs can be stopped, and removed, all the same.
+    let room = "x".repeat(3000);
+    let label = |count: u32| scene.rctl(&["containers", "label", &writer, &format!("room={room}{count}")]);
+    let full = (0..1000).map(label).find(|said| said.as_ref().is_ok_and(|said| said.code != 0));
+    let full = full.context("the records find room without end")??;
+    ensure!(full.stderr.contains("No space left on device"), "{full:?}");
+    scene.ok(&["stop", "--time", "0", "stopped"])?;
+    scene.ok(&["rm", "--force", "removed"])?;
+    ensure!(scene.rctl(&["inspect", "removed"])?.code == 1);
+    scene.ok(&["rm", "stopped"])?;
     // What goes makes room, which is how a person gets out of this.
     scene.ok(&["rm", "other"])?;
     scene.ok(&["rmi", "other:1"])?;
