@@ -10,6 +10,10 @@ use crate::config::{ContainerConfig, Ulimit};
 const PERIOD: i64 = 100_000;
 /// The least memory limit that docker takes, in bytes.
 const LEAST_MEMORY: i64 = 6 << 20;
+/// The least share of processors that the kernel counts in [`PERIOD`], in billionths.
+const LEAST_CPUS: i64 = 10_000_000;
+/// Which processors there are, as a list of cpuset(7).
+const ONLINE: &str = "/sys/devices/system/cpu/online";
 /// setrlimit(2)'s resources.
 const ULIMITS: &[&str] = &[
     "as",
@@ -41,7 +45,12 @@ pub fn resources(config: &ContainerConfig, machine: &Machine) -> Result<Value> {
     if asked.nano_cpus < 0 {
         return Err(Error::invalid(format!("invalid value for --cpus: {}", asked.nano_cpus as f64 / 1e9)));
     }
+    let online = match asked.nano_cpus > 0 || !asked.cpuset_cpus.is_empty() {
+        true => std::fs::read_to_string(ONLINE).unwrap_or_default(),
+        false => String::new(),
+    };
     if asked.nano_cpus > 0 {
+        check_cpus(asked.nano_cpus, &online)?;
         cpu["period"] = PERIOD.into();
         cpu["quota"] = ((asked.nano_cpus as i128 * PERIOD as i128 / 1_000_000_000) as i64).into();
     }
@@ -51,6 +60,9 @@ pub fn resources(config: &ContainerConfig, machine: &Machine) -> Result<Value> {
     for (key, list) in [("cpus", &asked.cpuset_cpus), ("mems", &asked.cpuset_mems)] {
         if !list.is_empty() {
             check_list(list)?;
+            if key == "cpus" {
+                check_there(list, &online)?;
+            }
             cpu[key] = list.clone().into();
         }
     }
@@ -108,6 +120,42 @@ fn check_list(list: &str) -> Result<()> {
     if fine { Ok(()) } else { Err(Error::invalid(format!("Invalid value {list} for cpuset cpus or mems"))) }
 }
 
+/// The numbers of a list in the form of cpuset(7), as ranges; what is none of it is left out.
+fn ranges(list: &str) -> Vec<std::ops::RangeInclusive<u32>> {
+    let number = |text: &str| text.parse::<u32>().ok();
+    let range = |part: &str| match part.split_once('-') {
+        Some((from, to)) => Some(number(from)?..=number(to)?),
+        None => number(part).map(|one| one..=one),
+    };
+    list.trim().split(',').filter_map(range).collect()
+}
+
+/// Refuses more processors than there are, and less than the kernel can count, in docker's words. Where nobody knows how many there are, the
+/// kernel decides.
+fn check_cpus(nanos: i64, online: &str) -> Result<()> {
+    let count: i64 = ranges(online).into_iter().map(|range| range.count() as i64).sum();
+    if count == 0 || (LEAST_CPUS..=count.saturating_mul(1_000_000_000)).contains(&nanos) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
+    )))
+}
+
+fn check_there(list: &str, online: &str) -> Result<()> {
+    let there = ranges(online);
+    let is_there = |number: u32| there.iter().any(|range| range.contains(&number));
+    // As many as the ranges of what there is, and no more, are looked at.
+    let fits = |asked: std::ops::RangeInclusive<u32>| {
+        is_there(*asked.start()) && is_there(*asked.end()) && asked.clone().all(is_there)
+    };
+    if there.is_empty() || ranges(list).into_iter().all(fits) {
+        return Ok(());
+    }
+    let online = online.trim();
+    Err(Error::invalid(format!("requested CPUs are not available - requested {list}, available: {online}")))
+}
+
 /// `process.rlimits` (OCI runtime-spec config.md "POSIX process").
 pub fn rlimits(config: &ContainerConfig) -> Result<Value> {
     config.ulimits.iter().map(rlimit).collect()
@@ -147,6 +195,32 @@ mod tests {
         assert_eq!(made["memory"]["swap"], 128 << 20);
         assert_eq!(made["pids"]["limit"], 7);
         assert_eq!(made["devices"][0]["allow"], false);
+    }
+
+    #[test]
+    fn processors_that_are_not_there_are_refused() {
+        for (nanos, online, fine) in [
+            (10_000_000, "0-1\n", true),
+            (2_000_000_000, "0-1\n", true),
+            (9_999_999, "0-1\n", false),
+            (2_000_000_001, "0-1\n", false),
+            (4_000_000_000, "0,2-3,7\n", true),
+            (i64::MAX, "", true),
+        ] {
+            assert_eq!(check_cpus(nanos, online).is_ok(), fine, "{nanos} of {online:?}");
+        }
+        for (list, online, fine) in [
+            ("0-1", "0-1\n", true),
+            ("1", "0-1\n", true),
+            ("77", "0-1\n", false),
+            ("0-999999999", "0-1\n", false),
+            ("0-3", "0-1,3\n", false),
+            ("5", "", true),
+        ] {
+            assert_eq!(check_there(list, online).is_ok(), fine, "{list} of {online:?}");
+        }
+        let refused = check_there("77", "0-1\n").unwrap_err();
+        assert_eq!(refused.message(), "requested CPUs are not available - requested 77, available: 0-1");
     }
 
     #[test]
