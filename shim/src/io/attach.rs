@@ -12,10 +12,12 @@
 //! | 3 | stdin has ended | |
 //! | 4 | reopen the log file, which was moved away | it was reopened |
 //! | 5 | | what comes after is not sent: this client was too slow |
+//! | 6 | | this was all |
 //!
-//! When all output has ended and was delivered, the shim closes the connection. A client that does not read
-//! is dropped: its queue is bounded, and once full it has [`PATIENCE`] to take a frame. It still gets what is
-//! in its queue, and then the word that it was dropped. A client that hangs up is forgotten at once, and with
+//! When all output has ended and was delivered, the shim says so and closes the connection; one that ends otherwise has broken. A client that
+//! does not read is dropped: its queue is bounded, and once full all clients together have [`PATIENCE`] to take a frame. It still gets what is
+//! in its queue, and then the word that it was dropped. Who runs the container in the foreground is no such client: its connection was made before
+//! the container was, and the container waits for it as for the reader of a pipe. A client that hangs up is forgotten at once, and with
 //! it what it had sent, as far as the process does not take it. Whoever connects before `start` misses
 //! nothing, since waiting connections are taken in before output is passed on.
 
