@@ -144,7 +144,12 @@ impl LogFile {
                     fs::create_dir_all(dir)?;
                 }
                 let file = append(&self.path)?;
-                self.size = file.metadata()?.len();
+                let found = file.metadata()?;
+                self.size = found.len();
+                if !found.is_file() {
+                    // A device, say, which must not make way for a file.
+                    self.limits.max_size = None;
+                }
                 Ok(self.file.insert(file))
             }
         }
@@ -239,6 +244,22 @@ mod tests {
         }
         framer.finish(SystemTime::UNIX_EPOCH, |record| records.push(record.to_vec()));
         records.into_iter().map(|record| String::from_utf8_lossy(&record).into_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_rotated() {
+        use std::os::unix::fs::FileTypeExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("null");
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let limits = Limits { max_size: Some(4), max_files: 3 };
+        let mut log = LogFile::open(&path, limits).unwrap();
+        for _ in 0..10 {
+            log.append(b"record").unwrap();
+            log.flush().unwrap();
+        }
+        assert!(fs::metadata(&path).unwrap().file_type().is_char_device());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `rctl save`.
 
 use std::io::Write;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use proto_engine::v1;
@@ -30,6 +31,9 @@ pub async fn run(context: &Context, args: Args) -> Result<u8> {
         return Err(Failure::Usage(
             "cowardly refusing to save to a terminal. Use the -o flag or redirect".to_owned(),
         ));
+    }
+    if let Some(path) = &args.output {
+        check_output(path)?;
     }
     let client = context.client().await?;
     let request = v1::SaveRequest { images: args.images.clone(), platform: args.platform.clone() };
@@ -81,6 +85,27 @@ async fn copy(mut chunks: tonic::Streaming<v1::SaveResponse>, out: &mut impl Wri
         out.write_all(&chunk.data).map_err(|error| Failure::local("write the archive", error))?;
     }
     out.flush().map_err(|error| Failure::local("write the archive", error))
+}
+
+/// Refuses what a file would take the place of that is none, such as a device, in docker's words.
+fn check_output(path: &Path) -> Result<()> {
+    let invalid = |text: String| Failure::Local(format!("failed to save image: invalid output path: {text}"));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| std::fs::metadata(folder).is_err_and(is_missing)) {
+        return Err(invalid(format!("directory {:?} does not exist", folder.display().to_string())));
+    }
+    // What cannot be looked at cannot be written either, which says why.
+    let Ok(kind) = std::fs::metadata(path).map(|found| found.file_type()) else { return Ok(()) };
+    if kind.is_file() || kind.is_dir() {
+        return Ok(());
+    }
+    let got = if kind.is_char_device() || kind.is_block_device() { "a device" } else { "an irregular file" };
+    let path = path.display().to_string();
+    Err(invalid(format!("{path:?} must be a directory or a regular file: got {got}")))
+}
+
+fn is_missing(error: std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound
 }
 
 fn partial(path: &Path) -> PathBuf {

@@ -35,6 +35,12 @@ fn what_is_not_there_is_named() -> Result<()> {
     told(&scene.rctl(&["rmi", "nothing"])?, 1, "No such image: ")?;
     told(&scene.rctl(&["tag", "nothing", "other"])?, 1, "No such image: ")?;
     told(&scene.rctl(&["save", "-o", "/dev/null/x", "nothing"])?, 1, "No such image: ")?;
+    let fifo = scene.root().join("fifo");
+    harness::sh::run(std::process::Command::new("mkfifo").arg(&fifo))?;
+    let said = scene.rctl(&["save", "-o", &fifo.display().to_string(), "busybox"])?;
+    told(&said, 1, "fifo\" must be a directory or a regular file: got an irregular file")?;
+    std::fs::remove_file(&fifo)?;
+    told(&scene.rctl(&["save", "-o", "/no/such/x", "busybox"])?, 1, "directory \"/no/such\" does not exist")?;
     told(&scene.rctl(&["run", "--pull", "never", "nothing"])?, 125, "No such image: ")?;
     told(&scene.rctl(&["inspect", "nobody"])?, 1, "No such object: nobody")?;
     told(&scene.rctl(&["image", "inspect", "nobody"])?, 1, "No such image: nobody")?;
