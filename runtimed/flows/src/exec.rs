@@ -205,15 +205,10 @@ impl Flows {
         let readers = [&fifos.io.stdout, &fifos.io.stderr].map(|path| open_reader(Path::new(path)));
         let [stdout, stderr] = readers;
         let (stdout, stderr) = (stdout?, stderr?);
+        // And a reader of our own: a process that has ended by then has none.
+        let stdin = open_reader(Path::new(&fifos.io.stdin))?;
         let pid = self.rooms().tasks.start(namespace, id, exec_id.as_str()).await?;
-        let input = match fifos.io.stdin.as_str() {
-            "" => Input::Closed,
-            path => Input::Fifo(
-                pipe::OpenOptions::new()
-                    .open_sender(path)
-                    .context(|| format!("open {path} for an exec's stdin"))?,
-            ),
-        };
+        let input = stdin.map_or(Input::Closed, |(_, writer)| Input::Fifo(writer));
         if request.detach {
             return Ok((pid, None));
         }

@@ -61,8 +61,8 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wis
     let binary = shim_lookup::find(&create.runtime, &config.runtimes, &path, &config.binary)?;
     let bundle = Bundle::of(config, &key.0, &key.1);
     let launch = Launch { config, namespace: &key.0, id: &key.1, binary: &binary, bundle: bundle.path() };
-    if shim_serve::joins(&create.spec) {
-        table.joins(key);
+    if let Some(socket) = shim_serve::joins(launch, &create.spec) {
+        table.joins(key, socket);
     }
     let io = create.io.clone();
     let mut made = Made { table, key, bundle: &bundle, conn: None, held: None };

@@ -37,7 +37,7 @@ const SHIMS: &str = "/run/containerd/s";
 const VERSION: u32 = 3;
 
 /// Annotations that put containers into a group which shares a shim.
-const GROUPS: [&[u8]; 2] = [b"io.containerd.runc.v2.group", b"io.kubernetes.cri.sandbox-id"];
+const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
 /// A shim that is about to serve.
 pub(crate) struct Serving {
@@ -55,31 +55,36 @@ pub(crate) struct Serving {
 pub(crate) fn socket(launch: Launch<'_>, options: Option<&Any>, spec: &[u8]) -> Option<PathBuf> {
     let plain = shim_start::is_ours(launch.binary)
         && options.is_none_or(asks_for_no_cgroup)
-        && !joins(spec)
+        && !GROUPS.iter().any(|name| contains(spec, name.as_bytes()))
         && std::env::var_os("SCHED_CORE").is_none_or(|value| value.is_empty());
     plain.then(|| path(launch.config, launch.namespace, launch.id)).flatten()
 }
 
-/// May the task get a shim that others have, too?
-pub(crate) fn joins(spec: &[u8]) -> bool {
-    GROUPS.iter().any(|name| contains(spec, name))
+/// The name of the shim's socket, if the task is of a group that shares one.
+pub(crate) fn joins(launch: Launch<'_>, spec: &[u8]) -> Option<String> {
+    if !GROUPS.iter().any(|name| contains(spec, name.as_bytes())) {
+        return None;
+    }
+    let spec: serde_json::Value = serde_json::from_slice(spec).ok()?;
+    let group = GROUPS.iter().find_map(|name| spec["annotations"][name].as_str())?;
+    Some(name(launch.config, launch.namespace, group))
 }
 
 /// Where the shim of a task serves: the same for the same task, so that who finds a half made one knows it.
 fn path(config: &Config, namespace: &Namespace, id: &ContainerId) -> Option<PathBuf> {
     let folder = PathBuf::from(shim_start::socket_dir(config)?);
-    Some(folder.join(name(config, namespace, id)))
+    Some(folder.join(name(config, namespace, id.as_str())))
 }
 
 /// As containerd's shims name theirs.
-fn name(config: &Config, namespace: &Namespace, id: &ContainerId) -> String {
+fn name(config: &Config, namespace: &Namespace, id: &str) -> String {
     let name = format!("{}/{namespace}/{id}", config.address.display());
     Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Removes the socket of a shim that was never reached, once nobody listens there: where the daemon makes one, and where shims do.
 pub(crate) fn remove_socket(config: &Config, namespace: &Namespace, id: &ContainerId) {
-    let usual = Path::new(SHIMS).join(name(config, namespace, id));
+    let usual = Path::new(SHIMS).join(name(config, namespace, id.as_str()));
     for path in path(config, namespace, id).into_iter().chain([usual]).filter(|path| path.exists()) {
         shim_end::remove_socket(&format!("unix://{}", path.display()));
     }

@@ -46,8 +46,8 @@ enum Entry {
     /// Being made, or cleaned away: the id is taken, and nothing can be asked.
     Reserved {
         ledger: Ledger,
-        /// It may be about to get a shim that others have, too.
-        joins: bool,
+        /// The name of a shim's socket, if it is about to get one that others have, too.
+        joins: Option<String>,
     },
     /// An actor answers.
     Ready(Handle),
@@ -108,14 +108,14 @@ impl Table {
         }
         self.note(&key.0);
         let ledger = Ledger::default();
-        entries.insert(key.clone(), Entry::Reserved { ledger: ledger.clone(), joins: false });
+        entries.insert(key.clone(), Entry::Reserved { ledger: ledger.clone(), joins: None });
         Taken::Yours(ledger)
     }
 
-    /// A task that is being made is of a group that shares a shim. To be called before it has one.
-    pub(crate) fn joins(&self, key: &Key) {
+    /// A task that is being made is of a group that shares the shim whose socket has this name. To be called before it has that.
+    pub(crate) fn joins(&self, key: &Key, socket: String) {
         if let Some(Entry::Reserved { joins, .. }) = self.lock().get_mut(key) {
-            *joins = true;
+            *joins = Some(socket);
         }
     }
 
@@ -211,7 +211,9 @@ impl Table {
     pub(crate) fn is_alone(&self, key: &Key, address: &str) -> bool {
         !self.lock().iter().any(|(other, entry)| match entry {
             Entry::Ready(handle) => other != key && &*handle.address == address,
-            Entry::Reserved { joins, .. } => other != key && other.0 == key.0 && *joins,
+            Entry::Reserved { joins, .. } => {
+                other != key && joins.as_ref().is_some_and(|socket| address.ends_with(socket.as_str()))
+            }
             Entry::Leaving(..) => false,
         })
     }

@@ -192,6 +192,10 @@ impl Hub {
     /// Stops listening and removes the socket.
     pub(crate) fn remove(&self) {
         let mut state = lock(&self.state);
+        if !state.ended {
+            // What was not read yet never will be: this is not all.
+            state.clients.iter().for_each(|client| client.slow.store(true, Ordering::Relaxed));
+        }
         state.clients.clear();
         state.ended = true;
         if let Some(accepting) = state.accepting.take() {

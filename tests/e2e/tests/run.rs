@@ -220,6 +220,21 @@ fn the_rarer_flags_do_what_they_say() -> Result<()> {
     scene.finish()
 }
 
+/// Whether or not somebody is about to feed it.
+#[test]
+fn a_short_exec_with_input_has_its_output_and_its_code() -> Result<()> {
+    let scene = scene()?;
+    scene.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"])?;
+    for _ in 0..20 {
+        let said = scene.rctl(&["exec", "-i", "box", "sh", "-c", "echo x; echo x >> /count; exit 3"])?;
+        ensure!(said.code == 3 && said.stdout == "x\n", "{said:?}");
+    }
+    ensure!(scene.ok(&["exec", "box", "cat", "/count"])?.lines().count() == 20);
+    ensure!(scene.rctl_with(&["exec", "-i", "box", "cat"], b"fed")?.stdout == "fed");
+    scene.ok(&["rm", "--force", "box"])?;
+    scene.finish()
+}
+
 #[test]
 fn exec_has_dockers_codes() -> Result<()> {
     let scene = scene()?;

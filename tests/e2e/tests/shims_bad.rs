@@ -252,10 +252,12 @@ fn a_shim_that_dies_with_output_to_deliver_keeps_the_code() -> Result<()> {
     // As much as pipes take whose reader has stopped.
     let script = "sleep 0.2; head -c 190000 /dev/zero; exit 7";
     let run = ["run", "docker.io/library/busybox:latest", "box", "sh", "-c", script];
+    let kept = "shim.exit.written";
+    faults.arm_line(&format!("{kept} delay:60000"))?;
     let mut client = scene.ctr_command(Path::new("ctr"), &run);
     let mut client = client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let kept = ("shim".to_owned(), "shim.exit.written".to_owned());
-    until("the end of the container", &scene, || Ok(faults.seen()?.keys().any(|mark| *mark == kept)))?;
+    // It is held up before the first of its patience has passed.
+    until("the end of the container", &scene, || Ok(faults.fired_at(kept, "delay:60000").is_some()))?;
     ensure!(!scene.ok(&["tasks", "ls"])?.contains("STOPPED"), "its output is delivered already");
     let [shim] = e2e::shims(&scene)?[..] else { anyhow::bail!("there is one shim") };
     let waiting = scene.rctl_command(&["wait", "box"]).stdout(Stdio::piped()).spawn()?;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use errors::Result;
 use futures::stream::{self, StreamExt};
 use ids::{ContainerId, Namespace};
+use task::Status;
 use tokio::time::sleep;
 
 use crate::Flows;
@@ -70,7 +71,8 @@ impl Flows {
             is_new: SystemTime::now().duration_since(container.created_at).is_ok_and(|age| age < interval),
         };
         let change = policy::decide(&container.labels, seen)?;
-        if !matches!(change, Change::Start { .. }) && container.labels.contains_key(policy::AFTER) {
+        let runs = matches!(seen.status, Some(Status::Running | Status::Paused | Status::Pausing));
+        if runs && container.labels.contains_key(policy::AFTER) {
             // The daemon that had begun with it died when it had done it.
             self.note_finished(namespace, &container).await?;
         }

@@ -44,7 +44,9 @@ pub(super) fn decide(labels: &Labels, seen: Seen) -> Result<Change> {
     match (label(labels, RESTART_STATUS), seen.status) {
         // One whose shim does not answer may well run.
         ("running", Some(Running | Paused | Pausing | Unknown)) => Ok(Change::None),
-        ("running", None | Some(Created)) if seen.is_new => Ok(Change::None),
+        ("running", None | Some(Created)) if seen.is_new && label(labels, AFTER).is_empty() => {
+            Ok(Change::None)
+        }
         ("running", None | Some(Created | Stopped)) => {
             let begun = after(labels)?;
             let exit = seen.exit.or(begun).unwrap_or(0);
@@ -163,6 +165,9 @@ mod tests {
         }
         assert_eq!(decided(&labels, Some(Status::Stopped), Some(1)), Change::Start { count: 2, exit: 1 });
         assert_eq!(decided(&labels, Some(Status::Running), None), Change::None);
+        let young = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let seen = Seen { status: None, exit: None, is_new: true };
+        assert_eq!(decide(&young, seen).unwrap(), Change::Start { count: 2, exit: 7 });
         // Nobody has begun: it was deleted by who meant it.
         assert_eq!(decided(&labels[..3], None, None), Change::None);
     }
