@@ -89,7 +89,11 @@ pub fn read(path: &Path) -> Result<String, String> {
     use std::io::Read;
     let failed = |error: std::io::Error| format!("open {}: {error}", path.display());
     let mut text = String::new();
-    std::fs::File::open(path).map_err(failed)?.take(FILE_LIMIT).read_to_string(&mut text).map_err(failed)?;
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(FILE_LIMIT + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_LIMIT {
+        return Err(format!("open {}: the file has more than {FILE_LIMIT} bytes", path.display()));
+    }
     Ok(text)
 }
 
@@ -118,7 +122,10 @@ pub fn volume(flag: &str) -> Result<v1::Mount, String> {
     if !target.starts_with('/') {
         return Err(format!("{}: mount path must be absolute", invalid()));
     }
-    let is_path = source.starts_with(['/', '.', '~']);
+    let is_path = source.starts_with(['/', '.']);
+    if options.split(',').filter(|option| matches!(*option, "ro" | "readonly" | "rw")).count() > 1 {
+        return Err(format!("{}: invalid mode: {options}", invalid()));
+    }
     let mut mount = v1::Mount {
         r#type: if is_path { "bind" } else { "volume" }.to_owned(),
         source: if is_path { absolute(source)? } else { source.to_owned() },
@@ -182,6 +189,9 @@ pub fn mount(flag: &str) -> Result<v1::Mount, String> {
             return Err("source is required for a bind mount".to_owned());
         }
         mount.source = absolute(&mount.source)?;
+    }
+    if mount.r#type == "tmpfs" && !mount.source.is_empty() {
+        return Err("invalid mount config for type \"tmpfs\": field Source must not be specified".to_owned());
     }
     Ok(mount)
 }
@@ -249,13 +259,14 @@ mod tests {
         );
         assert!(bind.create_source);
         assert_eq!(volume("data:/b").unwrap().r#type, "volume");
-        for bad in ["", ":/b", "/a:", "/a:b", "/a:/b:nope", "/a:/b:ro:x"] {
+        for bad in ["", ":/b", "/a:", "/a:b", "/a:/b:nope", "/a:/b:ro:x", "/a:/b:ro,rw"] {
             assert!(volume(bad).is_err(), "{bad}");
         }
         let long = mount("type=bind,src=/a,dst=/b,ro").unwrap();
         assert!(long.read_only && !long.create_source);
         assert_eq!(mount("type=tmpfs,target=/t,tmpfs-mode=1770").unwrap().tmpfs_mode, 0o1770);
-        for bad in ["type=bind,target=/b", "type=bind,src=/a", "nope=1,target=/b"] {
+        for bad in ["type=bind,target=/b", "type=bind,src=/a", "nope=1,target=/b", "type=tmpfs,src=/a,dst=/b"]
+        {
             assert!(mount(bad).is_err(), "{bad}");
         }
     }

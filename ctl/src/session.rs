@@ -293,10 +293,10 @@ pub fn channel<R: Send + 'static>(
     (sender, tokio_stream::once(first).chain(rest))
 }
 
-/// docker's detach keys: `ctrl-p,ctrl-q` and the like; empty means none.
+/// docker's detach keys: `ctrl-p,ctrl-q` and the like, which empty ones mean as well.
 pub fn detach_keys(text: &str) -> std::result::Result<Vec<u8>, String> {
     if text.is_empty() {
-        return Ok(Vec::new());
+        return Ok(vec![16, 17]);
     }
     let key = |part: &str| match part.to_ascii_lowercase().strip_prefix("ctrl-") {
         Some(rest) => match rest.as_bytes() {
@@ -336,6 +336,7 @@ mod tests {
     #[test]
     fn keys_are_parsed_as_docker_does() {
         assert_eq!(detach_keys("ctrl-p,ctrl-q"), Ok(vec![16, 17]));
+        assert_eq!(detach_keys(""), Ok(vec![16, 17]));
         assert_eq!(detach_keys("a,ctrl-["), Ok(vec![b'a', 27]));
         assert!(detach_keys("ctrl-1").is_err());
         assert!(detach_keys("ab").is_err());

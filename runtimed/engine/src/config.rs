@@ -32,7 +32,7 @@ pub fn container_config(config: Option<v1::ContainerConfig>) -> Result<Container
         args: config.args,
         entrypoint: config.entrypoint_set.then_some(config.entrypoint),
         env: config.env,
-        working_dir: config.working_dir,
+        working_dir: clean(&config.working_dir),
         user: config.user,
         tty: config.tty,
         open_stdin: config.open_stdin,
@@ -59,8 +59,24 @@ pub fn container_config(config: Option<v1::ContainerConfig>) -> Result<Container
     })
 }
 
+/// An absolute path without `.`, `..` and empty parts, as Go's path.Clean has it; what is no absolute path stays as it is.
+fn clean(path: &str) -> String {
+    if !path.starts_with('/') {
+        return path.to_owned();
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            other => parts.push(other),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 fn mount(mount: v1::Mount) -> Result<MountConfig, Status> {
-    if !mount.target.starts_with('/') || mount.target.split('/').any(|part| part == "..") {
+    if !mount.target.starts_with('/') {
         return Err(bad_request(format!(
             "invalid mount config for type {:?}: invalid mount path: '{}' mount path must be absolute",
             mount.r#type, mount.target
@@ -75,17 +91,18 @@ fn mount(mount: v1::Mount) -> Result<MountConfig, Status> {
         }
         "bind" | "tmpfs" => {}
         "volume" => {
-            return Err(Status::unimplemented(format!(
-                "named volume {:?}: volumes are not supported yet",
-                mount.source
-            )));
+            let what = match mount.source.as_str() {
+                "" => format!("anonymous volume at {:?}", mount.target),
+                name => format!("named volume {name:?}"),
+            };
+            return Err(Status::unimplemented(format!("{what}: volumes are not supported yet")));
         }
         other => return Err(bad_request(format!("invalid mount config: mount type unknown: {other:?}"))),
     }
     Ok(MountConfig {
         kind: mount.r#type,
         source: mount.source,
-        target: mount.target,
+        target: clean(&mount.target),
         read_only: mount.read_only,
         propagation: mount.propagation,
         create_source: mount.create_source,

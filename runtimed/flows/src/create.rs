@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use container::Container;
-use errors::{Context, Error, Result};
+use errors::{Context, Error, Kind, Result, WithKind};
 use ids::{ContainerId, Labels, Namespace};
 use image::{ImageConfig, Platform};
 use prost_types::Any;
@@ -85,6 +85,9 @@ impl Flows {
         };
         let images = &self.rooms().images;
         let image_config = images.config(namespace, &image.target, platform.as_ref()).await?;
+        if let Some(wanted) = &platform {
+            check_platform(&config.image, wanted, &image_config.raw)?;
+        }
         let snapshotter = self.rooms().snapshotters.get(&config.snapshotter)?;
         let chain = image_config.chain_id.as_ref().map(ToString::to_string).unwrap_or_default();
         let unpacked = chain.is_empty() || snapshotter.stat(namespace, &chain).is_ok();
@@ -276,4 +279,25 @@ impl Flows {
 
 fn or(first: &str, second: &str) -> String {
     if first.is_empty() { second.to_owned() } else { first.to_owned() }
+}
+
+/// An image of one platform has no list to choose from: what it is says its config. docker's words.
+fn check_platform(image: &str, wanted: &Platform, config: &[u8]) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Of {
+        os: Option<String>,
+        architecture: Option<String>,
+        variant: Option<String>,
+    }
+    let of: Of = serde_json::from_slice(config)
+        .kind(Kind::InvalidArgument, || format!("read the config of {image}"))?;
+    let [os, architecture, variant] = [of.os, of.architecture, of.variant].map(Option::unwrap_or_default);
+    let actual = Platform::new(&os, &architecture, &variant);
+    // A config that says nothing is of any platform.
+    if os.is_empty() || wanted.rank(&actual).is_some() {
+        return Ok(());
+    }
+    Err(Error::not_found(format!(
+        "image with reference {image} was found but does not match the specified platform: wanted {wanted}, actual: {actual}"
+    )))
 }

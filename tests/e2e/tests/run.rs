@@ -220,6 +220,30 @@ fn the_rarer_flags_do_what_they_say() -> Result<()> {
     scene.finish()
 }
 
+#[test]
+fn what_is_asked_for_is_read_as_docker_reads_it() -> Result<()> {
+    let scene = scene()?;
+    let said = scene.rctl(&["run", "--rm", "--read-only", "busybox", "sh", "-c", "echo 1 > /etc/hosts"])?;
+    ensure!(said.code == 1 && said.stderr.contains("Read-only file system"), "{said:?}");
+    ensure!(
+        scene.ok(&["run", "--rm", "busybox", "sh", "-c", "echo own > /etc/hosts; cat /etc/hosts"])?
+            == "own\n"
+    );
+    let said =
+        scene.rctl(&["run", "--rm", "--pull", "never", "--platform", "linux/s390x", "busybox", "true"])?;
+    let text = "does not match the specified platform: wanted linux/s390x, actual: linux/";
+    ensure!(said.code == 125 && said.stderr.contains(text), "{said:?}");
+    ensure!(scene.ok(&["ps", "--all", "--quiet"])?.is_empty());
+    ensure!(scene.ok(&["run", "--rm", "-w", "/a/../b/./c", "busybox", "pwd"])? == "/b/c\n");
+    let bind = format!("{}:/x/../y:ro", scene.root().display());
+    ensure!(scene.ok(&["run", "--rm", "-v", &bind, "busybox", "ls", "/y"])?.contains("runtimed.log"));
+    let large = scene.root().join("large.env");
+    std::fs::write(&large, "A=1\n".repeat(2 << 20))?;
+    let said = scene.rctl(&["run", "--rm", "--env-file", &large.display().to_string(), "busybox", "true"])?;
+    ensure!(said.code == 125 && said.stderr.contains("the file has more than"), "{said:?}");
+    scene.finish()
+}
+
 /// Whether or not somebody is about to feed it.
 #[test]
 fn a_short_exec_with_input_has_its_output_and_its_code() -> Result<()> {

@@ -80,7 +80,9 @@ fn defaults(config: &ContainerConfig) -> Vec<Value> {
     all
 }
 
+/// What a container is told of its network; as little to be written as its root, as with docker.
 fn files(input: &SpecInput<'_>) -> Vec<Value> {
+    let access = if input.config.read_only { "ro" } else { "rw" };
     ["resolv.conf", "hostname", "hosts"]
         .map(|name| {
             let source = input.files.join(name);
@@ -88,7 +90,7 @@ fn files(input: &SpecInput<'_>) -> Vec<Value> {
                 "destination": format!("/etc/{name}"),
                 "type": "bind",
                 "source": source,
-                "options": ["rbind", "rprivate"],
+                "options": ["rbind", "rprivate", access],
             })
         })
         .into()

@@ -176,6 +176,9 @@ impl<'a> Worker<'a> {
             Verb::Race => return self.race(name),
             _ => {}
         }
+        if matches!(verb, Verb::Term | Verb::Stop | Verb::Restart) {
+            self.world.until("a handler for the signal", || Ok(handles(self.world, name)? != Some(false)))?;
+        }
         let args = arguments(verb, name);
         let call = self.world.rctl(&args)?;
         let (outcome, cut) = (call.outcome, call.cut);
@@ -286,6 +289,17 @@ pub fn shim_of(world: &World, name: &str) -> Result<Option<u64>> {
         return Ok(None);
     }
     Ok(parent.parse().ok())
+}
+
+/// Has its first process come as far as to have a handler for SIGTERM? Without one the kernel lets the signal go. Nothing if it does not run.
+fn handles(world: &World, name: &str) -> Result<Option<bool>> {
+    let outcome = world.certain(&["container", "inspect", "--format", "{{.State.Pid}}", name])?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", outcome.stdout.trim()));
+    let caught = status.ok().and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?.trim().to_owned();
+        u64::from_str_radix(&line, 16).ok()
+    });
+    Ok(caught.map(|caught| caught & (1 << 14) != 0))
 }
 
 /// Sends a signal to a process that may have ended.
