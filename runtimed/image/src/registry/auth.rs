@@ -15,11 +15,12 @@ use super::challenge::Challenge;
 use super::client::{Http, Led, Sent, server_message};
 use super::hosts::is_loopback;
 use super::reach::{OutOfReach, Reach};
+use crate::json::null_is_default;
 
 /// The most bytes of a token answer.
 const MAX_TOKEN: u64 = 1 << 20;
 /// How long a token lives when the server does not say (distribution's token specification).
-const DEFAULT_LIFE: u64 = 60;
+const DEFAULT_LIFE: i64 = 60;
 /// Tokens are renewed this long before their end.
 const MARGIN: Duration = Duration::from_secs(5);
 
@@ -48,12 +49,13 @@ pub(crate) struct Authorization {
 
 #[derive(Deserialize)]
 struct TokenAnswer {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     token: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     access_token: String,
-    #[serde(default)]
-    expires_in: u64,
+    /// In seconds; what is not positive says nothing.
+    #[serde(default, deserialize_with = "null_is_default")]
+    expires_in: i64,
 }
 
 impl Authorizer {
@@ -227,7 +229,7 @@ pub(crate) fn token_header(bytes: &[u8], url: &Url) -> Result<Authorization> {
     if token.is_empty() {
         return Err(Error::new(Kind::Unauthenticated, format!("token from {host}: the answer has no token")));
     }
-    let life = Duration::from_secs(answer.expires_in.clamp(DEFAULT_LIFE, 24 * 3600));
+    let life = Duration::from_secs(answer.expires_in.clamp(DEFAULT_LIFE, 24 * 3600).unsigned_abs());
     Ok(Authorization {
         header: sensitive(format!("Bearer {token}"))?,
         ends: Some(Instant::now() + life.saturating_sub(MARGIN)),

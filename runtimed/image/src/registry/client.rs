@@ -58,6 +58,8 @@ pub(crate) struct Sent {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) error: Error,
+    /// What the answer was, if one came that is at fault.
+    pub(crate) status: Option<StatusCode>,
     pub(crate) transient: bool,
     pub(crate) retry_after: Option<Duration>,
 }
@@ -260,7 +262,7 @@ impl Http {
 
     fn silent(&self, url: &Url) -> Failure {
         let text = format!("registry {}: no answer for {:?}", host_of(url), self.idle_timeout);
-        Failure { error: Error::new(Kind::DeadlineExceeded, text), transient: true, retry_after: None }
+        Failure::passing(Error::new(Kind::DeadlineExceeded, text))
     }
 
     /// A whole small answer, in no more time than a registry may be silent.
@@ -290,14 +292,19 @@ impl Http {
         let kind = if timed_out { Kind::DeadlineExceeded } else { Kind::Unavailable };
         // The URL may hold a signature, so it stays out of the text.
         let error = Error::with_source(kind, format!("registry {host}: {what}"), error.without_url());
-        Failure { error, transient: true, retry_after: None }
+        Failure::passing(error)
     }
 }
 
 impl Failure {
     /// Not worth another try.
     pub(crate) fn final_(error: Error) -> Failure {
-        Failure { error, transient: false, retry_after: None }
+        Failure { error, status: None, transient: false, retry_after: None }
+    }
+
+    /// Another try may help.
+    fn passing(error: Error) -> Failure {
+        Failure { transient: true, ..Failure::final_(error) }
     }
 
     /// What an answer other than success means. Reads its body, bounded.
@@ -322,7 +329,7 @@ impl Failure {
             _ => format!("{what}: unexpected status {status} from {host}{message}"),
         };
         let transient = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504);
-        Failure { error: Error::new(kind, text), transient, retry_after }
+        Failure { error: Error::new(kind, text), status: Some(status), transient, retry_after }
     }
 }
 

@@ -128,7 +128,7 @@ impl Endpoint {
             let answered = self.authorizer.challenged(&asker, authorization.as_ref(), &challenges);
             if let Err(error) = answered.await {
                 let transient = error.kind() == Kind::Unavailable || error.kind() == Kind::DeadlineExceeded;
-                return Err(Failure { error: explain(error, &what), transient, retry_after: None });
+                return Err(Failure { transient, ..Failure::final_(explain(error, &what)) });
             }
         }
         Err(Failure::final_(Error::internal(format!("{what}: no answer"))))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use errors::{Error, Kind, Result};
+use errors::{Error, Result};
 use ids::Digest;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
@@ -52,7 +52,6 @@ impl BlobStream {
                 self.current = Some(self.open().await?);
             }
             let Some(answer) = &mut self.current else { continue };
-            let endpoint = answer.endpoint.clone();
             match answer.response.chunk().await {
                 Ok(Some(chunk)) => {
                     if let Some(bytes) = answer.wanted(chunk) {
@@ -60,17 +59,13 @@ impl BlobStream {
                     }
                 }
                 Ok(None) => {
-                    return Err(Error::precondition(format!(
-                        "registry {}: blob {} ended after {} of {} bytes",
-                        endpoint.name(),
-                        self.digest,
-                        self.offset,
-                        self.total
-                    )));
+                    let host = answer.endpoint.name();
+                    let error = self.too_short(&host);
+                    self.broke(error).await?;
                 }
                 Err(error) => {
-                    let failure = endpoint.broken(error);
-                    self.broke(failure).await?;
+                    let error = answer.endpoint.broken(error).error;
+                    self.broke(error).await?;
                 }
             }
         }
@@ -103,16 +98,24 @@ impl BlobStream {
         ))
     }
 
-    async fn broke(&mut self, failure: Failure) -> Result<()> {
+    /// Ended as if all were there. No lie, as far as one can tell: a proxy ends so what was cut off behind it.
+    fn too_short(&self, host: &str) -> Error {
+        Error::unavailable(format!(
+            "registry {host}: blob {} ended after {} of {} bytes",
+            self.digest, self.offset, self.total
+        ))
+    }
+
+    async fn broke(&mut self, error: Error) -> Result<()> {
         self.current = None;
         self.fruitless += 1;
         self.breaks += 1;
         if self.fruitless >= self.session.attempts || self.breaks >= MAX_BREAKS {
             let text =
                 format!("fetch blob {}: gave up after {} of {} bytes", self.digest, self.offset, self.total);
-            return Err(Error::with_source(failure.error.kind(), text, failure.error));
+            return Err(Error::with_source(error.kind(), text, error));
         }
-        tracing::debug!(digest = %self.digest, offset = self.offset, "blob interrupted: {}", failure.error.chain());
+        tracing::debug!(digest = %self.digest, offset = self.offset, "blob interrupted: {}", error.chain());
         tokio::time::sleep(pause(self.fruitless - 1)).await;
         Ok(())
     }
@@ -124,27 +127,39 @@ impl BlobStream {
             .await
     }
 
+    /// What `endpoint` answers; one that cannot go on in the middle is asked for the whole.
     async fn open_at(&self, endpoint: &Arc<Endpoint>) -> Result<Answer, Failure> {
+        match self.ask(endpoint, self.offset).await {
+            Err(failure) if self.offset > 0 && is_of_range(&failure) => {
+                tracing::debug!(digest = %self.digest, "asked for the whole: {}", failure.error.chain());
+                self.ask(endpoint, 0).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Asks `endpoint` for the bytes from `from` on, which is where this stream is, or the beginning.
+    async fn ask(&self, endpoint: &Arc<Endpoint>, from: u64) -> Result<Answer, Failure> {
         let mut fields = vec![(ACCEPT_ENCODING, HeaderValue::from_static("identity"))];
-        if self.offset > 0 {
-            let range = HeaderValue::try_from(format!("bytes={}-", self.offset));
+        if from > 0 {
+            let range = HeaderValue::try_from(format!("bytes={from}-"));
             fields.extend(range.ok().map(|range| (RANGE, range)));
         }
         let response = endpoint.request(Method::GET, "blobs", &self.digest.to_string(), &fields).await?;
         let begins = match response.status() {
-            StatusCode::PARTIAL_CONTENT => range_start(&response).unwrap_or(self.offset),
+            StatusCode::PARTIAL_CONTENT => range_start(&response).unwrap_or(from),
             _ => 0,
         };
+        let unusable = |error| Failure { status: Some(response.status()), ..Failure::final_(error) };
         if begins > self.offset {
             let text = format!(
-                "registry {}: blob {} from {} on was asked for, it came from {begins} on",
+                "registry {}: blob {} from {from} on was asked for, it came from {begins} on",
                 endpoint.name(),
-                self.digest,
-                self.offset
+                self.digest
             );
-            return Err(Failure::final_(Error::new(Kind::Unavailable, text)));
+            return Err(unusable(Error::unavailable(text)));
         }
-        self.check_length(endpoint, &response, begins).map_err(Failure::final_)?;
+        self.check_length(endpoint, &response, begins).map_err(unusable)?;
         Ok(Answer { response, endpoint: endpoint.clone(), skip: self.offset - begins })
     }
 
@@ -173,6 +188,11 @@ impl Answer {
         let bytes = chunk.split_off(skipped as usize);
         (!bytes.is_empty()).then_some(bytes)
     }
+}
+
+/// Is it the range that failed, so that the whole may come all the same?
+fn is_of_range(failure: &Failure) -> bool {
+    matches!(failure.status, Some(StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PARTIAL_CONTENT))
 }
 
 /// The first position of `Content-Range: bytes FIRST-LAST/TOTAL`.

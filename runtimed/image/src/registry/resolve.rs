@@ -121,7 +121,7 @@ impl Session {
         let kind = content_type(&response);
         let bytes = read_bounded(response, limit, &endpoint.name()).await.map_err(|error| {
             let transient = error.kind() == Kind::Unavailable;
-            Failure { error, transient, retry_after: None }
+            Failure { transient, ..Failure::final_(error) }
         })?;
         Ok((bytes, kind))
     }

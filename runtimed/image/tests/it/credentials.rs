@@ -4,7 +4,7 @@ use errors::Kind;
 use image::PullOptions;
 
 use crate::local::{Local, credentials, unpacking};
-use crate::odd::{refused, sample, stub};
+use crate::odd::{refused, sample, stub, works};
 use crate::stub::{Reply, Sample, Stub};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,6 +104,23 @@ async fn an_identity_token_goes_by_post() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_token_answer_leaves_open_is_taken_as_absent() {
+    let sample = sample();
+    for answer in [
+        r#"{"token":null,"access_token":"the-token"}"#,
+        r#"{"token":"the-token","access_token":null}"#,
+        r#"{"access_token":"the-token","expires_in":null}"#,
+        r#"{"access_token":"the-token","expires_in":-1}"#,
+        r#"{"access_token":"the-token","expires_in":0}"#,
+    ] {
+        let tokens = Stub::start(move |_| Reply::new(200, answer)).await;
+        let registry = token_registry(&sample, format!("http://{}/token", tokens.host)).await;
+        works(&Local::hasty(), &registry).await;
+        assert_eq!(tokens.asked("/token").len(), 1, "{answer}: it lives as long as one that does not say");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_server_that_refuses_or_rambles_is_an_error() {
     let sample = sample();
     for (reply, words) in [
@@ -113,6 +130,7 @@ async fn a_token_server_that_refuses_or_rambles_is_an_error() {
         ),
         (Reply::new(200, "<html>"), "not understood"),
         (Reply::new(200, "{}"), "no token"),
+        (Reply::new(200, r#"{"token":null,"access_token":null}"#), "no token"),
         (Reply::new(200, vec![b' '; 2 << 20]), "longer than"),
         (Reply::new(200, r#"{"token":"another"}"#), "pull access denied"),
     ] {

@@ -1,7 +1,7 @@
 //! Blobs from registries that stall, break and lie.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::local::{Local, credentials, unpacking};
 use crate::odd::{refused, sample, stub, works};
-use crate::stub::{End, Reply, Sample, digest, tar_of};
+use crate::stub::{End, Reply, Sample, Stub, digest, tar_of};
 use crate::tools::noise;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,11 +58,7 @@ async fn a_broken_blob_goes_on_where_it_stopped() {
     });
     let stub = stub.await;
     works(&local, &stub).await;
-    let ranges: Vec<_> = stub
-        .asked(&sample.layer_digest().to_string())
-        .iter()
-        .map(|r| r.headers.get("range").cloned())
-        .collect();
+    let ranges = ranges(&stub, &sample);
     assert_eq!(ranges[0], None);
     assert_eq!(ranges[1].as_deref(), Some("bytes=262144-"));
     assert_eq!(ranges[2].as_deref(), Some("bytes=524288-"));
@@ -93,10 +89,7 @@ async fn a_mirror_that_breaks_off_is_left_for_the_registry() {
         layer.is_layer(request).then(|| layer.answer(request).ending(End::Cut(0)))
     });
     let (mirror, registry) = (mirror.await, stub(&sample, |_| None).await);
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("r.example")).unwrap();
-    let hosts = format!("server = \"http://{}\"\n[host.\"http://{}\"]\n", registry.host, mirror.host);
-    std::fs::write(folder.path().join("r.example/hosts.toml"), hosts).unwrap();
+    let folder = mirrored(&registry, &mirror);
     let options = PullOptions {
         hosts_directory: Some(folder.path().into()),
         headers: vec![("x-mine".into(), "1".into())],
@@ -107,6 +100,102 @@ async fn a_mirror_that_breaks_off_is_left_for_the_registry() {
     assert!(mirror.asked("/").iter().all(|request| request.path.ends_with("?ns=r.example")));
     assert!(mirror.asked("/").iter().all(|request| !request.headers.contains_key("x-mine")));
     assert!(registry.asked("/").iter().all(|request| request.headers["x-mine"] == "1"));
+}
+
+/// Where `r.example` is `registry`, with `mirror` before it.
+fn mirrored(registry: &Stub, mirror: &Stub) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("r.example")).unwrap();
+    let hosts = format!("server = \"http://{}\"\n[host.\"http://{}\"]\n", registry.host, mirror.host);
+    std::fs::write(folder.path().join("r.example/hosts.toml"), hosts).unwrap();
+    folder
+}
+
+/// The `Range` of each request for the layer so far.
+fn ranges(stub: &Stub, sample: &Sample) -> Vec<Option<String>> {
+    let asked = stub.asked(&sample.layer_digest().to_string());
+    asked.iter().map(|request| request.headers.get("range").cloned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_cannot_go_on_is_asked_for_the_whole() {
+    let sample = sample();
+    let (layer, size) = (&sample.layer, sample.layer.len());
+    let partial = |from: usize, to: usize| {
+        Reply::new(206, layer.slice(from..to))
+            .with("content-range", format!("bytes {from}-{}/{size}", to - 1))
+    };
+    for (case, refusal) in [
+        ("refused", Reply::new(416, "")),
+        ("begins too far on", partial((512 << 10) + 1000, size)),
+        ("begins too far on, no length", partial((512 << 10) + 1000, size).ending(End::Chunked)),
+        ("too little", partial(512 << 10, (512 << 10) + 1000)),
+    ] {
+        let (local, layer, begun) = (Local::hasty(), sample.clone(), AtomicUsize::new(0));
+        let stub = stub(&sample, move |request| {
+            if !layer.is_layer(request) {
+                return None;
+            }
+            let whole = Reply::new(200, layer.layer.clone());
+            Some(match (request.headers.contains_key("range"), begun.fetch_add(1, Ordering::Relaxed)) {
+                (true, _) => refusal.clone(),
+                (false, 0) => whole.ending(End::Cut(512 << 10)),
+                (false, _) => whole,
+            })
+        });
+        let stub = stub.await;
+        works(&local, &stub).await;
+        assert_eq!(ranges(&stub, &sample), [None, Some("bytes=524288-".to_owned()), None], "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_earlier_ingest_is_no_hindrance_where_ranges_are_refused() {
+    let (local, sample) = (Local::hasty(), sample());
+    drop(begun(&local, &sample, &sample.layer[..100_000]).await);
+    let (layer, refusing) = (sample.clone(), Arc::new(AtomicBool::new(true)));
+    let all = refusing.clone();
+    let stub = stub(&sample, move |request| {
+        let refuses = request.headers.contains_key("range") || all.load(Ordering::Relaxed);
+        (layer.is_layer(request) && refuses).then(|| Reply::new(416, ""))
+    });
+    let stub = stub.await;
+    let asked = [Some("bytes=100000-".to_owned()), None];
+    let error = refused(&local, &stub, &sample).await;
+    assert!(error.chain().contains("unexpected status 416 Range Not Satisfiable"), "{error:?}");
+    assert_eq!(ranges(&stub, &sample), asked, "once with the range, and once without");
+    refusing.store(false, Ordering::Relaxed);
+    works(&local, &stub).await;
+    assert_eq!(ranges(&stub, &sample)[2..], asked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_ends_too_early_is_gone_on_with() {
+    let (local, sample) = (Local::hasty(), sample());
+    let (layer, answers) = (sample.clone(), AtomicUsize::new(0));
+    let stub = stub(&sample, move |request| {
+        let first = layer.is_layer(request) && answers.fetch_add(1, Ordering::Relaxed) == 0;
+        first.then(|| Reply::new(200, layer.layer.slice(..512 << 10)).ending(End::Chunked))
+    });
+    let stub = stub.await;
+    works(&local, &stub).await;
+    assert_eq!(ranges(&stub, &sample), [None, Some("bytes=524288-".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_ends_too_early_is_left_for_the_registry() {
+    let (local, sample) = (Local::hasty(), sample());
+    let layer = sample.clone();
+    let mirror = stub(&sample, move |request| {
+        let short = || Reply::new(200, layer.layer.slice(..512 << 10)).ending(End::Chunked);
+        layer.is_layer(request).then(short)
+    });
+    let (mirror, registry) = (mirror.await, stub(&sample, |_| None).await);
+    let folder = mirrored(&registry, &mirror);
+    let options = PullOptions { hosts_directory: Some(folder.path().into()), ..unpacking() };
+    local.pull("r.example/a:v1", &options).await.unwrap();
+    assert_eq!(ranges(&mirror, &sample), [None]);
+    assert_eq!(ranges(&registry, &sample), [Some("bytes=524288-".to_owned())]);
 }
 
 /// Leaves an ingest of the layer that has `bytes` so far.
@@ -194,19 +283,23 @@ async fn more_or_fewer_bytes_than_declared_are_refused() {
     let mut longer = sample.layer.to_vec();
     longer.extend_from_slice(b"more");
     let shorter = sample.layer.slice(..sample.layer.len() - 4);
-    for (body, end, words) in [
-        (Bytes::from(longer.clone()), End::Whole, "its descriptor says"),
-        (shorter.clone(), End::Whole, "its descriptor says"),
-        (Bytes::from(longer), End::Chunked, "is longer than the"),
-        (shorter, End::Chunked, "ended after"),
+    let (wrong, broken) = (Kind::FailedPrecondition, Kind::Unavailable);
+    for (body, end, kind, words, times) in [
+        (Bytes::from(longer.clone()), End::Whole, wrong, "its descriptor says", 1),
+        (shorter.clone(), End::Whole, wrong, "its descriptor says", 1),
+        (Bytes::from(longer), End::Chunked, wrong, "is longer than the", 1),
+        // As a cut connection: tried as often as configured without headway.
+        (shorter, End::Chunked, broken, "ended after", 2),
     ] {
         let (local, layer) = (Local::hasty(), sample.clone());
         let stub = stub(&sample, move |request| {
             layer.is_layer(request).then(|| Reply::new(200, body.clone()).ending(end.clone()))
         });
-        let error = refused(&local, &stub.await, &sample).await;
-        assert_eq!(error.kind(), Kind::FailedPrecondition, "{error:?}");
+        let stub = stub.await;
+        let error = refused(&local, &stub, &sample).await;
+        assert_eq!(error.kind(), kind, "{error:?}");
         assert!(error.chain().contains(words), "{error:?}");
+        assert_eq!(ranges(&stub, &sample).len(), times, "{words}");
     }
 }
 

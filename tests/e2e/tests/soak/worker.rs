@@ -176,7 +176,8 @@ impl<'a> Worker<'a> {
             Verb::Race => return self.race(name),
             _ => {}
         }
-        if matches!(verb, Verb::Term | Verb::Stop | Verb::Restart) {
+        if matches!(verb, Verb::Term | Verb::Stop | Verb::Restart | Verb::Pause) {
+            // One that is frozen before it has one never gets it.
             self.world.until("a handler for the signal", || Ok(handles(self.world, name)? != Some(false)))?;
         }
         let args = arguments(verb, name);
