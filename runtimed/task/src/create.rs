@@ -61,11 +61,12 @@ async fn make(table: &Arc<Table>, key: &Key, ledger: Ledger, create: Create, wis
     let binary = shim_lookup::find(&create.runtime, &config.runtimes, &path, &config.binary)?;
     let bundle = Bundle::of(config, &key.0, &key.1);
     let launch = Launch { config, namespace: &key.0, id: &key.1, binary: &binary, bundle: bundle.path() };
-    if let Some(socket) = shim_serve::joins(launch, &create.spec) {
+    let is_grouped = shim_serve::is_grouped(&create.spec);
+    if is_grouped && let Some(socket) = shim_serve::joins(launch, &create.spec) {
         table.joins(key, socket);
     }
     let io = create.io.clone();
-    let mut made = Made { table, key, bundle: &bundle, conn: None, held: None };
+    let mut made = Made { table, key, bundle: &bundle, is_grouped, conn: None, held: None };
     // What is restored begins with its start.
     let wish = Wish { start: wish.start && create.checkpoint == Checkpoint::None, ..wish };
     match made.launch_and_create(launch, Arc::new(create), wish).await {
@@ -95,6 +96,8 @@ struct Made<'a> {
     table: &'a Table,
     key: &'a Key,
     bundle: &'a Bundle,
+    /// See [`shim_serve::is_grouped`].
+    is_grouped: bool,
     conn: Option<ShimConn>,
     /// The shim's process, if the daemon started it itself.
     held: Option<Held>,
@@ -117,7 +120,7 @@ impl Made<'_> {
         wish: Wish,
     ) -> Result<Launched> {
         let (namespace, id) = (launch.namespace, launch.id);
-        let socket = shim_serve::socket(launch, create.options.as_ref(), &create.spec);
+        let socket = shim_serve::socket(launch, create.options.as_ref(), self.is_grouped);
         let ours = socket.is_some();
         let (mut shim, log) = match &socket {
             Some(socket) => self.serve(launch, socket.clone(), create.clone(), wish).await?,

@@ -52,19 +52,21 @@ pub(crate) struct Serving {
 }
 
 /// Can the shim for this task be started so? Its socket's path then.
-pub(crate) fn socket(launch: Launch<'_>, options: Option<&Any>, spec: &[u8]) -> Option<PathBuf> {
+pub(crate) fn socket(launch: Launch<'_>, options: Option<&Any>, is_grouped: bool) -> Option<PathBuf> {
     let plain = shim_start::is_ours(launch.binary)
         && options.is_none_or(asks_for_no_cgroup)
-        && !GROUPS.iter().any(|name| contains(spec, name.as_bytes()))
+        && !is_grouped
         && std::env::var_os("SCHED_CORE").is_none_or(|value| value.is_empty());
     plain.then(|| path(launch.config, launch.namespace, launch.id)).flatten()
 }
 
+/// May the task be of a group that shares a shim? As far as that can be told without reading its spec as a whole.
+pub(crate) fn is_grouped(spec: &[u8]) -> bool {
+    GROUPS.iter().any(|name| contains(spec, name.as_bytes()))
+}
+
 /// The name of the shim's socket, if the task is of a group that shares one.
 pub(crate) fn joins(launch: Launch<'_>, spec: &[u8]) -> Option<String> {
-    if !GROUPS.iter().any(|name| contains(spec, name.as_bytes())) {
-        return None;
-    }
     let spec: serde_json::Value = serde_json::from_slice(spec).ok()?;
     let group = GROUPS.iter().find_map(|name| spec["annotations"][name].as_str())?;
     Some(name(launch.config, launch.namespace, group))
